@@ -1,0 +1,50 @@
+# `make help` lists the targets. Those that need the environment .venv make it themselves.
+
+# The Python that starts the set-up: any version from 3.6 on.
+BOOTSTRAP_PYTHON ?= python3
+PYTHON := .venv/bin/python
+
+# What `make train` trains on, and for how many frames. ARGS is handed on to the program.
+SUITE ?= atari3
+FRAMES ?= 2000000
+ARGS ?=
+
+.PHONY: help setup train test test-slow lint format lock clean
+
+help:
+	@echo "make setup      make the environment .venv from requirements.lock"
+	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
+	@echo "make test       quick tests; ARGS=more arguments of pytest"
+	@echo "make test-slow  tests that start whole programs or train"
+	@echo "make lint       formatter, linter and type checker, changing nothing"
+	@echo "make format     format the code and sort its imports"
+	@echo "make lock       resolve requirements*.in into requirements.lock; ARGS=--upgrade"
+	@echo "make clean      remove the environment and all caches, but not runs/"
+
+setup:
+	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py setup
+
+train: setup
+	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) $(ARGS)
+
+test: setup
+	$(PYTHON) -m pytest $(ARGS)
+
+test-slow: setup
+	$(PYTHON) -m pytest -m slow $(ARGS)
+
+lint: setup
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m mypy
+
+format: setup
+	$(PYTHON) -m ruff format
+	$(PYTHON) -m ruff check --fix
+
+lock:
+	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py lock $(ARGS)
+
+clean:
+	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

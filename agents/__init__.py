@@ -1,0 +1,6 @@
+"""Agents of this project. Importing any of them first makes Acme 0.4.0 importable with today's JAX."""
+
+from agents import acme_compat
+
+acme_compat.restore_removed_jax_names()
+acme_compat.silence_gym()

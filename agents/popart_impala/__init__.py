@@ -1,0 +1,27 @@
+"""PopArt-IMPALA. Public names are loaded when first used, so that the mathematics (`popart`,
+`losses`, `networks`) can be imported where Acme, Reverb and TensorFlow are not installed."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.popart_impala.acting import Actor, BatchedActor
+    from agents.popart_impala.builder import PopArtIMPALABuilder
+    from agents.popart_impala.config import Config
+    from agents.popart_impala.learning import PopArtIMPALALearner
+
+_MODULE_OF = {
+    "Actor": "acting",
+    "BatchedActor": "acting",
+    "Config": "config",
+    "PopArtIMPALABuilder": "builder",
+    "PopArtIMPALALearner": "learning",
+}
+
+__all__ = ["Actor", "BatchedActor", "Config", "PopArtIMPALABuilder", "PopArtIMPALALearner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

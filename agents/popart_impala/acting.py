@@ -1,0 +1,210 @@
+"""Parameters and observations -> actions, for many environments at once or for Acme's one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+from acme import core
+
+from agents.popart_impala.networks import Networks
+from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
+from agents.popart_impala.unrolls import UnrollAdder, UnrollBuffer, UnrollWriter
+from agents.popart_impala.variables import VariableClient
+from environments import BatchedEnvironment, Observation
+
+
+class PolicyStep(NamedTuple):
+    """One step of the policy for B environments."""
+
+    action: Array  # int32 [B]
+    logits: Array  # float32 [B, num_actions]
+    state: RecurrentState  # [B, ...], after the step
+    key: chex.PRNGKey  # for the next step
+
+
+# (params, random key, inputs [B, ...], recurrent state [B, ...]) -> PolicyStep
+Policy = Callable[[Params, chex.PRNGKey, AgentInput, RecurrentState], PolicyStep]
+
+
+def make_policy(networks: Networks, *, greedy: bool = False) -> Policy:
+    """The compiled policy: samples from the logits, or takes the likeliest action if `greedy`."""
+
+    @jax.jit
+    def policy(
+        params: Params, key: chex.PRNGKey, inputs: AgentInput, state: RecurrentState
+    ) -> PolicyStep:
+        output, state = networks.step(params, inputs, state)
+        key, sample_key = jax.random.split(key)
+        if greedy:
+            action = jnp.argmax(output.logits, axis=-1)
+        else:
+            action = jax.random.categorical(sample_key, output.logits)
+        return PolicyStep(action.astype(jnp.int32), output.logits, state, key)
+
+    return policy
+
+
+class EpisodeResult(NamedTuple):
+    """A finished episode, in the environment's own rewards."""
+
+    task: int
+    episode_return: float  # sum of unclipped rewards
+    episode_length: int  # agent steps
+
+
+class BatchedActor:
+    """Steps N environments together and writes their unrolls to the queue."""
+
+    def __init__(
+        self,
+        environment: BatchedEnvironment,
+        policy: Policy,
+        initial_state: RecurrentState,
+        variables: VariableClient,
+        writer: UnrollWriter,
+        random_key: chex.PRNGKey,
+    ):
+        """Starts every environment's first episode.
+
+        Args:
+          environment: N environments of any tasks.
+          policy: what `make_policy` returns.
+          initial_state: recurrent state [N, ...].
+          variables: where parameters come from.
+          writer: where unrolls go; its signature says how long they are.
+          random_key: for sampling actions.
+        """
+        self._environment = environment
+        self._policy = policy
+        self._state = initial_state
+        self._variables = variables
+        self._writer = writer
+        self._key = random_key
+        self._buffer = UnrollBuffer(writer.signature, environment.num_environments)
+        timestep = environment.reset()
+        self._returns = np.zeros(environment.num_environments, np.float64)
+        self._lengths = np.zeros(environment.num_environments, np.int64)
+        self._inputs = AgentInput(
+            features=timestep.observation.features,
+            task=timestep.observation.task,
+            previous_action=np.zeros(environment.num_environments, np.int32),
+            previous_reward=timestep.reward,
+            first=timestep.first,
+        )
+
+    @property
+    def steps_per_unroll(self) -> int:
+        """Agent steps, over all environments, of one call of `run_unroll`."""
+        return self._buffer.unroll_length * self._environment.num_environments
+
+    def run_unroll(self) -> list[EpisodeResult]:
+        """Plays one unroll in each environment with one version of the parameters and writes all.
+
+        Returns:
+          The episodes that ended.
+        """
+        self._variables.update(wait=True)
+        params, params_step = self._variables.params, self._variables.step
+        results: list[EpisodeResult] = []
+        while not self._buffer.full:
+            before = self._state
+            output = self._policy(params, self._key, self._inputs, before)
+            self._state, self._key = output.state, output.key
+            action = np.asarray(output.action)
+            timestep = self._environment.step(action)
+            self._buffer.add(
+                self._inputs,
+                before,
+                params_step,
+                action,
+                np.asarray(output.logits),
+                timestep.reward,
+                timestep.discount,
+            )
+            self._inputs = AgentInput(
+                features=timestep.observation.features,
+                task=timestep.observation.task,
+                previous_action=np.where(timestep.first, 0, action),
+                previous_reward=np.where(timestep.first, np.float32(0), timestep.reward),
+                first=timestep.first,
+            )
+            self._returns += timestep.reward
+            self._lengths += 1
+            for i in np.flatnonzero(timestep.episode_end):
+                results.append(
+                    EpisodeResult(
+                        int(self._environment.tasks[i]),
+                        float(self._returns[i]),
+                        int(self._lengths[i]),
+                    )
+                )
+                self._returns[i] = 0.0
+                self._lengths[i] = 0
+        self._writer.write(self._buffer.finish(self._inputs))
+        return results
+
+
+class Actor(core.Actor):
+    """Acme's actor: one dm_env environment whose observations are `environments.Observation`s."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        initial_state: RecurrentState,
+        variables: VariableClient,
+        random_key: chex.PRNGKey,
+        adder: UnrollAdder | None = None,
+    ):
+        """Makes an actor.
+
+        Args:
+          policy: what `make_policy` returns.
+          initial_state: recurrent state [1, ...].
+          variables: where parameters come from.
+          random_key: for sampling actions.
+          adder: records what the actor observes, if given.
+        """
+        self._policy = policy
+        self._initial_state = initial_state
+        self._variables = variables
+        self._key = random_key
+        self._adder = adder
+        self._previous = (np.int32(0), np.float32(0), True)  # a_{t-1}, r_t, first
+        self._state = initial_state
+        self._extras: dict[str, Any] = {}
+
+    def observe_first(self, timestep: dm_env.TimeStep) -> None:
+        self._previous = (np.int32(0), np.float32(0), True)
+        self._state = self._initial_state
+        if self._adder is not None:
+            self._adder.add_first(timestep)
+
+    def select_action(self, observation: Observation) -> np.ndarray:
+        action, reward, first = self._previous
+        inputs = AgentInput(
+            features=np.asarray(observation.features)[None],
+            task=np.asarray(observation.task)[None],
+            previous_action=np.asarray([action]),
+            previous_reward=np.asarray([reward]),
+            first=np.asarray([first]),
+        )
+        output = self._policy(self._variables.params, self._key, inputs, self._state)
+        self._extras = {
+            "logits": np.asarray(output.logits)[0],
+            "state": jax.tree.map(lambda x: np.asarray(x)[0], self._state),
+            "params_step": self._variables.step,
+        }
+        self._state, self._key = output.state, output.key
+        return np.asarray(output.action)[0]
+
+    def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
+        self._previous = (np.int32(action), np.float32(next_timestep.reward), False)
+        if self._adder is not None:
+            self._adder.add(action, next_timestep, self._extras)
+
+    def update(self, wait: bool = False) -> None:
+        self._variables.update(wait)

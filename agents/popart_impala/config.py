@@ -1,0 +1,97 @@
+"""The agent's settings. Defaults follow the papers (docs/design.md lists where each comes from)."""
+
+import dataclasses
+
+REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
+LOSS_REDUCTIONS = ("sum", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the PopArt-IMPALA agent; checked when made.
+
+    Raises:
+      ValueError: a field is out of range; the message names the field, its value and what is accepted.
+    """
+
+    # Network.
+    network: str = "shallow"  # a name of networks.TORSOS
+    use_lstm: bool = False  # LSTM of 256 units between torso and heads
+
+    # Data.
+    unroll_length: int = 20  # T, agent steps
+    batch_size: int = 32  # B, unrolls in one update
+    queue_size: int | None = None  # unrolls, None for one batch; actors wait while the queue is full
+    action_repeat: int = 4  # environment frames in one agent step
+
+    # Loss.
+    discounting: float = 0.99
+    baseline_cost: float = 0.5  # weight of the value loss
+    entropy_cost: float = 0.01  # weight of the entropy bonus
+    reward_clipping: str = "none"  # how the learner transforms rewards, see losses.transform_reward
+    loss_reduction: str = "sum"  # over the T x B steps of a batch; the papers sum
+
+    # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
+    popart: bool = True
+    popart_step_size: float = 3e-4  # one moving-average step per update
+    popart_scale_min: float = 1e-4  # bounds of sigma
+    popart_scale_max: float = 1e6
+
+    # Optimiser: RMSProp with a learning rate that falls linearly to 0.
+    learning_rate: float = 6e-4
+    total_environment_frames: int = 200_000_000  # where the learning rate reaches 0
+    rmsprop_decay: float = 0.99
+    rmsprop_epsilon: float = 0.01  # inside the square root
+    gradient_clipping: float = 40.0  # global norm
+
+    def __post_init__(self) -> None:
+        for name in ("unroll_length", "batch_size", "action_repeat"):
+            self._require(name, getattr(self, name) >= 1, "a whole number of at least 1")
+        self._require(
+            "queue_size",
+            self.queue_size is None or self.queue_size >= 1,
+            "a whole number of at least 1, or left out",
+        )
+        self._require("total_environment_frames", self.total_environment_frames >= 1, "at least 1")
+        self._require(
+            "batch_size",
+            self.queue_size is None or self.batch_size <= self.queue_size,
+            f"at most queue_size={self.queue_size}, the unrolls that the queue holds",
+        )
+        for name in ("baseline_cost", "entropy_cost"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("learning_rate", "rmsprop_epsilon", "gradient_clipping", "popart_scale_min"):
+            self._require(name, getattr(self, name) > 0, "more than 0")
+        self._require("discounting", 0 <= self.discounting <= 1, "in [0, 1]")
+        self._require("rmsprop_decay", 0 <= self.rmsprop_decay < 1, "in [0, 1)")
+        self._require("popart_step_size", 0 < self.popart_step_size <= 1, "in (0, 1]")
+        self._require(
+            "popart_scale_max",
+            self.popart_scale_max >= self.popart_scale_min,
+            f"at least popart_scale_min={self.popart_scale_min}",
+        )
+        self._require(
+            "reward_clipping",
+            self.reward_clipping in REWARD_CLIPPINGS,
+            "one of " + ", ".join(REWARD_CLIPPINGS),
+        )
+        self._require(
+            "loss_reduction",
+            self.loss_reduction in LOSS_REDUCTIONS,
+            "one of " + ", ".join(LOSS_REDUCTIONS),
+        )
+
+    def _require(self, field: str, accepted: bool, what: str) -> None:
+        # `accepted` is false for NaN as well, since every comparison with NaN is.
+        if not accepted:
+            raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
+
+    @property
+    def queue_capacity(self) -> int:
+        """Unrolls that the queue holds before actors wait."""
+        return self.queue_size or self.batch_size
+
+    @property
+    def frames_per_update(self) -> int:
+        """Environment frames consumed by one learner step."""
+        return self.batch_size * self.unroll_length * self.action_repeat

@@ -1,0 +1,161 @@
+"""The loss: V-trace actor-critic (Espeholt et al. 2018, arXiv 1802.01561) on values that PopArt
+normalises per task (Hessel et al. 2018, arXiv 1809.04474)."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import rlax
+
+from agents.popart_impala import popart
+from agents.popart_impala.config import Config
+
+# The clips rho_bar and c_bar of both papers; rlax fixes the second at 1.
+RHO_BAR = 1.0
+
+
+class LossInput(NamedTuple):
+    """A batch, time-major, as the loss needs it."""
+
+    logits: chex.Array  # float32 [T+1, B, num_actions], of the learner's policy
+    normalised_values: chex.Array  # float32 [T+1, B, num_tasks], under the old statistics
+    behaviour_logits: chex.Array  # float32 [T, B, num_actions]
+    action: chex.Array  # int32 [T, B]
+    reward: chex.Array  # float32 [T, B], unclipped
+    discount: chex.Array  # float32 [T, B], the environment's
+    first: chex.Array  # bool [T+1, B]
+    task: chex.Array  # int32 [B]
+
+
+class VTrace(NamedTuple):
+    """V-trace of one sequence; both [T] and without gradient."""
+
+    targets: chex.Array  # v_s, the value targets
+    advantages: chex.Array  # rho_s (r_s + gamma v_{s+1} - V(x_s)), of the policy gradient
+
+
+def transform_reward(reward: chex.Array, clipping: str) -> chex.Array:
+    """Reward as the loss sees it; any shape.
+
+    "none": unchanged. "abs_one": clipped to [-1, 1]. "soft_asymmetric":
+    0.3 min(tanh r, 0) + 5 max(tanh r, 0), IMPALA's for DeepMind Lab (arXiv 1802.01561, appendix D).
+    """
+    if clipping == "none":
+        return reward
+    if clipping == "abs_one":
+        return jnp.clip(reward, -1.0, 1.0)
+    if clipping == "soft_asymmetric":
+        squashed = jnp.tanh(reward)
+        return jnp.where(squashed < 0, 0.3 * squashed, 5.0 * squashed)
+    raise ValueError(f"unknown reward clipping {clipping!r}")
+
+
+def vtrace(
+    values: chex.Array, reward: chex.Array, discount: chex.Array, rho: chex.Array
+) -> VTrace:
+    """V-trace targets and advantages of one sequence (arXiv 1802.01561, section 4.1).
+
+    Args:
+      values: float32 [T+1], V(x_s), unnormalised; the last is the bootstrap value.
+      reward: float32 [T], r_{s+1}.
+      discount: float32 [T], gamma_{s+1}, 0 where the episode terminated.
+      rho: float32 [T], importance ratio pi(a_s) / mu(a_s), not yet clipped. Where it is 0 the step is
+        left out: its target is V(x_s), its advantage 0, and nothing later reaches the steps before it.
+
+    Returns:
+      The targets and advantages, without gradient.
+    """
+    chex.assert_rank([values, reward, discount, rho], 1)
+    output = rlax.vtrace_td_error_and_advantage(
+        values[:-1], values[1:], reward, discount, rho, clip_rho_threshold=RHO_BAR,
+        clip_pg_rho_threshold=RHO_BAR,
+    )
+    return jax.lax.stop_gradient(VTrace(output.errors + values[:-1], output.pg_advantage))
+
+
+def popart_vtrace_loss(
+    batch: LossInput, state: popart.PopArtState, config: Config
+) -> tuple[chex.Array, tuple[popart.PopArtState, dict[str, chex.Array]]]:
+    """Loss of a batch, and the PopArt statistics after it.
+
+    In PopArt's order: V-trace targets with the old statistics, one update of the statistics from them,
+    values renormalised to the new statistics, and the loss on those. The policy gradient's advantage is
+    divided by the new sigma, and the value loss is on normalised targets. No gradient flows into
+    statistics, targets or advantages.
+
+    loss = sum over T and B of  -advantage log pi(a)                     policy gradient
+                                + baseline_cost 1/2 (target - n)^2       value
+                                - entropy_cost entropy(pi)
+
+    A step that a time limit cut off (first[t+1] with discount 1) has no known successor: it adds
+    neither policy gradient, value loss nor statistics.
+
+    Args:
+      batch: the batch.
+      state: statistics that `batch.normalised_values` are normalised with.
+      config: the agent's settings; with `popart=False` the statistics stay as they are.
+
+    Returns:
+      The scalar loss, and (the new statistics, metrics as scalars or one value per task).
+    """
+    chex.assert_rank(
+        [batch.logits, batch.normalised_values, batch.action, batch.first, batch.task],
+        [3, 3, 2, 2, 1],
+    )
+    chex.assert_equal_shape([batch.action, batch.reward, batch.discount, batch.first[1:]])
+    chex.assert_equal_shape([batch.behaviour_logits, batch.logits[:-1]])
+
+    # Of each sequence's values only its own task's takes part.
+    old = popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
+    own_old = popart.Scale(old.mu[batch.task], old.sigma[batch.task])  # [B]
+    normalised = jnp.take_along_axis(
+        batch.normalised_values, batch.task[None, :, None], axis=2
+    ).squeeze(2)  # [T+1, B]
+    values = jax.lax.stop_gradient(normalised) * own_old.sigma[None] + own_old.mu[None]
+
+    log_pi = jax.nn.log_softmax(batch.logits[:-1])
+    log_mu = jax.nn.log_softmax(batch.behaviour_logits)
+    action = batch.action[..., None]
+    log_pi_action = jnp.take_along_axis(log_pi, action, axis=2).squeeze(2)  # [T, B]
+    log_mu_action = jnp.take_along_axis(log_mu, action, axis=2).squeeze(2)
+    rho = jnp.exp(jax.lax.stop_gradient(log_pi_action) - log_mu_action)
+
+    known = 1.0 - (batch.first[1:] & (batch.discount > 0)).astype(jnp.float32)
+    targets, advantages = jax.vmap(vtrace, in_axes=1, out_axes=1)(
+        values,
+        transform_reward(batch.reward, config.reward_clipping),
+        batch.discount * config.discounting,
+        rho * known,
+    )
+
+    new_state = popart.update_statistics(
+        state, targets, known, batch.task, config.popart_step_size if config.popart else 0.0
+    )
+    new = popart.scale_of(new_state, config.popart_scale_min, config.popart_scale_max)
+    own_new = popart.Scale(new.mu[batch.task], new.sigma[batch.task])
+    renormalised = popart.renormalise(
+        normalised[:-1],
+        popart.Scale(own_old.mu[None], own_old.sigma[None]),
+        popart.Scale(own_new.mu[None], own_new.sigma[None]),
+    )
+    errors = known * ((targets - own_new.mu[None]) / own_new.sigma[None] - renormalised)
+
+    reduce = jnp.sum if config.loss_reduction == "sum" else jnp.mean
+    entropy = -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
+    policy_gradient_loss = reduce(-advantages / own_new.sigma[None] * log_pi_action)
+    baseline_loss = config.baseline_cost * reduce(0.5 * errors**2)
+    entropy_loss = -config.entropy_cost * reduce(entropy)
+    loss = policy_gradient_loss + baseline_loss + entropy_loss
+    metrics = {
+        "loss": loss,
+        "policy_gradient_loss": policy_gradient_loss,
+        "baseline_loss": baseline_loss,
+        "entropy_loss": entropy_loss,
+        "entropy": jnp.mean(entropy),  # nats
+        "rho_mean": jnp.mean(rho),
+        "rho_clipped_fraction": jnp.mean((rho > RHO_BAR).astype(jnp.float32)),
+        "mu": new.mu,  # [num_tasks]
+        "sigma": new.sigma,  # [num_tasks]
+    }
+    return loss, (new_state, metrics)

@@ -1,0 +1,113 @@
+"""PopArt: values normalised per task, outputs preserved (van Hasselt et al. 2016, arXiv 1602.07714;
+per task, with V-trace: Hessel et al. 2018, arXiv 1809.04474).
+
+Task i has a mean mu_i and a scale sigma_i. The value head's output n is the normalised value, and
+sigma_i n + mu_i the value itself. The papers keep the first two moments mu and nu with
+sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same update in exact
+arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
+rounding step of 1024).
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+class PopArtState(NamedTuple):
+    """Statistics of the value targets, one entry per task."""
+
+    mean: chex.Array  # float32 [num_tasks], mu
+    variance: chex.Array  # float32 [num_tasks], nu - mu^2
+
+
+class Scale(NamedTuple):
+    """The affine map between normalised and unnormalised values, one entry per task."""
+
+    mu: chex.Array  # float32 [num_tasks]
+    sigma: chex.Array  # float32 [num_tasks]
+
+
+class Head(NamedTuple):
+    """The last linear layer of the values: n = x w + b."""
+
+    w: chex.Array  # float32 [num_features, num_tasks]
+    b: chex.Array  # float32 [num_tasks]
+
+
+def initial_state(num_tasks: int) -> PopArtState:
+    """Mean 0 and variance 1 for every task: normalised values are the values."""
+    return PopArtState(mean=jnp.zeros(num_tasks), variance=jnp.ones(num_tasks))
+
+
+def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
+    """mu and sigma = sqrt(variance), sigma clipped to [scale_min, scale_max]."""
+    return Scale(state.mean, jnp.clip(jnp.sqrt(state.variance), scale_min, scale_max))
+
+
+def update_statistics(
+    state: PopArtState,
+    targets: chex.Array,
+    weights: chex.Array,
+    tasks: chex.Array,
+    step_size: float,
+) -> PopArtState:
+    """One moving-average step towards the moments of a batch of value targets, task by task.
+
+    With m and s the mean and variance of a task's targets in the batch and b the step size:
+    mu' = (1-b) mu + b m, and v' = (1-b) v + b s + b (1-b) (mu - m)^2, which is
+    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2).
+
+    Args:
+      state: the statistics before.
+      targets: float32 [T, B], unnormalised value targets.
+      weights: float32 [T, B], 1 for a target that counts, 0 for one that does not.
+      tasks: int32 [B], the task of each sequence.
+      step_size: b in (0, 1].
+
+    Returns:
+      The statistics after. A task with no counting target keeps its statistics exactly.
+    """
+    chex.assert_rank([targets, weights, tasks], [2, 2, 1])
+    chex.assert_equal_shape([targets, weights])
+    member = jax.nn.one_hot(tasks, state.mean.shape[0])  # [B, num_tasks]
+    weight = jnp.einsum("tb,bn->n", weights, member)
+    present = weight > 0
+    divisor = jnp.where(present, weight, 1.0)
+    batch_mean = jnp.einsum("tb,bn->n", weights * targets, member) / divisor
+    deviation = targets - jnp.take(batch_mean, tasks)[None, :]
+    batch_variance = jnp.einsum("tb,bn->n", weights * deviation**2, member) / divisor
+    shift = batch_mean - state.mean
+    mean = state.mean + step_size * shift
+    variance = state.variance + step_size * (
+        batch_variance - state.variance + (1 - step_size) * shift**2
+    )
+    return PopArtState(
+        mean=jnp.where(present, mean, state.mean),
+        variance=jnp.where(present, variance, state.variance),
+    )
+
+
+def renormalise(normalised: chex.Array, old: Scale, new: Scale) -> chex.Array:
+    """Normalised values under `old` as normalised values under `new`; last axis [num_tasks]."""
+    return normalised * (old.sigma / new.sigma) + (old.mu - new.mu) / new.sigma
+
+
+def preserve_outputs(head: Head, old: Scale, new: Scale) -> Head:
+    """The head whose unnormalised values under `new` are those of `head` under `old`.
+
+    w' = w sigma / sigma', b' = (sigma b + mu - mu') / sigma' (arXiv 1809.04474, equation 9).
+    """
+    return Head(w=head.w * (old.sigma / new.sigma), b=renormalise(head.b, old, new))
+
+
+def preserved_head_gradient(gradient: Head, old: Scale, new: Scale) -> Head:
+    """The loss's gradient at the preserved head, from its gradient at the head before.
+
+    A loss L(renormalise(x w + b)) has dL/dw = (sigma / sigma') x dL/dn', and dL/dw' = x dL/dn'.
+    Every other parameter has the same gradient at both. So one forward and backward pass at the old
+    parameters gives the gradient at the preserved ones.
+    """
+    ratio = new.sigma / old.sigma
+    return Head(w=gradient.w * ratio, b=gradient.b * ratio)

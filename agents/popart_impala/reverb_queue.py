@@ -1,0 +1,144 @@
+"""The queue between actors and learner: a Reverb FIFO table of unrolls, each sampled once."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import jax
+import reverb
+import tensorflow as tf
+
+from agents.popart_impala.types import Unroll
+from agents.popart_impala.unrolls import Signature
+
+TABLE_NAME = "unrolls"
+
+# How long one blocking call may last before we look whether the program is to stop.
+_POLL_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+def make_table(signature: Signature, capacity: int) -> reverb.Table:
+    """The FIFO table; inserting blocks while it holds `capacity` unrolls."""
+    return reverb.Table.queue(
+        TABLE_NAME,
+        max_size=capacity,
+        signature=jax.tree.map(lambda s: tf.TensorSpec(s.shape, s.dtype, s.name), signature),
+    )
+
+
+class QueueWriter:
+    """Writes unrolls to the table; one item and one append of whole arrays for each."""
+
+    def __init__(
+        self,
+        client: reverb.Client,
+        signature: Signature,
+        should_stop: Callable[[], bool] = lambda: False,
+    ):
+        """Opens a writer.
+
+        Args:
+          client: of the Reverb server that has the table.
+          signature: of one unroll.
+          should_stop: asked while the queue is full; once true, `write` gives up waiting.
+        """
+        self.signature = signature
+        self._writer = client.trajectory_writer(num_keep_alive_refs=1)
+        self._should_stop = should_stop
+
+    def write(self, unrolls: Unroll) -> None:
+        """Writes N unrolls and waits until the queue has taken them.
+
+        Args:
+          unrolls: [N, ...] arrays.
+
+        Raises:
+          ValueError: an array is not as the signature says; the message names the field.
+        """
+        jax.tree_util.tree_map(_check, self.signature, unrolls)
+        for i in range(unrolls.action.shape[0]):
+            self._writer.append(jax.tree.map(lambda x, i=i: x[i], unrolls))
+            self._writer.create_item(
+                TABLE_NAME,
+                priority=1.0,
+                trajectory=jax.tree.map(lambda column: column[-1], self._writer.history),
+            )
+        while not self._should_stop():
+            try:
+                self._writer.flush(timeout_ms=int(_POLL_SECONDS * 1000))
+                return
+            except reverb.DeadlineExceededError:
+                continue  # the queue is full
+
+
+def _check(spec: Any, array: Any) -> None:
+    if array.shape[1:] != spec.shape or array.dtype != spec.dtype:
+        raise ValueError(
+            f"unroll field {spec.name} is {array.dtype} {list(array.shape[1:])}, "
+            f"but the queue's signature says {spec.dtype} {list(spec.shape)}"
+        )
+
+
+def make_batches(client: reverb.Client, batch_size: int) -> Iterator[reverb.ReplaySample]:
+    """Batches of unrolls, `sample.data` an `Unroll` of NumPy arrays [B, ...], in the queue's order.
+
+    The iterator blocks while the queue has too little, and ends when the server stops.
+    """
+    dataset = reverb.TrajectoryDataset.from_table_signature(
+        client.server_address,
+        TABLE_NAME,
+        max_in_flight_samples_per_worker=batch_size,
+        num_workers_per_iterator=1,  # more would mix the order
+    )
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    dataset = dataset.batch(batch_size, drop_remainder=True).with_options(options)
+    try:
+        yield from dataset.as_numpy_iterator()
+    except (tf.errors.CancelledError, tf.errors.UnavailableError):
+        return
+
+
+class Prefetcher(Generic[T]):
+    """An iterator that runs another one ahead, in a thread, by one element."""
+
+    def __init__(
+        self, iterator: Iterator[T], should_stop: Callable[[], bool] = lambda: False
+    ):
+        """Starts the thread.
+
+        Args:
+          iterator: what to run ahead; used by the thread only.
+          should_stop: asked while nothing has come; once true, the iteration ends.
+        """
+        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
+        self._should_stop = should_stop
+        threading.Thread(
+            target=self._produce, args=(iterator,), name="prefetch", daemon=True
+        ).start()
+
+    def _produce(self, iterator: Iterator[T]) -> None:
+        try:
+            for element in iterator:
+                self._queue.put((element, None))
+            self._queue.put((None, StopIteration()))
+        except BaseException as error:  # handed to the thread that calls next()
+            self._queue.put((None, error))
+
+    def __iter__(self) -> "Prefetcher[T]":
+        return self
+
+    def __next__(self) -> T:
+        while not self._should_stop():
+            try:
+                element, error = self._queue.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if error is not None:
+                raise error
+            assert element is not None
+            return element
+        raise StopIteration

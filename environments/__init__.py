@@ -1,0 +1,32 @@
+"""Tasks, suites of tasks, and the environments that play them.
+
+The Atari classes are in `environments.atari` and are not imported here, so that reading tasks and
+options does not load the emulator; `make_environment` and `make_batched_environment` load it when
+they need it.
+"""
+
+from environments.atari_options import AtariOptions
+from environments.batched import BatchedDmEnvironments, WithTask
+from environments.factory import check_tasks, make_batched_environment, make_environment
+from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
+from environments.toy import Catch
+from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, StackedFrames
+
+__all__ = [
+    "SUITES",
+    "TASKS",
+    "AtariOptions",
+    "BatchedDmEnvironments",
+    "BatchedEnvironment",
+    "BatchedTimeStep",
+    "Catch",
+    "Observation",
+    "StackedFrames",
+    "Task",
+    "WithTask",
+    "check_tasks",
+    "make_batched_environment",
+    "make_environment",
+    "parse_level_name",
+    "suite_name",
+]

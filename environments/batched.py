@@ -1,0 +1,191 @@
+"""Any dm_env environments as tasks of a suite, and as a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dm_env
+import numpy as np
+from dm_env import specs
+
+from environments.types import (
+    BatchedEnvironment,
+    BatchedTimeStep,
+    Observation,
+    checked_actions,
+    task_spec,
+)
+
+
+class WithTask(dm_env.Environment):
+    """Makes any dm_env environment one task of a suite: observations become `Observation`s."""
+
+    def __init__(self, environment: dm_env.Environment, task: int, num_tasks: int):
+        """Wraps an environment.
+
+        Args:
+          environment: what to wrap; each of its observations is one array.
+          task: the environment's index in the run's list of tasks.
+          num_tasks: length of that list.
+
+        Raises:
+          ValueError: if `task` is not in [0, num_tasks).
+          TypeError: if the environment's observation is not one array.
+        """
+        if not 0 <= task < num_tasks:
+            raise ValueError(f"task is {task}; it must be in [0, {num_tasks})")
+        if not isinstance(environment.observation_spec(), specs.Array):
+            raise TypeError(
+                "an observation must be one array; the environment's spec is "
+                f"{environment.observation_spec()}"
+            )
+        self._environment = environment
+        self._task = np.array(task, np.int32)
+        self._task.setflags(write=False)  # every observation shares it
+        self._num_tasks = num_tasks
+
+    def reset(self) -> dm_env.TimeStep:
+        """Starts an episode."""
+        return self._with_task(self._environment.reset())
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        """Takes one step."""
+        return self._with_task(self._environment.step(action))
+
+    def observation_spec(self) -> Observation:
+        """Specs of the environment's own observation and of the task."""
+        return Observation(self._environment.observation_spec(), task_spec(self._num_tasks))
+
+    def action_spec(self) -> Any:
+        """The environment's own."""
+        return self._environment.action_spec()
+
+    def reward_spec(self) -> Any:
+        """The environment's own."""
+        return self._environment.reward_spec()
+
+    def discount_spec(self) -> Any:
+        """The environment's own."""
+        return self._environment.discount_spec()
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._environment.close()
+
+    def _with_task(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        return timestep._replace(observation=Observation(timestep.observation, self._task))
+
+
+class BatchedDmEnvironments(BatchedEnvironment):
+    """Steps N dm_env environments together, one after the other.
+
+    An environment whose episode ends is reset in the same step: its last observation is dropped,
+    and the reward and discount of the last transition come with the new episode's first
+    observation.
+    """
+
+    def __init__(self, environments: Sequence[dm_env.Environment]):
+        """Takes the environments over and starts an episode in each.
+
+        Args:
+          environments: at least one. Observations are `Observation`s (see `WithTask`), each
+            environment has one task, and all specs are the same.
+
+        Raises:
+          ValueError: if there is no environment, or if specs differ.
+          TypeError: if observations are not `Observation`s or actions are not discrete.
+        """
+        if not environments:
+            raise ValueError("a batch needs at least one environment")
+        self._environments = list(environments)
+        self._observation_spec = environments[0].observation_spec()
+        self._action_spec = environments[0].action_spec()
+        if not isinstance(self._observation_spec, Observation):
+            raise TypeError(
+                "observations must be environments.Observation (wrap the environment in WithTask), "
+                f"the spec is {self._observation_spec}"
+            )
+        if not isinstance(self._action_spec, specs.DiscreteArray):
+            raise TypeError(f"actions must be discrete, the spec is {self._action_spec}")
+        for index, environment in enumerate(environments):
+            _require_equal_specs(index, "features", environment, environments[0])
+            _require_equal_specs(index, "task", environment, environments[0])
+            _require_equal_specs(index, "action", environment, environments[0])
+        # Only an observation tells an environment's task, so the first episodes start here.
+        self._initial: BatchedTimeStep | None = self._start_episodes()
+        self._tasks = self._initial.observation.task.copy()
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """The task of every environment, int32 [N]."""
+        return self._tasks
+
+    def observation_spec(self) -> Observation:
+        """Specs of one environment's features and task."""
+        return self._observation_spec
+
+    def action_spec(self) -> specs.DiscreteArray:
+        """Spec of one environment's action, int32."""
+        return specs.DiscreteArray(self._action_spec.num_values, np.int32, self._action_spec.name)
+
+    def reset(self) -> BatchedTimeStep:
+        """Starts a new episode in every environment."""
+        initial, self._initial = self._initial, None
+        return initial if initial is not None else self._start_episodes()
+
+    def step(self, actions: np.ndarray) -> BatchedTimeStep:
+        """Steps every environment, and resets those whose episode ends."""
+        num_actions = self._action_spec.num_values
+        actions = checked_actions(actions, self.num_environments, num_actions)
+        self._initial = None
+        observations: list[Observation] = []
+        reward = np.zeros(self.num_environments, np.float32)
+        discount = np.ones(self.num_environments, np.float32)
+        last = np.zeros(self.num_environments, np.bool_)
+        dtype = self._action_spec.dtype.type
+        for i, environment in enumerate(self._environments):
+            timestep = environment.step(dtype(actions[i]))
+            reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
+            if last[i]:
+                timestep = environment.reset()
+            observations.append(timestep.observation)
+        return BatchedTimeStep(_stack(observations), reward, discount, last, last.copy())
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for environment in self._environments:
+            environment.close()
+
+    def _start_episodes(self) -> BatchedTimeStep:
+        n = len(self._environments)
+        return BatchedTimeStep(
+            observation=_stack([e.reset().observation for e in self._environments]),
+            reward=np.zeros(n, np.float32),
+            discount=np.ones(n, np.float32),
+            first=np.ones(n, np.bool_),
+            episode_end=np.zeros(n, np.bool_),
+        )
+
+
+def _stack(observations: Sequence[Observation]) -> Observation:
+    """Observations of N environments -> one, features [N, ...], task [N]."""
+    return Observation(
+        features=np.stack([o.features for o in observations]),
+        task=np.stack([np.asarray(o.task, np.int32) for o in observations]),
+    )
+
+
+def _spec(environment: dm_env.Environment, name: str) -> specs.Array:
+    if name == "action":
+        return environment.action_spec()
+    return getattr(environment.observation_spec(), name)
+
+
+def _require_equal_specs(
+    index: int, name: str, environment: dm_env.Environment, model: dm_env.Environment
+) -> None:
+    spec, expected = _spec(environment, name), _spec(model, name)
+    if spec != expected:
+        raise ValueError(
+            f"all environments of a batch must have equal specs: environment {index} has "
+            f"the {name} spec {spec}, environment 0 has {expected}"
+        )

@@ -1,0 +1,127 @@
+"""The tasks, the suites, and the names by which users ask for them."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+
+from environments.atari57 import ATARI57_SCORES
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task of a suite, with the scores that make returns of different tasks comparable."""
+
+    name: str  # snake_case; an Atari game's is that of its ROM file
+    domain: str  # "atari" or "toy"
+    random_score: float  # a uniform random policy's mean episode return; exact for toy tasks
+    human_score: float  # a human's mean episode return; for toy tasks the optimum
+    action_repeat: int  # frames per agent step
+
+    def human_normalised(self, score: float) -> float:
+        """Returns a score in percent: 0 is the random policy's, 100 the human's."""
+        return 100.0 * (score - self.random_score) / (self.human_score - self.random_score)
+
+
+def _catch(scale: int) -> Task:
+    # Catch's docstring derives these: optimum +scale, random policy -0.6 * scale.
+    return Task(f"catch_x{scale}", "toy", -0.6 * scale, 1.0 * scale, action_repeat=1)
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        *(Task(name, "atari", random, human, 4) for name, random, human in ATARI57_SCORES),
+        *(_catch(scale) for scale in (1, 100, 10_000)),
+    )
+}
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "atari3": ("pong", "riverraid", "seaquest"),
+    "atari57": tuple(name for name, _, _ in ATARI57_SCORES),
+    "toy": ("catch_x1", "catch_x100", "catch_x10000"),
+}
+
+# "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from
+# such a name; how it is played is for AtariOptions to say.
+_GYM_NAME = re.compile(
+    r"(?P<prefix>ale/)?(?P<game>\w+?)(?P<suffix>(noframeskip|deterministic)?-v\d+|noframeskip)?",
+    re.IGNORECASE,
+)
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+_TASKS_BY_KEY = {_key(task.name): task for task in TASKS.values()}
+
+
+def parse_level_name(text: str) -> tuple[Task, ...]:
+    """Reads a list of tasks as a user writes it.
+
+    Args:
+      text: comma-separated names of tasks and suites, of one domain. A suite stands for its tasks.
+        A game may be written as its ROM file ("ms_pacman") or as in Gym ("MsPacman",
+        "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case.
+
+    Returns:
+      The tasks, in the order given. A task's position is its index in the run.
+
+    Raises:
+      ValueError: in one line, if a name is unknown (with the nearest names) or empty, if a task
+        comes twice, or if domains are mixed.
+    """
+    tasks: list[Task] = []
+    for part in text.split(","):
+        tasks.extend(_named(part.strip(), text))
+    names = [task.name for task in tasks]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(
+            f"every task may come once, but {text!r} has {', '.join(duplicates)} again"
+        )
+    if len({task.domain for task in tasks}) > 1:
+        listed = ", ".join(f"{task.name} ({task.domain})" for task in tasks)
+        raise ValueError(f"the tasks of a run must be of one domain, but {text!r} mixes {listed}")
+    return tuple(tasks)
+
+
+def suite_name(tasks: Sequence[Task]) -> str:
+    """Returns a short name for a list of tasks, fit for a directory's name.
+
+    That is the suite's name for exactly its tasks in its order, up to three tasks' names
+    ("pong-seaquest"), or the domain and the number of tasks ("atari5tasks").
+
+    Raises:
+      ValueError: if there is no task.
+    """
+    if not tasks:
+        raise ValueError("no task to name")
+    names = tuple(task.name for task in tasks)
+    for suite, members in SUITES.items():
+        if names == members:
+            return suite
+    if len(names) <= 3:
+        return "-".join(names)
+    return f"{tasks[0].domain}{len(names)}tasks"
+
+
+def _named(name: str, text: str) -> list[Task]:
+    """Returns the tasks that one name, of a task or a suite, stands for."""
+    if not name:
+        raise ValueError(f"a name is missing in {text!r}; known suites: {', '.join(SUITES)}")
+    if name.lower() in SUITES:
+        return [TASKS[member] for member in SUITES[name.lower()]]
+    match = _GYM_NAME.fullmatch(name)
+    game = match["game"] if match else name
+    task = _TASKS_BY_KEY.get(_key(game))
+    if match and (match["prefix"] or match["suffix"]) and task and task.domain != "atari":
+        task = None
+    if task is None:
+        # Compared without underscores, so that "MsPackman" and "ms_packman" are equally near.
+        known = {**{_key(known): known for known in TASKS}, **{suite: suite for suite in SUITES}}
+        near = [known[key] for key in difflib.get_close_matches(_key(game), known)]
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"unknown task {name!r}: {hint}known suites: {', '.join(SUITES)}")
+    return [task]

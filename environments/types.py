@@ -1,0 +1,125 @@
+"""What environments show, and the one interface for stepping many of them together."""
+
+import abc
+from typing import Any, NamedTuple
+
+import numpy as np
+from dm_env import specs
+
+
+class Observation(NamedTuple):
+    """What an environment of a multi-task suite shows."""
+
+    features: (
+        np.ndarray
+    )  # the environment's own observation; Atari: uint8 [4, 84, 84], oldest frame first
+    task: np.ndarray  # int32 [], index of the task in the run's list of tasks
+
+
+class StackedFrames(specs.BoundedArray):
+    """Spec of features that are a stack [S, ...] of the last S frames, newest last.
+
+    Frames from before the episode's first observation are zero. An agent may therefore send each
+    frame once and rebuild the stacks on the learner. Equal only to another `StackedFrames`.
+    """
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # as in every dm_env spec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StackedFrames) and bool(super().__eq__(other))
+
+    def __repr__(self) -> str:
+        return f"StackedFrames(shape={self.shape}, dtype={self.dtype!r}, name={self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The base class would unpickle and copy to a BoundedArray, which says nothing about stacks.
+        return StackedFrames, (self.shape, self.dtype, self.minimum, self.maximum, self.name)
+
+
+class BatchedTimeStep(NamedTuple):
+    """Time t+1, after action a_t, of N environments.
+
+    An episode's end and the next one's start are one time step: `reward` and `discount` belong to
+    the episode that ended, `observation` is the new episode's first. There is no transition from a
+    last to a first observation, so none has to be masked. After a step, `first & (discount > 0)`
+    means that the episode was cut off (a time limit) rather than terminated.
+    """
+
+    observation: Observation  # features [N, ...], task int32 [N]
+    reward: np.ndarray  # float32 [N], r_{t+1}, unclipped; 0 after reset()
+    discount: (
+        np.ndarray
+    )  # float32 [N], the environment's: 0 where the episode terminated, 1 after reset()
+    first: np.ndarray  # bool [N], the observation starts an episode
+    episode_end: (
+        np.ndarray
+    )  # bool [N], a whole game ended with this step. Differs from `first` after a
+    # step only where the loss of a life ends a learning episode but not the game
+
+
+class BatchedEnvironment(abc.ABC):
+    """N environments, of any tasks, that are stepped together.
+
+    Arrays that `reset` and `step` return belong to the caller: a later step does not overwrite
+    them.
+    """
+
+    @property
+    @abc.abstractmethod
+    def tasks(self) -> np.ndarray:
+        """The task of every environment, int32 [N]."""
+
+    @property
+    def num_environments(self) -> int:
+        """N, the number of environments."""
+        return len(self.tasks)
+
+    @abc.abstractmethod
+    def observation_spec(self) -> Observation:
+        """Specs of ONE environment's observation: features and task (a `DiscreteArray`, int32)."""
+
+    @abc.abstractmethod
+    def action_spec(self) -> specs.DiscreteArray:
+        """Spec of ONE environment's action, int32."""
+
+    @abc.abstractmethod
+    def reset(self) -> BatchedTimeStep:
+        """Starts a new episode in every environment."""
+
+    @abc.abstractmethod
+    def step(self, actions: np.ndarray) -> BatchedTimeStep:
+        """Takes one agent step in every environment.
+
+        Args:
+          actions: integers [N].
+
+        Raises:
+          ValueError: if `actions` has another shape or type, or an action is out of range.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Frees what the environments hold. They cannot be used afterwards."""
+
+
+def task_spec(num_tasks: int) -> specs.DiscreteArray:
+    """Spec of `Observation.task` for a run of `num_tasks` tasks."""
+    return specs.DiscreteArray(num_tasks, dtype=np.int32, name="task")
+
+
+def checked_actions(actions: np.ndarray, num_environments: int, num_actions: int) -> np.ndarray:
+    """Returns the actions as int32 [N].
+
+    Raises:
+      ValueError: if they are not N integers in [0, num_actions).
+    """
+    actions = np.asarray(actions)
+    if actions.shape != (num_environments,) or not np.issubdtype(actions.dtype, np.integer):
+        raise ValueError(
+            f"actions must be integers of shape ({num_environments},), "
+            f"got {actions.dtype} of shape {actions.shape}"
+        )
+    if actions.min() < 0 or actions.max() >= num_actions:
+        raise ValueError(f"actions must be in [0, {num_actions}), got {actions.tolist()}")
+    return actions.astype(np.int32)

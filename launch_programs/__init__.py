@@ -1,0 +1,1 @@
+"""The Launchpad program and the command-line programs: `train`, `evaluate`."""

@@ -1,0 +1,149 @@
+"""The coordinator: counts, metrics and progress of the whole program, and its end."""
+
+import collections
+import statistics
+import threading
+import time
+from typing import Any
+
+import launchpad as lp
+from absl import logging
+from acme.utils import counting
+
+from launch_programs.metrics import CSVTable, Row
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
+
+# How many of a task's last training episodes its printed mean return is of.
+_RECENT_EPISODES = 100
+
+# Seconds that the coordinator waits for the learner's last checkpoint; Launchpad kills after 10.
+_LINGER = 8.0
+
+
+class Coordinator:
+    """A Courier node; every public method is a remote call that may come from several threads."""
+
+    def __init__(self, config: RunConfig, path: str):
+        """Opens the run's tables.
+
+        Args:
+          config: the run.
+          path: of the run directory.
+        """
+        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        self._stop = lp.stop_event()
+        self._config = config
+        directory = RunDirectory(path)
+        self._progress = directory.progress
+        self._tables = {
+            name: CSVTable(directory.path / f"{name}.csv")
+            for name in ("learner", "actors", "evaluator")
+        }
+        self._counter = counting.Counter()
+        self._lock = threading.Lock()  # guards the tables and what progress is printed from
+        self._learner_row: Row = {}
+        self._recent: dict[str, collections.deque[float]] = {
+            task: collections.deque(maxlen=_RECENT_EPISODES) for task in config.tasks
+        }
+        self._learner_done = threading.Event()
+        self._finished = False
+
+    def increment(self, **counts: float) -> dict[str, float]:
+        """Adds to the counts, as Acme's counters do with their parent; returns all of them."""
+        return self._counter.increment(**counts)
+
+    def get_counts(self) -> dict[str, float]:
+        """All counts: learner_steps, learner_frames, actor_steps, actor_episodes."""
+        return self._counter.get_counts()
+
+    def restore_counts(self, counts: dict[str, float]) -> None:
+        """Continues from a checkpoint's counts."""
+        self._counter.restore({"counts": dict(counts), "cache": {}})
+
+    def record(self, table: str, rows: list[Row]) -> None:
+        """Appends rows to `table`.csv, with the time and, but for the learner's, the frames so far.
+
+        Args:
+          table: "learner", "actors" or "evaluator".
+          rows: plain values.
+        """
+        frames = int(self.get_counts().get("learner_frames", 0))
+        with self._lock:
+            for row in rows:
+                if table == "learner":
+                    self._learner_row = row
+                elif table == "actors":
+                    self._recent[str(row["task"])].append(float(row["episode_return"]))
+            stamp: dict[str, Any] = {"time": round(time.time(), 3)}
+            if table != "learner":
+                stamp["frames"] = frames
+            self._tables[table].append([{**stamp, **row} for row in rows])
+
+    def learner_done(self, finished: bool) -> None:
+        """The learner's word that it has saved its last checkpoint.
+
+        Args:
+          finished: all frames are consumed, so that the program ends; else it is stopping already.
+        """
+        self._finished = finished
+        self._learner_done.set()
+
+    def run(self) -> None:
+        """Writes a line of progress at every interval; stops the program when it is finished."""
+        next_line = time.monotonic() + self._config.log_interval
+        while not self._stop.wait(0.2):
+            if self._learner_done.is_set() and self._finished:
+                self._write_progress()
+                lp.stop()
+                self._stop.wait()
+            elif time.monotonic() >= next_line:
+                self._write_progress()
+                next_line += self._config.log_interval
+        # The learner asks for the counts when it saves, so it must not find the coordinator gone.
+        self._learner_done.wait(_LINGER)
+
+    def _write_progress(self) -> None:
+        with self._lock:
+            line = progress_line(
+                self._learner_row,
+                self._config.agent.total_environment_frames,
+                {task: list(returns) for task, returns in self._recent.items()},
+                int(self.get_counts().get("learner_frames", 0)),
+            )
+            with self._progress.open("a") as file:
+                file.write(line + "\n")
+
+
+def progress_line(
+    learner_row: Row, total_frames: int, returns: dict[str, list[float]], frames: int
+) -> str:
+    """One line that says how far training is.
+
+    Args:
+      learner_row: the learner's last metrics, empty before the first.
+      total_frames: of the run.
+      returns: recent episode returns by task.
+      frames: consumed so far.
+    """
+    parts = [f"frames {frames:,} of {total_frames:,} ({frames / total_frames:.1%})"]
+    if learner_row:
+        rate = float(learner_row["frames_per_second"])
+        parts.append(f"{rate:,.0f} frames/s")
+        if rate > 0:
+            parts.append(f"left {_duration((total_frames - frames) / rate)}")
+    elif frames == 0:
+        parts.append("waiting for the first batch")
+    parts += [
+        f"{task} {statistics.fmean(last):,.1f}" for task, last in returns.items() if last
+    ]
+    if learner_row:
+        parts.append(f"entropy {float(learner_row['entropy']):.2f}")
+        parts.append(f"lag {float(learner_row['policy_lag_mean']):.1f}")
+    return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"

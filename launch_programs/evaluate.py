@@ -1,0 +1,199 @@
+"""Evaluates a run's newest checkpoint: `python -m launch_programs.evaluate --logdir=RUN`.
+
+Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes them
+into the run directory.
+"""
+
+import csv
+import sys
+import time
+
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from environments import parse_level_name
+from launch_programs import command_line
+from launch_programs.checkpointing import Checkpointer, SavedPolicy
+from launch_programs.evaluation import (
+    Aggregate,
+    FixedVariables,
+    TaskPlayer,
+    TaskScore,
+    aggregate,
+    score,
+)
+from launch_programs.parts import make_builder
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory, write_json
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string("logdir", None, "Run directory to evaluate.", required=True)
+    flags.DEFINE_string(
+        "level_name",
+        None,
+        "Tasks or suite to play, of those that the run was trained on; by default all of them.",
+    )
+    flags.DEFINE_integer("test_num_episodes", 10, "Episodes per task.", lower_bound=1)
+    flags.DEFINE_bool("greedy", False, "Takes the likeliest actions instead of sampling.")
+    flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
+
+
+def load(directory: RunDirectory) -> tuple[RunConfig, SavedPolicy]:
+    """A run's configuration and newest policy.
+
+    Raises:
+      ValueError: the directory has no run or no checkpoint.
+    """
+    config = directory.read_config()
+    policy = None
+    if directory.checkpoints.is_dir():
+        policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
+    if policy is None:
+        raise ValueError(
+            f"{directory.path} has no checkpoint yet: train it first, with "
+            f"python -m launch_programs.train --logdir={directory.path}"
+        )
+    return config, policy
+
+
+def select_tasks(config: RunConfig, level_name: str | None) -> list[int]:
+    """Indices of the tasks to play.
+
+    Raises:
+      ValueError: a task is unknown, or the run was not trained on it.
+    """
+    if level_name is None:
+        return list(range(len(config.tasks)))
+    names = [task.name for task in parse_level_name(level_name)]
+    foreign = [name for name in names if name not in config.tasks]
+    if foreign:
+        raise ValueError(
+            f"level_name={level_name!r}: the run was not trained on {', '.join(foreign)}; its tasks "
+            f"are {', '.join(config.tasks)}"
+        )
+    return [config.tasks.index(name) for name in names]
+
+
+def evaluate(
+    directory: RunDirectory,
+    *,
+    episodes: int,
+    greedy: bool,
+    seed: int,
+    level_name: str | None = None,
+) -> list[TaskScore]:
+    """Plays, prints and writes evaluation-STEPS[-greedy].json and .csv.
+
+    Args:
+      directory: of the run.
+      episodes: per task, at least 1.
+      greedy: takes the likeliest actions instead of sampling.
+      seed: of games and actions.
+      level_name: tasks to play, all by default.
+
+    Returns:
+      The scores, in the order of the tasks.
+
+    Raises:
+      ValueError: there is no checkpoint, or a task is not the run's.
+    """
+    config, policy = load(directory)
+    indices = select_tasks(config, level_name)
+    tasks = config.task_list()
+    builder = make_builder(config)
+    source = FixedVariables(policy)
+    how = "greedy" if greedy else "sampled"
+    print(
+        f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per task, "
+        f"{how} actions",
+        flush=True,
+    )
+    scores = []
+    for index in indices:
+        started = time.monotonic()
+        player = TaskPlayer(config, builder, index, source, greedy=greedy, seed=seed)
+        returns = [player.play().episode_return for _ in range(episodes)]
+        player.close()
+        scores.append(score(tasks[index], returns))
+        print(f"  {tasks[index].name}: {time.monotonic() - started:.0f} s", flush=True)
+    total = aggregate(scores)
+    _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
+    _write(directory, policy, scores, total, greedy=greedy, seed=seed)
+    return scores
+
+
+def _print(scores: list[TaskScore], total: Aggregate, reference: str) -> None:
+    table = Table("task", title=None)
+    for column in ("episodes", "mean", "std", "random", reference, f"{reference}-normalised %"):
+        table.add_column(column, justify="right")
+    for s in scores:
+        table.add_row(
+            s.task,
+            str(s.episodes),
+            *(f"{x:,.1f}" for x in (s.mean, s.standard_deviation, s.random, s.human)),
+            f"{s.human_normalised:.1f}",
+        )
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    console.print(
+        f"{reference}-normalised over tasks: mean {total.mean:.1f} %, median {total.median:.1f} %, "
+        f"capped mean {total.capped_mean:.1f} %",
+        highlight=False,
+    )
+
+
+def _write(
+    directory: RunDirectory,
+    policy: SavedPolicy,
+    scores: list[TaskScore],
+    total: Aggregate,
+    *,
+    greedy: bool,
+    seed: int,
+) -> None:
+    stem = f"evaluation-{policy.steps}{'-greedy' if greedy else ''}"
+    write_json(
+        directory.path / f"{stem}.json",
+        {
+            "learner_steps": policy.steps,
+            "frames": policy.frames,
+            "greedy": greedy,
+            "seed": seed,
+            "tasks": [s._asdict() for s in scores],
+            "human_normalised": total._asdict(),
+        },
+    )
+    with (directory.path / f"{stem}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(TaskScore._fields)
+        writer.writerows(scores)
+    print(f"written to {directory.path}/{stem}.json and .csv")
+
+
+def main(argv: list[str]) -> None:
+    """Entry point."""
+    directory = RunDirectory(FLAGS.logdir)
+    command_line.set_up_process()
+    try:
+        command_line.reject_positional_arguments(argv)
+        config, _ = load(directory)
+        select_tasks(config, FLAGS.level_name)
+    except ValueError as error:
+        command_line.fail(error)
+    evaluate(
+        directory,
+        episodes=FLAGS.test_num_episodes,
+        greedy=FLAGS.greedy,
+        seed=FLAGS.seed,
+        level_name=FLAGS.level_name,
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

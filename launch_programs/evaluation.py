@@ -1,0 +1,165 @@
+"""Playing tasks in Acme's EnvironmentLoop, and scores normalised by random and human play."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import acme
+import dm_env
+import jax
+from acme import core
+from acme.utils import loggers
+
+from agents.popart_impala.acting import EpisodeResult
+from agents.popart_impala.builder import PopArtIMPALABuilder
+from agents.popart_impala.types import PolicyVariables
+from environments import Task, make_environment
+from launch_programs.checkpointing import SavedPolicy
+from launch_programs.parts import derive_seed
+from launch_programs.run_config import RunConfig
+from launch_programs.stopping import ProgramStopped
+
+
+class FixedVariables(core.VariableSource):
+    """A checkpoint's parameters as Acme's variable source."""
+
+    def __init__(self, policy: SavedPolicy):
+        """Serves this policy for ever."""
+        self._variables = PolicyVariables(policy.steps, policy.params)
+
+    def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
+        return [self._variables for _ in names]
+
+
+class _Stoppable(dm_env.Environment):
+    """Lets a stop request end an episode, which may take minutes."""
+
+    def __init__(self, environment: dm_env.Environment, should_stop: Callable[[], bool]):
+        self._environment = environment
+        self._should_stop = should_stop
+
+    def reset(self) -> dm_env.TimeStep:
+        return self._environment.reset()
+
+    def step(self, action: object) -> dm_env.TimeStep:
+        if self._should_stop():
+            raise ProgramStopped
+        return self._environment.step(action)
+
+    def observation_spec(self) -> object:
+        return self._environment.observation_spec()
+
+    def action_spec(self) -> object:
+        return self._environment.action_spec()
+
+    def reward_spec(self) -> object:
+        return self._environment.reward_spec()
+
+    def discount_spec(self) -> object:
+        return self._environment.discount_spec()
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+class TaskPlayer:
+    """One task of a run and an actor for it, in an EnvironmentLoop."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        builder: PopArtIMPALABuilder,
+        task: int,
+        variable_source: core.VariableSource,
+        *,
+        greedy: bool,
+        seed: int,
+        should_stop: Callable[[], bool] = lambda: False,
+    ):
+        """Makes environment and actor.
+
+        Args:
+          config: the run.
+          builder: of the run's agent.
+          task: index into the run's tasks.
+          variable_source: where parameters come from; asked again before every episode.
+          greedy: takes the likeliest actions instead of sampling.
+          seed: of environment and actions.
+          should_stop: asked at every step; once true, `play` raises `ProgramStopped`.
+        """
+        self._task = task
+        self._environment = make_environment(
+            config.task_list(), task, atari=config.atari, seed=derive_seed(seed, task)
+        )
+        self._actor = builder.make_actor(
+            jax.random.PRNGKey(derive_seed(seed, task, 1)),
+            builder.make_policy(greedy=greedy),
+            variable_source=variable_source,
+        )
+        self._loop = acme.EnvironmentLoop(
+            _Stoppable(self._environment, should_stop),
+            self._actor,
+            logger=loggers.NoOpLogger(),
+            should_update=False,
+        )
+
+    def play(self) -> EpisodeResult:
+        """Plays one episode with the newest parameters.
+
+        Raises:
+          ProgramStopped: the program is to stop.
+        """
+        self._actor.update(wait=True)
+        result = self._loop.run_episode()
+        return EpisodeResult(
+            self._task, float(result["episode_return"]), int(result["episode_length"])
+        )
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._environment.close()
+
+
+class TaskScore(NamedTuple):
+    """Returns of one task's evaluation episodes."""
+
+    task: str
+    episodes: int
+    mean: float
+    standard_deviation: float  # of the episodes' returns, n - 1; 0 for one episode
+    random: float
+    human: float
+    human_normalised: float  # percent, of the mean
+
+
+class Aggregate(NamedTuple):
+    """Human-normalised scores over tasks, percent."""
+
+    mean: float
+    median: float
+    capped_mean: float  # of min(score, 100)
+
+
+def score(task: Task, returns: Sequence[float]) -> TaskScore:
+    """Summarises the returns of one task's episodes, of which there is at least one."""
+    mean = statistics.fmean(returns)
+    return TaskScore(
+        task=task.name,
+        episodes=len(returns),
+        mean=mean,
+        standard_deviation=statistics.stdev(returns) if len(returns) > 1 else 0.0,
+        random=task.random_score,
+        human=task.human_score,
+        human_normalised=task.human_normalised(mean),
+    )
+
+
+def aggregate(scores: Sequence[TaskScore]) -> Aggregate:
+    """Mean, median and capped mean over tasks (the capped mean is that of arXiv 1802.01561)."""
+    normalised = [s.human_normalised for s in scores]
+    return Aggregate(
+        mean=math.fsum(normalised) / len(normalised),
+        median=statistics.median(normalised),
+        capped_mean=math.fsum(min(x, 100.0) for x in normalised) / len(normalised),
+    )

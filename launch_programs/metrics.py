@@ -1,0 +1,75 @@
+"""Metrics: nodes send rows of plain values, the coordinator appends them to CSV files."""
+
+import csv
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from acme.utils import loggers
+
+Row = dict[str, str | int | float]
+
+
+def flatten_row(data: Mapping[str, Any], tasks: Sequence[str]) -> Row:
+    """`data` as Python scalars; an array with one value per task becomes `name/task` columns.
+
+    Courier never answers a call whose arguments hold NumPy values, so none may be left.
+    """
+    row: Row = {}
+    for name, value in data.items():
+        if isinstance(value, str):
+            row[name] = value
+        elif np.ndim(value) == 0:
+            row[name] = np.asarray(value).item()
+        else:
+            row.update(
+                {f"{name}/{task}": float(x) for task, x in zip(tasks, value, strict=True)}
+            )
+    return row
+
+
+class RowLogger(loggers.Logger):
+    """Acme's logger interface over a function that takes rows."""
+
+    def __init__(self, write_row: Callable[[Row], None], tasks: Sequence[str]):
+        """Sends every row to `write_row`; arrays have one value for each of `tasks`."""
+        self._write_row = write_row
+        self._tasks = tasks
+
+    def write(self, data: Mapping[str, Any]) -> None:
+        self._write_row(flatten_row(data, self._tasks))
+
+    def close(self) -> None:
+        pass
+
+
+class CSVTable:
+    """A CSV file that grows by rows, and goes on where an earlier run stopped."""
+
+    def __init__(self, path: pathlib.Path):
+        """Opens nothing until the first row."""
+        self._path = path
+        self._columns: list[str] | None = None
+        if path.exists():
+            with path.open(newline="") as file:
+                self._columns = next(csv.reader(file), None)
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Appends rows, which all have the columns of the file's first row.
+
+        Raises:
+          ValueError: a row has other columns.
+        """
+        if not rows:
+            return
+        with self._path.open("a", newline="") as file:
+            if self._columns is None:
+                self._columns = list(rows[0])
+                csv.writer(file).writerow(self._columns)
+            for row in rows:
+                if set(row) != set(self._columns):
+                    raise ValueError(
+                        f"{self._path} has the columns {self._columns}, not {list(row)}"
+                    )
+                csv.writer(file).writerow([row[column] for column in self._columns])

@@ -1,0 +1,207 @@
+"""What runs in the nodes of the program: learner, actors, evaluator.
+
+Public methods are remote calls: arguments and results that travel to the coordinator are plain Python
+values (Courier never answers a call whose arguments hold NumPy values).
+"""
+
+import pathlib
+import time
+from typing import Any
+
+import jax
+import launchpad as lp
+import reverb
+from absl import logging
+from acme.utils import counting
+
+from agents.popart_impala.types import PolicyVariables
+from environments import make_batched_environment
+from launch_programs.checkpointing import Checkpointer
+from launch_programs.evaluation import TaskPlayer
+from launch_programs.metrics import RowLogger
+from launch_programs.parts import derive_seed, make_builder
+from launch_programs.run_config import RunConfig
+from launch_programs.stopping import StoppableClient, ends_on_stop
+
+class LearnerNode:
+    """Learns until the run's frames are consumed or the program stops; publishes the parameters."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        checkpoints: pathlib.Path,
+        replay: reverb.Client,
+        coordinator: Any,
+    ):
+        """Makes the learner and restores the newest checkpoint."""
+        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        self._stop = lp.stop_event()
+        self._config = config
+        self._coordinator = coordinator = StoppableClient(coordinator, self._stop)
+        builder = make_builder(
+            config,
+            logger=RowLogger(lambda row: coordinator.record("learner", [row]), config.tasks),
+            should_stop=self._stop.is_set,
+        )
+        self._learner = builder.make_learner(
+            jax.random.PRNGKey(config.seed),
+            builder.networks,
+            builder.make_dataset_iterator(replay),
+            counter=counting.Counter(coordinator, "learner"),
+        )
+        self._checkpointer = Checkpointer(checkpoints)
+        restored = self._checkpointer.restore(self._learner.save())
+        if restored is not None:
+            state, counts = restored
+            self._learner.restore(state)
+            coordinator.restore_counts(counts)
+
+    def get_variables(self, names: list[str]) -> list[PolicyVariables]:
+        """Remote call of actors and evaluator; see `PopArtIMPALALearner.get_variables`."""
+        return self._learner.get_variables(names)
+
+    def run(self) -> None:
+        """Learns; saves a checkpoint at every interval and at the end, however it comes."""
+        with ends_on_stop(self._stop):
+            try:
+                self._learn()
+            finally:
+                self._save()
+            self._coordinator.learner_done(finished=not self._stop.is_set())
+            self._stop.wait()
+
+    def _learn(self) -> None:
+        next_save = time.monotonic() + self._config.checkpoint_interval
+        while self._learner.frames < self._config.agent.total_environment_frames:
+            try:
+                self._learner.step()
+            except StopIteration:
+                return  # the program stops, and with it the queue
+            if time.monotonic() >= next_save:
+                self._save()
+                next_save = time.monotonic() + self._config.checkpoint_interval
+
+    def _save(self) -> None:
+        self._checkpointer.save(self._learner.save(), self._coordinator.get_counts())
+
+
+class ActorNode:
+    """Plays unrolls in its environments and writes them to the queue until the program stops."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        actor: int,
+        replay: reverb.Client,
+        learner: Any,
+        coordinator: Any,
+    ):
+        """Keeps its arguments; environments are made when the learner is there.
+
+        Args:
+          config: the run.
+          actor: number of this actor, from 0.
+          replay: client of the queue.
+          learner: client of the learner node.
+          coordinator: client of the coordinator.
+        """
+        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        self._stop = lp.stop_event()
+        self._config = config
+        self._actor = actor
+        self._replay = replay
+        self._learner = StoppableClient(learner, self._stop)
+        self._coordinator = StoppableClient(coordinator, self._stop)
+
+    def run(self) -> None:
+        """Acts until the program stops."""
+        with ends_on_stop(self._stop):
+            self._run()
+
+    def _run(self) -> None:
+        config = self._config
+        builder = make_builder(config, should_stop=self._stop.is_set)
+        # A resumed run must not replay the games of the run before: the seed depends on its length.
+        resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))
+        seed = derive_seed(config.seed, self._actor, resumed_at)
+        environment = make_batched_environment(
+            config.task_list(),
+            config.task_indices(self._actor),
+            atari=config.atari,
+            seed=seed,
+        )
+        actor = builder.make_batched_actor(
+            jax.random.PRNGKey(seed), environment, self._replay, self._learner
+        )
+        counter = counting.Counter(self._coordinator, "actor")
+        while not self._stop.is_set():
+            episodes = actor.run_unroll()
+            counter.increment(steps=actor.steps_per_unroll, episodes=len(episodes))
+            if episodes:
+                self._coordinator.record(
+                    "actors",
+                    [
+                        {"actor": self._actor, **episode_row(episode, config.tasks)}
+                        for episode in episodes
+                    ],
+                )
+
+
+class EvaluatorNode:
+    """Plays one episode of every task in an EnvironmentLoop, again and again as training goes on."""
+
+    def __init__(self, config: RunConfig, learner: Any, coordinator: Any):
+        """Keeps its arguments.
+
+        Args:
+          config: the run; `evaluation_interval` frames lie between rounds.
+          learner: client of the learner node.
+          coordinator: client of the coordinator.
+        """
+        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        self._stop = lp.stop_event()
+        self._config = config
+        self._learner = StoppableClient(learner, self._stop)
+        self._coordinator = StoppableClient(coordinator, self._stop)
+
+    def run(self) -> None:
+        """Evaluates until the program stops."""
+        with ends_on_stop(self._stop):
+            self._run()
+
+    def _run(self) -> None:
+        config = self._config
+        builder = make_builder(config)
+        players = [
+            TaskPlayer(
+                config,
+                builder,
+                task,
+                self._learner,
+                greedy=False,
+                seed=derive_seed(config.seed, config.num_actors, task),
+                should_stop=self._stop.is_set,
+            )
+            for task in range(len(config.tasks))
+        ]
+        done = self._frames() // config.evaluation_interval
+        while not self._stop.wait(1.0):
+            due = self._frames() // config.evaluation_interval
+            if due == done:
+                continue
+            for player in players:
+                row = episode_row(player.play(), config.tasks)
+                self._coordinator.record("evaluator", [row])
+            done = due
+
+    def _frames(self) -> int:
+        return int(self._coordinator.get_counts().get("learner_frames", 0))
+
+
+def episode_row(episode: Any, tasks: tuple[str, ...]) -> dict[str, Any]:
+    """A finished episode as a row of metrics."""
+    return {
+        "task": tasks[episode.task],
+        "episode_return": episode.episode_return,
+        "episode_length": episode.episode_length,  # agent steps
+    }

@@ -1,0 +1,83 @@
+"""The Launchpad program: which nodes there are, and who knows whom.
+
+    group         node                                   talks to
+    coordinator   Coordinator                            -
+    learner       Reverb queue + LearnerNode             queue, coordinator
+    actor         ActorNode, one for each actor          queue, learner, coordinator
+    evaluator     EvaluatorNode                          learner, coordinator
+
+Queue and learner share a process: the learner is the queue's only reader, and reading inside a
+process saves the network's copies. Launchpad pickles the nodes, so what they run lives in packages.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import launchpad as lp
+import reverb
+from launchpad.nodes.python.local_multi_processing import PythonProcess
+
+from launch_programs.coordinator import Coordinator
+from launch_programs.nodes import ActorNode, EvaluatorNode, LearnerNode
+from launch_programs.parts import make_builder
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
+
+# A remote call that takes longer means that the peer is gone. It covers the peer's start as well.
+_CLIENT = {"call_timeout": 120.0}
+
+
+class _QueueNode(lp.ReverbNode):
+    """A Reverb node that stops its server with the program, which ends blocked reads and writes."""
+
+    def run(self) -> None:
+        super().run()
+        self._server.stop()
+
+
+def _make_tables(config: RunConfig) -> list[reverb.Table]:
+    return make_builder(config).make_replay_tables()
+
+
+def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
+    """Builds the program; starts nothing."""
+    path = str(directory.path.absolute())
+    program = lp.Program("popart_impala")
+    with program.group("coordinator"):
+        coordinator = program.add_node(
+            lp.CourierNode(Coordinator, config, path, courier_client_kwargs=_CLIENT)
+        )
+    queue_node = _QueueNode(priority_tables_fn=lambda: _make_tables(config))
+    queue = queue_node.create_handle()
+    learner_node = lp.CourierNode(
+        LearnerNode,
+        config,
+        directory.checkpoints.absolute(),
+        queue,
+        coordinator,
+        courier_client_kwargs=_CLIENT,
+    )
+    learner = learner_node.create_handle()
+    with program.group("learner"):
+        program.add_node(lp.MultiThreadingColocation([queue_node, learner_node]))
+    with program.group("actor"):
+        for i in range(config.num_actors):
+            program.add_node(lp.PyClassNode(ActorNode, config, i, queue, learner, coordinator))
+    if config.evaluation_interval:
+        with program.group("evaluator"):
+            program.add_node(lp.PyClassNode(EvaluatorNode, config, learner, coordinator))
+    return program
+
+
+def local_resources() -> Mapping[str, Any]:
+    """Environment variables of the nodes' processes on one machine, for `lp.launch`."""
+    # Only the learner may use accelerators: every JAX process takes a whole one.
+    cpu_only = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    return {
+        "coordinator": PythonProcess(env={**common, **cpu_only}),
+        "learner": PythonProcess(env=common),
+        "actor": PythonProcess(env={**common, **cpu_only}),
+        "evaluator": PythonProcess(env={**common, **cpu_only}),
+    }

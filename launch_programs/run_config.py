@@ -1,0 +1,129 @@
+"""Everything that defines a run, as one value that is written to the run directory."""
+
+import dataclasses
+import os
+from typing import Any
+
+from agents.popart_impala.config import Config
+from environments import AtariOptions, Task, parse_level_name
+
+# What may differ when a run is resumed: it changes neither what is learned from nor how.
+CHANGEABLE = frozenset(
+    {
+        "agent.total_environment_frames",
+        "agent.queue_size",
+        "num_actors",
+        "environments_per_actor",
+        "evaluation_interval",
+        "checkpoint_interval",
+        "log_interval",
+    }
+)
+
+# Environments that one actor steps together, where the user does not say: enough for the forward pass
+# to be cheap per environment, few enough for unrolls to stay fresh.
+_ENVIRONMENTS_PER_ACTOR = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A run's settings; checked when made.
+
+    Raises:
+      ValueError: a field is out of range; the message names the field, its value and what is accepted.
+    """
+
+    tasks: tuple[str, ...]  # names; their order gives the task indices
+    agent: Config
+    atari: AtariOptions
+    num_actors: int  # processes
+    environments_per_actor: int
+    seed: int
+    evaluation_interval: int  # environment frames between the evaluator's rounds; 0 for none
+    checkpoint_interval: float  # seconds
+    log_interval: float  # seconds
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_actors", 1),
+            ("environments_per_actor", 1),
+            ("seed", 0),
+            ("evaluation_interval", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        for name in ("checkpoint_interval", "log_interval"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
+        environments = self.num_actors * self.environments_per_actor
+        num_tasks = len(self.tasks)
+        if environments % num_tasks:
+            raise ValueError(
+                f"num_actors={self.num_actors} x environments_per_actor={self.environments_per_actor} "
+                f"= {environments} environments: must be a multiple of the {num_tasks} tasks, so that "
+                f"each gets the same share; environments_per_actor="
+                f"{default_environments_per_actor(num_tasks)} is one"
+            )
+
+    def task_list(self) -> tuple[Task, ...]:
+        """The tasks that `tasks` names."""
+        return parse_level_name(",".join(self.tasks))
+
+    def task_indices(self, actor: int) -> list[int]:
+        """The task of each environment of an actor: round-robin over all actors' environments."""
+        begin = actor * self.environments_per_actor
+        return [i % len(self.tasks) for i in range(begin, begin + self.environments_per_actor)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As nested dicts, lists and scalars."""
+        return {**dataclasses.asdict(self), "tasks": list(self.tasks)}
+
+
+def from_json(values: dict[str, Any]) -> RunConfig:
+    """The run that `RunConfig.to_json` described.
+
+    Raises:
+      ValueError: a field is missing, unknown or out of range.
+    """
+    try:
+        return RunConfig(
+            **{
+                **values,
+                "tasks": tuple(values["tasks"]),
+                "agent": Config(**values["agent"]),
+                "atari": AtariOptions(**values["atari"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a configuration of this version: {error}") from error
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Field -> value, with "agent." and "atari." before the names of the nested fields."""
+    flat: dict[str, Any] = {}
+    for name, value in config.to_json().items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": v for key, v in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def contradictions(saved: RunConfig, wanted: RunConfig) -> list[str]:
+    """What `wanted` would change of `saved` that a resumed run must keep, one line for each field."""
+    old, new = flatten(saved), flatten(wanted)
+    return [
+        f"{name.split('.')[-1]} is {old[name]!r} in the run, {new[name]!r} is asked for"
+        for name in old
+        if old[name] != new[name] and name not in CHANGEABLE
+    ]
+
+
+def default_num_actors() -> int:
+    """One actor process for each CPU core that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def default_environments_per_actor(num_tasks: int) -> int:
+    """About 16, as a multiple of the number of tasks."""
+    return num_tasks * max(1, round(_ENVIRONMENTS_PER_ACTOR / num_tasks))

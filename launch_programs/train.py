@@ -1,0 +1,212 @@
+"""Trains an agent: `python -m launch_programs.train --level_name=atari3`.
+
+Checks the flags, starts the Launchpad program, prints its progress, and evaluates the result. Ctrl-C
+or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from absl import app, flags
+
+from agents.popart_impala.networks import make_networks
+from environments import check_tasks, suite_name
+from launch_programs import command_line
+from launch_programs.flags import define_run_flags, resolve
+from launch_programs.parts import environment_spec
+from launch_programs.run_config import RunConfig, contradictions
+from launch_programs.run_directory import RunDirectory, default_path
+
+FLAGS = flags.FLAGS
+
+# A program that is asked to stop saves its checkpoint within seconds; Launchpad kills after 10.
+_KILL_AFTER = 13.0
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    define_run_flags()
+    flags.DEFINE_string(
+        "logdir",
+        None,
+        "Run directory; by default a new one under runs/. One with a run in it resumes that run.",
+    )
+    flags.DEFINE_enum(
+        "launch_type",
+        "local_mp",
+        ["local_mp", "local_mt"],
+        "Nodes as processes (local_mp) or as threads of one process (local_mt).",
+    )
+    flags.DEFINE_integer(
+        "test_num_episodes",
+        3,
+        "Episodes per task that the result is evaluated with at the end; 0 for no evaluation.",
+        lower_bound=0,
+    )
+
+
+def prepare() -> tuple[RunConfig, RunDirectory, int]:
+    """Resolves the flags, checks that such a run can start, and claims its directory.
+
+    Returns:
+      The run, its directory, and the descriptor of the directory's lock.
+
+    Raises:
+      ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot be
+        used.
+      FileNotFoundError: a game's ROM is missing.
+    """
+    if FLAGS.logdir is None:
+        config = resolve(None)
+        directory = RunDirectory(default_path(suite_name(config.task_list())))
+    else:
+        directory = RunDirectory(FLAGS.logdir)
+        config = _resolve_in(directory)
+    check_tasks(config.task_list(), atari=config.atari)
+    spec = environment_spec(config)
+    make_networks(  # complains where network and observations do not fit
+        config.agent.network,
+        features_spec=spec.observations.features,
+        num_actions=spec.actions.num_values,
+        num_tasks=len(config.tasks),
+        use_lstm=config.agent.use_lstm,
+    )
+    directory.create()
+    lock = directory.lock()
+    directory.write_config(config)
+    return config, directory, lock
+
+
+def _resolve_in(directory: RunDirectory) -> RunConfig:
+    """The run that the flags ask for in a directory given by the user."""
+    if not directory.config.exists():
+        if directory.path.is_dir() and any(directory.path.iterdir()):
+            raise ValueError(
+                f"logdir={str(directory.path)!r}: is neither empty nor a run directory; give another"
+            )
+        return resolve(None)
+    saved = directory.read_config()
+    config = resolve(saved)
+    differences = contradictions(saved, config)
+    if differences:
+        raise ValueError(
+            f"the run in {directory.path} cannot be resumed with other settings: "
+            f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
+        )
+    return config
+
+
+class Program:
+    """The launcher as a child process."""
+
+    def __init__(self, directory: RunDirectory, launch_type: str, lock: int):
+        """Starts it.
+
+        Args:
+          directory: of the run, with its configuration written.
+          launch_type: local_mp or local_mt.
+          lock: descriptor of the run directory's lock, which the launcher keeps too.
+        """
+        self._progress = directory.progress
+        self._shown = self._progress.stat().st_size if self._progress.exists() else 0
+        self._kill_time: float | None = None
+        with (directory.logs / "launcher").open("w") as log:
+            # A session of its own: Ctrl-C reaches only this process, which stops the program in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "launch_programs.launcher", directory.path, launch_type],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._kill_time is not None
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """Signal handler: the first signal asks the program to stop, the second one kills it."""
+        del frame
+        if self._kill_time is None:
+            name = signal.Signals(signum).name
+            print(f"\n{name}: saving a checkpoint and stopping. Once more to kill.", flush=True)
+            self._kill_time = time.monotonic() + _KILL_AFTER
+            self._process.terminate()
+        else:
+            command_line.kill_program(self._process.pid)
+
+    def wait(self) -> int:
+        """Prints progress until the program has ended; returns the launcher's exit code."""
+        while self._process.poll() is None:
+            time.sleep(0.2)
+            self._print_progress()
+            if self._kill_time is not None and time.monotonic() > self._kill_time:
+                command_line.kill_program(self._process.pid)
+        self._print_progress()
+        return self._process.returncode
+
+    def _print_progress(self) -> None:
+        if not self._progress.exists():
+            return
+        with self._progress.open("rb") as file:
+            file.seek(self._shown)
+            text = file.read()
+        complete = text[: text.rfind(b"\n") + 1]
+        self._shown += len(complete)
+        print(complete.decode(), end="", flush=True)
+
+
+def describe(config: RunConfig, directory: RunDirectory, resumed: bool) -> str:
+    """What is printed before training starts."""
+    agent = config.agent
+    return "\n".join(
+        [
+            f"{'Resuming' if resumed else 'Training'}: {', '.join(config.tasks)} "
+            f"for {agent.total_environment_frames:,} frames",
+            f"  network {agent.network}{' with LSTM' if agent.use_lstm else ''}, "
+            f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
+            f"  {config.num_actors} actors x {config.environments_per_actor} environments, batches of "
+            f"{agent.batch_size} unrolls of {agent.unroll_length} steps",
+            f"  run directory {directory.path} (metrics in *.csv, node output in logs/)",
+        ]
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; returns the exit code: 0, 1 if a node failed, 2 for bad input, 130 if interrupted."""
+    command_line.set_up_process()
+    try:
+        command_line.reject_positional_arguments(argv)
+        resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
+        config, directory, lock = prepare()
+    except (ValueError, FileNotFoundError) as error:
+        command_line.fail(error)
+    print(describe(config, directory, resumed), flush=True)
+    program = Program(directory, FLAGS.launch_type, lock)
+    signal.signal(signal.SIGINT, program.stop)
+    signal.signal(signal.SIGTERM, program.stop)
+    code = program.wait()
+    resume = f"To resume: python -m launch_programs.train --logdir={directory.path}"
+    if program.interrupted:
+        print(f"Interrupted. {resume}")
+        return 130
+    if code != 0:
+        print(f"The program failed.\n{command_line.failures(directory)}\n{resume}")
+        return 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if FLAGS.test_num_episodes:
+        from launch_programs.evaluate import evaluate
+
+        evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

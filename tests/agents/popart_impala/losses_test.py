@@ -1,0 +1,465 @@
+"""V-trace and the loss, against the float64 oracle and against numbers worked out by hand."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.popart_impala import losses, popart
+from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
+from tests.agents.popart_impala import oracle
+
+Array = np.ndarray
+
+# Of the largest entry of an array: some 100 roundings of float32 (6e-8 each).
+TOLERANCE = 2e-5
+
+T, A = 12, 5
+# Task 3 has one sequence, each step of which a time limit cuts off; task 4 is absent.
+TASK = np.array([0, 0, 1, 1, 1, 2, 2, 0, 1, 2, 3], np.int32)
+B, N = len(TASK), 5
+TERMINATIONS = [(0, 0), (T - 1, 1), (5, 2), (5, 5), (6, 5), (3, 9), (8, 9)]  # (t, b)
+TIME_LIMITS = [(0, 3), (T - 1, 4), (7, 2), (6, 6), (3, 7), (4, 7), (9, 9)]
+ALL_CUT_OFF = 10  # b
+
+MEAN = np.array([0.5, -40.0, 3000.0, 7.0, -1.0], np.float32)
+SIGMA = np.array([2.0, 30.0, 800.0, 0.25, 50.0], np.float32)
+REWARD_SCALE = np.array([1.0, 100.0, 10_000.0, 1.0, 1.0])
+BIG_STEP = 0.2  # step size of the statistics that sets the new apart from the old
+
+
+def assert_close(actual: Any, expected: Any, name: str) -> None:
+    expected = np.asarray(expected)
+    bound = TOLERANCE * np.max(np.abs(expected))
+    np.testing.assert_allclose(
+        np.asarray(actual, np.float64), expected, rtol=0, atol=bound, err_msg=name
+    )
+
+
+def random_batch(seed: int) -> losses.LossInput:
+    """A batch with the episode ends above, rewards of three scales, and far off-policy actions."""
+    rng = np.random.default_rng(seed)
+    discount = np.ones((T, B), np.float32)
+    first = np.zeros((T + 1, B), bool)
+    first[0, ::3] = True
+    for t, b in TERMINATIONS:
+        discount[t, b] = 0.0
+        first[t + 1, b] = True
+    for t, b in TIME_LIMITS:
+        first[t + 1, b] = True
+    first[1:, ALL_CUT_OFF] = True
+    small = rng.random((T, B)) < 0.3
+    reward = rng.normal(size=(T, B)) * np.where(small, 0.5, 3 * REWARD_SCALE[TASK])
+    return losses.LossInput(
+        logits=rng.normal(scale=2.0, size=(T + 1, B, A)).astype(np.float32),
+        normalised_values=rng.normal(size=(T + 1, B, N)).astype(np.float32),
+        behaviour_logits=rng.normal(scale=2.0, size=(T, B, A)).astype(np.float32),
+        action=rng.integers(A, size=(T, B)).astype(np.int32),
+        reward=reward.astype(np.float32),
+        discount=discount,
+        first=first,
+        task=TASK,
+    )
+
+
+def state() -> popart.PopArtState:
+    return popart.PopArtState(mean=jnp.asarray(MEAN), variance=jnp.asarray(SIGMA**2))
+
+
+def as_oracle(batch: losses.LossInput) -> oracle.Batch:
+    arrays = {name: np.asarray(array) for name, array in batch._asdict().items()}
+    return oracle.Batch(
+        **{n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in arrays.items()}
+    )
+
+
+def oracle_statistics() -> oracle.Statistics:
+    mean, sigma = MEAN.astype(np.float64), SIGMA.astype(np.float64)
+    return oracle.Statistics(mean, mean**2 + sigma**2)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def loss_and_gradients(
+    batch: losses.LossInput, statistics: popart.PopArtState, config: Config
+) -> Any:
+    """((loss, (new state, metrics)), (by logits, by normalised_values))."""
+
+    def loss(logits: jax.Array, normalised_values: jax.Array) -> Any:
+        changed = batch._replace(logits=logits, normalised_values=normalised_values)
+        return losses.popart_vtrace_loss(changed, statistics, config)
+
+    differentiate = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    return differentiate(batch.logits, batch.normalised_values)
+
+
+# V-trace.
+
+jit_vtrace = jax.jit(losses.vtrace)
+
+
+def test_vtrace_by_hand() -> None:
+    # V = 1, 2, 3, bootstrap 4; r = 1, -1, 2; gamma = 1/2; rho = 2, 1/2, 1/4, clipped to 1, 1/2, 1/4.
+    #   delta_0 = 1   ( 1 + 2/2 - 1) =  1
+    #   delta_1 = 1/2 (-1 + 3/2 - 2) = -3/4
+    #   delta_2 = 1/4 ( 2 + 4/2 - 3) =  1/4
+    #   v_2 = 3 + 1/4                             = 3.25
+    #   v_1 = 2 - 3/4 + 1/2 1/2 1/4               = 1.3125
+    #   v_0 = 1 + 1 + 1/2 1 (-3/4) + 1/4 1 1/2 1/4 = 1.65625
+    #   advantage_0 = 1   ( 1 + 1.3125/2 - 1) =  0.65625
+    #   advantage_1 = 1/2 (-1 + 3.25/2 - 2)   = -0.6875
+    #   advantage_2 = 1/4 ( 2 + 4/2 - 3)      =  0.25, on the bootstrap value
+    # Every number is a float32, so the comparison is exact.
+    values = np.array([1, 2, 3, 4], np.float32)
+    reward = np.array([1, -1, 2], np.float32)
+    rho = np.array([2, 0.5, 0.25], np.float32)
+    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho)
+    np.testing.assert_array_equal(result.targets, [1.65625, 1.3125, 3.25])
+    np.testing.assert_array_equal(result.advantages, [0.65625, -0.6875, 0.25])
+
+    # The same, terminated after the second step:
+    #   delta_1 = 1/2 (-1 - 2) = -3/2,  v_1 = 1/2,  v_0 = 1 + 1 - 3/4 = 1.25
+    #   advantage_0 = 1 + 1/4 - 1 = 0.25,  advantage_1 = 1/2 (-1 - 2) = -1.5
+    result = jit_vtrace(values, reward, np.array([0.5, 0, 0.5], np.float32), rho)
+    np.testing.assert_array_equal(result.targets, [1.25, 0.5, 3.25])
+    np.testing.assert_array_equal(result.advantages, [0.25, -1.5, 0.25])
+
+    # The same, with the second step left out instead (ratio 0): v_1 = V_1 = 2, its advantage 0,
+    #   v_0 = 1 + 1 = 2,  advantage_0 = 1 (1 + 2/2 - 1) = 1
+    rho = np.array([2, 0, 0.25], np.float32)
+    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho)
+    np.testing.assert_array_equal(result.targets, [2.0, 2.0, 3.25])
+    np.testing.assert_array_equal(result.advantages, [1.0, 0.0, 0.25])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_vtrace_is_the_double_sum_of_its_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    length = 30
+    values = rng.normal(size=length + 1).astype(np.float32)
+    reward = rng.normal(size=length).astype(np.float32)
+    discount = np.full(length, 0.97, np.float32)
+    discount[[0, 11, 12, length - 1]] = 0.0
+    rho = np.exp(rng.normal(scale=1.5, size=length)).astype(np.float32)
+    left_out = np.array([5, 13, 20])
+    rho[left_out] = 0.0
+    counts = np.ones(length, bool)
+    counts[left_out] = False
+    assert np.sum(rho > 3) >= 2 and np.sum(rho[counts] < 1 / 3) >= 2
+
+    expected = oracle.vtrace(
+        *(array.astype(np.float64) for array in (values, reward, discount, rho)), counts
+    )
+    result = jit_vtrace(values, reward, discount, rho)
+    assert_close(result.targets, expected.targets, "targets")
+    assert_close(result.advantages, expected.advantages, "advantages")
+
+
+@pytest.mark.parametrize("terminations", [[], [0], [7], [19], [0, 7, 8, 19]])
+def test_vtrace_on_policy_is_the_return(terminations: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=21).astype(np.float32)
+    reward = rng.normal(size=20).astype(np.float32)
+    discount = np.full(20, 0.9, np.float32)
+    discount[terminations] = 0.0
+    returns, following = np.zeros(20), float(values[-1])
+    for t in reversed(range(20)):
+        following = returns[t] = float(reward[t]) + float(discount[t]) * following
+    result = jit_vtrace(values, reward, discount, np.ones(20, np.float32))
+    assert_close(result.targets, returns, "targets")
+    assert_close(result.advantages, returns - values[:-1].astype(np.float64), "advantages")
+
+
+def test_vtrace_has_no_gradient() -> None:
+    def total(*arrays: jax.Array) -> jax.Array:
+        result = losses.vtrace(*arrays)
+        return jnp.sum(result.targets**2) + jnp.sum(result.advantages**2)
+
+    arrays = [jnp.linspace(0.1, 0.9, length) for length in (5, 4, 4, 4)]
+    for gradient in jax.grad(total, argnums=(0, 1, 2, 3))(*arrays):
+        np.testing.assert_array_equal(gradient, 0.0)
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_vtrace_refuses_a_batch_and_unequal_lengths(wrong: int) -> None:
+    arrays = [jnp.ones(length) for length in (5, 4, 4, 4)]
+    for bad in (arrays[wrong][:, None], arrays[wrong][1:]):
+        with pytest.raises(AssertionError):
+            losses.vtrace(*arrays[:wrong], bad, *arrays[wrong + 1 :])
+
+
+# Rewards.
+
+
+@pytest.mark.parametrize("clipping", REWARD_CLIPPINGS)
+def test_transform_reward(clipping: str) -> None:
+    reward = np.array([[-1e5, -3, -1, -0.5, -1e-3, 0], [0, 1e-3, 0.5, 1, 3, 1e5]], np.float32)
+    expected = [[oracle.transform_reward(float(r), clipping) for r in row] for row in reward]
+    result = jax.jit(losses.transform_reward, static_argnums=1)(reward, clipping)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=0)
+
+
+def test_transform_reward_by_hand() -> None:
+    # tanh(1/2) = 0.46211716, 5 of it 2.3105858; tanh(-1/2) times 0.3 = -0.13863515.
+    result = losses.transform_reward(jnp.array([0.5, -0.5, 50.0, -50.0]), "soft_asymmetric")
+    np.testing.assert_allclose(result, [2.3105858, -0.13863515, 5.0, -0.3], rtol=1e-6)
+
+
+def test_transform_reward_refuses_an_unknown_name() -> None:
+    with pytest.raises(ValueError, match="abs_two"):
+        losses.transform_reward(jnp.zeros(3), "abs_two")
+
+
+# The full loss.
+
+CONFIGS = {
+    f"{clipping}-{reduction}-{'popart' if use_popart else 'plain'}": Config(
+        reward_clipping=clipping,
+        loss_reduction=reduction,
+        popart=use_popart,
+        popart_step_size=BIG_STEP,
+        baseline_cost=0.7,
+        entropy_cost=0.3,
+    )
+    for clipping in REWARD_CLIPPINGS
+    for reduction in LOSS_REDUCTIONS
+    for use_popart in (True, False)
+}
+# Task 0's sigma is below the lower bound, task 2's above the upper, before and after the update.
+CONFIGS["bounded-sigma"] = Config(
+    popart_step_size=BIG_STEP, popart_scale_min=5.0, popart_scale_max=500.0, discounting=0.9
+)
+CONFIGS["defaults"] = Config()
+with_each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+def test_the_inputs_reach_what_the_loss_must_handle() -> None:
+    batch = as_oracle(random_batch(0))
+    counts = ~(batch.first[1:] & (batch.discount == 1))
+    ratios = oracle.importance_ratios(batch)
+    for task in range(3):
+        own = counts & (batch.task == task)[None]
+        # Both clips cut off, and both let pass, in every task.
+        assert np.sum(ratios[own] > 2) > 3 and np.sum(ratios[own] < 0.5) > 3
+        # The clipping of rewards cuts off on both sides, and lets pass.
+        reward = batch.reward[own]
+        assert np.any(reward > 1) and np.any(reward < -1) and np.any(np.abs(reward) < 0.5)
+    assert np.any(ratios > 50) and np.any(ratios < 0.02)
+    assert not np.any(counts[:, batch.task == 3]) and not np.any(batch.task == 4)
+
+    fixed = oracle.constants(batch, oracle_statistics(), Config(popart_step_size=BIG_STEP))
+    for task in range(3):  # old and new statistics are far apart
+        assert abs(fixed.new_mu[task] - fixed.mu[task]) > 0.05 * fixed.sigma[task]
+        assert abs(fixed.new_sigma[task] / fixed.sigma[task] - 1) > 0.05
+    bounded = CONFIGS["bounded-sigma"]
+    fixed = oracle.constants(batch, oracle_statistics(), bounded)
+    assert fixed.sigma[0] == fixed.new_sigma[0] == 5.0
+    assert fixed.sigma[2] == fixed.new_sigma[2] == 500.0
+
+
+@with_each_config
+@pytest.mark.parametrize("seed", range(2))
+def test_loss_and_gradients_agree_with_the_oracle(config: Config, seed: int) -> None:
+    batch = random_batch(seed)
+    exact = as_oracle(batch)
+    fixed = oracle.constants(exact, oracle_statistics(), config)
+    expected = oracle.losses(exact, fixed, config)
+    by_logits, by_values = oracle.gradients(exact, fixed, config)
+
+    (loss, (new_state, metrics)), gradients = loss_and_gradients(batch, state(), config)
+
+    # Each part within the rounding of the sums that it is made of.
+    size = {name: abs(value) for name, value in expected.items()}
+    size["loss"] = sum(size[part] for part in size if part.endswith("_loss"))
+    assert loss == metrics["loss"]
+    for name, value in expected.items():
+        assert abs(float(metrics[name]) - value) <= TOLERANCE * size[name], name
+
+    assert_close(gradients[0], by_logits, "by logits")
+    assert_close(gradients[1], by_values, "by normalised_values")
+    for task in range(3):  # no task hides behind another
+        own = TASK == task
+        assert_close(gradients[0][:, own], by_logits[:, own], f"by logits, task {task}")
+        assert_close(gradients[1][:, own], by_values[:, own], f"by values, task {task}")
+
+    ratios = oracle.importance_ratios(exact)
+    assert_close(metrics["rho_mean"], np.mean(ratios), "rho_mean")
+    assert_close(metrics["rho_clipped_fraction"], np.mean(ratios > 1), "rho_clipped_fraction")
+    for task in range(N):
+        bound = TOLERANCE * (abs(fixed.new_mu[task]) + fixed.new_sigma[task])
+        assert abs(float(metrics["mu"][task]) - fixed.new_mu[task]) <= bound
+        assert abs(float(metrics["sigma"][task]) - fixed.new_sigma[task]) <= bound
+        bound *= abs(fixed.new_mu[task]) + fixed.new_sigma[task]
+        second_moment = float(new_state.variance[task]) + float(new_state.mean[task]) ** 2
+        assert abs(second_moment - fixed.new_statistics.second_moment[task]) <= 2 * bound
+
+
+@with_each_config
+def test_what_the_loss_leaves_alone(config: Config) -> None:
+    batch = random_batch(0)
+    (_, (new_state, _)), (by_logits, by_values) = loss_and_gradients(batch, state(), config)
+    untouched = [3, 4] if config.popart else list(range(N))
+    for before, after in zip(state(), new_state, strict=True):
+        np.testing.assert_array_equal(before[jnp.array(untouched)], after[jnp.array(untouched)])
+
+    np.testing.assert_array_equal(by_logits[-1], 0.0)  # the last entry is only bootstrapped from
+    np.testing.assert_array_equal(by_values[-1], 0.0)
+    others = np.arange(N)[None] != TASK[:, None]  # [B, N]
+    np.testing.assert_array_equal(np.asarray(by_values)[:, others], 0.0)
+    cut_off = batch.first[1:] & (batch.discount == 1)
+    np.testing.assert_array_equal(np.asarray(by_values)[:-1][cut_off], 0.0)
+    assert np.all(np.any(np.asarray(by_logits)[:-1][cut_off] != 0, axis=-1))  # entropy's
+
+
+@pytest.mark.parametrize("name", ["none-sum-popart", "soft_asymmetric-mean-plain", "bounded-sigma"])
+def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> None:
+    # The second opinion on the oracle: what must not carry a gradient is held fixed.
+    config = CONFIGS[name]
+    batch = as_oracle(random_batch(0))
+    part = [0, 2, 5, 9, ALL_CUT_OFF]  # sequences of every task, with both kinds of episode ends
+    batch = oracle.Batch(*(array[:, part] for array in batch[:-1]), task=batch.task[part])
+    fixed = oracle.constants(batch, oracle_statistics(), config)
+
+    def loss(logits: Array, normalised_values: Array) -> float:
+        changed = batch._replace(logits=logits, normalised_values=normalised_values)
+        return oracle.losses(changed, fixed, config)["loss"]
+
+    by_logits, by_values = oracle.gradients(batch, fixed, config)
+    logits, values = batch.logits, batch.normalised_values
+    differences = oracle.finite_differences(lambda x: loss(x, values), logits, 1e-5)
+    np.testing.assert_allclose(differences, by_logits, rtol=0, atol=1e-8 * abs(by_logits).max())
+    differences = oracle.finite_differences(lambda x: loss(logits, x), values, 1e-5)
+    np.testing.assert_allclose(differences, by_values, rtol=0, atol=1e-8 * abs(by_values).max())
+
+
+def test_no_gradient_flows_into_statistics_rewards_and_behaviour() -> None:
+    config = Config(popart_step_size=BIG_STEP)
+    batch = jax.tree.map(jnp.asarray, random_batch(0))
+    learned = ("logits", "normalised_values")
+    given = ("behaviour_logits", "reward")
+
+    def loss(arrays: dict[str, jax.Array]) -> jax.Array:
+        return losses.popart_vtrace_loss(batch._replace(**arrays), state(), config)[0]
+
+    def statistics(arrays: dict[str, jax.Array]) -> jax.Array:
+        _, (new, _) = losses.popart_vtrace_loss(batch._replace(**arrays), state(), config)
+        return jnp.sum(new.mean) + jnp.sum(new.variance)
+
+    for function, names in ((loss, given), (statistics, learned + given)):
+        arrays = {name: getattr(batch, name) for name in names}
+        for name, gradient in jax.jit(jax.grad(function))(arrays).items():
+            np.testing.assert_array_equal(gradient, 0.0, err_msg=f"{function.__name__}, {name}")
+
+
+@pytest.mark.parametrize("end", ["termination", "time limit"])
+def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
+    # Plain IMPALA, because PopArt's statistics rightly join all steps.
+    config, t = Config(popart=False), 5
+    batch = random_batch(0)
+    discount, first = np.ones((T, B), np.float32), np.zeros((T + 1, B), bool)
+    later = random_batch(1)
+
+    def with_another_future(batch: losses.LossInput) -> losses.LossInput:
+        def join(a: Array, b: Array, index: int) -> Array:
+            return np.concatenate([a[:index], b[index:]])
+
+        # A time limit hides the cut-off step's reward too: its value target takes no part.
+        from_reward = t + 1 if end == "termination" else t
+        return batch._replace(
+            logits=join(batch.logits, later.logits, t + 1),
+            normalised_values=join(batch.normalised_values, later.normalised_values, t + 1),
+            behaviour_logits=join(batch.behaviour_logits, later.behaviour_logits, t + 1),
+            action=join(batch.action, later.action, t + 1),
+            reward=join(batch.reward, later.reward, from_reward),
+        )
+
+    def gradients_until_end(batch: losses.LossInput) -> list[Array]:
+        _, gradients = loss_and_gradients(batch, state(), config)
+        return [np.asarray(gradient[: t + 1]) for gradient in gradients]
+
+    # Without an end the future matters, so that the comparison below means something.
+    endless = batch._replace(discount=discount, first=first)
+    before, after = (gradients_until_end(b) for b in (endless, with_another_future(endless)))
+    assert all(np.any(b != a, axis=-1)[t].all() for b, a in zip(before[:1], after[:1], strict=True))
+
+    first[t + 1] = True
+    if end == "termination":
+        discount[t] = 0.0
+    ended = batch._replace(discount=discount, first=first)
+    before, after = (gradients_until_end(b) for b in (ended, with_another_future(ended)))
+    for b, a in zip(before, after, strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
+def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
+    """One pass at the old head, corrected, is a second pass at the preserved head."""
+    batch = random_batch(0)
+    config = Config(popart_step_size=BIG_STEP)
+    rng = np.random.default_rng(2)
+    observation = jnp.asarray(rng.normal(size=(T + 1, B, 9)), jnp.float32)
+    params = {
+        "torso": jnp.asarray(rng.normal(size=(9, 16)) / 3, jnp.float32),
+        "policy": jnp.asarray(rng.normal(size=(16, A)), jnp.float32),
+        "head": popart.Head(
+            w=jnp.asarray(rng.normal(size=(16, N)) / 4, jnp.float32),
+            b=jnp.asarray(rng.normal(size=N), jnp.float32),
+        ),
+    }
+
+    def loss(params: Any, statistics: popart.PopArtState, config: Config) -> Any:
+        features = jnp.tanh(observation @ params["torso"])
+        head = params["head"]
+        return losses.popart_vtrace_loss(
+            batch._replace(
+                logits=features @ params["policy"],
+                normalised_values=features @ head.w + head.b[None, None],
+            ),
+            statistics,
+            config,
+        )
+
+    gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=2)
+    one_pass, (new_state, _) = gradient(params, state(), config)
+    old, new = (
+        popart.scale_of(s, config.popart_scale_min, config.popart_scale_max)
+        for s in (state(), new_state)
+    )
+    preserved = params | {"head": popart.preserve_outputs(params["head"], old, new)}
+    # With the statistics already updated and held, old and new are the same in the second pass.
+    two_pass, _ = gradient(preserved, new_state, Config(popart=False))
+
+    corrected = popart.preserved_head_gradient(one_pass["head"], old, new)
+    for task in range(3):
+        assert_close(corrected.w[:, task], two_pass["head"].w[:, task], f"w of task {task}")
+        assert_close(corrected.b[task], two_pass["head"].b[task], f"b of task {task}")
+        # The correction is not nothing.
+        assert abs(one_pass["head"].b[task] / two_pass["head"].b[task] - 1) > 0.02
+    assert_close(one_pass["torso"], two_pass["torso"], "torso")
+    assert_close(one_pass["policy"], two_pass["policy"], "policy")
+
+
+MALFORMED = {
+    "no bootstrap entry in logits": lambda b: b._replace(logits=b.logits[:-1]),
+    "no bootstrap entry in values": lambda b: b._replace(normalised_values=b.normalised_values[:-1]),
+    "no bootstrap entry in first": lambda b: b._replace(first=b.first[:-1]),
+    "values without tasks": lambda b: b._replace(normalised_values=b.normalised_values[..., 0]),
+    "values of too few tasks": lambda b: b._replace(normalised_values=b.normalised_values[..., :-1]),
+    "other actions in the behaviour": lambda b: b._replace(
+        behaviour_logits=b.behaviour_logits[..., :-1]
+    ),
+    "one sequence": lambda b: b._replace(action=b.action[:, 0]),
+    "reward of one sequence less": lambda b: b._replace(reward=b.reward[:, 1:]),
+    "discount of one step less": lambda b: b._replace(discount=b.discount[1:]),
+    "task at every step": lambda b: b._replace(task=np.tile(b.task, (T, 1))),
+    "task of one sequence less": lambda b: b._replace(task=b.task[1:]),
+    "batch first": lambda b: losses.LossInput(*(a.swapaxes(0, 1) for a in b[:-1]), task=b.task),
+}
+
+
+@pytest.mark.parametrize("malform", MALFORMED.values(), ids=MALFORMED.keys())
+def test_the_loss_refuses_malformed_batches(malform: Any) -> None:
+    with pytest.raises(AssertionError):
+        losses.popart_vtrace_loss(malform(random_batch(0)), state(), Config())

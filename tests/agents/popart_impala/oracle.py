@@ -1,0 +1,260 @@
+"""The agent's mathematics once more, in float64 NumPy, written from the papers alone.
+
+It shares no code with `agents`. It is slow on purpose: loops follow the indices of the equations, so
+that a reader can check a line against a paper. Time indices are those of `agents.popart_impala.types`:
+`reward[t]` and `discount[t]` follow `action[t]`.
+
+  V-trace   Espeholt et al. 2018, arXiv 1802.01561, equation 1 and section 4.2
+  PopArt    van Hasselt et al. 2016, arXiv 1602.07714; per task: Hessel et al. 2018, arXiv 1809.04474
+
+Let f be the loss of one batch, and take everything in `Constants` as constant. For one step, with
+logits l, pi = softmax(l), and the advantage in units of the new scale, A = advantage / sigma':
+
+  policy gradient   f = -A log pi(a)            df/dl_k = -A ([k = a] - pi_k)
+                    since d log pi_a / dl_k = [k = a] - pi_k.
+  entropy           f = -e H,                   df/dl_k = e pi_k (log pi_k + H)
+                    H = -sum_j pi_j log pi_j, dpi_j/dl_k = pi_j ([j = k] - pi_k), so
+                    dH/dl_k = -sum_j (log pi_j + 1) dpi_j/dl_k = -pi_k (log pi_k + H).
+  value             f = c/2 (y - n')^2,         df/dn = -c (y - n') sigma / sigma'
+                    y = (v - mu') / sigma', n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
+
+Other tasks' values, the last entry in time, and the values of a step that does not count have the
+derivative 0. A mean divides all of it by T B.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from agents.popart_impala.config import Config
+
+Array = np.ndarray
+
+
+class Batch(NamedTuple):
+    """What the loss is given; float64 unless said otherwise."""
+
+    logits: Array  # [T+1, B, A]
+    normalised_values: Array  # [T+1, B, N]
+    behaviour_logits: Array  # [T, B, A]
+    action: Array  # int [T, B]
+    reward: Array  # [T, B], raw
+    discount: Array  # [T, B], 0 or 1
+    first: Array  # bool [T+1, B]
+    task: Array  # int [B]
+
+
+class Statistics(NamedTuple):
+    """PopArt's moments as in the paper."""
+
+    mean: Array  # [N], mu
+    second_moment: Array  # [N], nu
+
+
+class VTrace(NamedTuple):
+    """Of one sequence."""
+
+    targets: Array  # [T], v_s
+    advantages: Array  # [T]
+
+
+class Constants(NamedTuple):
+    """Quantities of a batch that no gradient flows into."""
+
+    targets: Array  # [T, B], unnormalised v_s
+    advantages: Array  # [T, B], unnormalised
+    counts: Array  # bool [T, B], false for a step that a time limit cut off
+    mu: Array  # [N], before the batch's update
+    sigma: Array  # [N]
+    new_mu: Array  # [N], after it
+    new_sigma: Array  # [N]
+    new_statistics: Statistics
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log probabilities [..., A] of logits [..., A]."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def transform_reward(reward: float, clipping: str) -> float:
+    """One reward as the learner sees it; figure D.1 of the IMPALA paper."""
+    if clipping == "none":
+        return reward
+    if clipping == "abs_one":
+        return max(-1.0, min(1.0, reward))
+    if clipping == "soft_asymmetric":
+        squashed = np.tanh(reward)
+        return 0.3 * min(squashed, 0.0) + 5.0 * max(squashed, 0.0)
+    raise ValueError(clipping)
+
+
+def vtrace(
+    values: Array, reward: Array, discount: Array, ratio: Array, counts: Array | None = None
+) -> VTrace:
+    """V-trace targets and advantages of one sequence, as a double sum, with rho_bar = c_bar = 1.
+
+      v_s = V(x_s) + sum_{t=s}^{T-1} (prod_{i=s}^{t-1} gamma_i c_i) delta_t
+      delta_t = rho_t (r_t + gamma_t V(x_{t+1}) - V(x_t))
+      advantage_s = rho_s (r_s + gamma_s v_{s+1} - V(x_s)), where v_T = V(x_T)
+
+    Args:
+      values: [T+1] V(x_t).
+      reward: [T].
+      discount: [T], gamma or 0.
+      ratio: [T], pi(a) / mu(a), not clipped.
+      counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the sums
+        of earlier steps, and the advantage is 0.
+    """
+    length = len(reward)
+    counts = np.ones(length, bool) if counts is None else counts
+    rho = np.minimum(1.0, ratio)
+    trace = np.minimum(1.0, ratio)
+    targets = np.array(values, np.float64)
+    for s in range(length):
+        for t in range(s, length):
+            if not counts[t]:
+                break
+            weight = 1.0
+            for i in range(s, t):
+                weight *= discount[i] * trace[i]
+            delta = rho[t] * (reward[t] + discount[t] * values[t + 1] - values[t])
+            targets[s] += weight * delta
+    advantages = np.zeros(length)
+    for s in range(length):
+        if counts[s]:
+            advantages[s] = rho[s] * (reward[s] + discount[s] * targets[s + 1] - values[s])
+    return VTrace(targets[:-1], advantages)
+
+
+def importance_ratios(batch: Batch) -> Array:
+    """pi(a) / mu(a), [T, B], not clipped."""
+    log_pi = log_softmax(batch.logits[:-1])
+    log_mu = log_softmax(batch.behaviour_logits)
+    ratios = np.zeros(batch.action.shape)
+    for t, b in np.ndindex(ratios.shape):
+        taken = batch.action[t, b]
+        ratios[t, b] = np.exp(log_pi[t, b, taken] - log_mu[t, b, taken])
+    return ratios
+
+
+def update_statistics(
+    statistics: Statistics, targets: Array, weights: Array, task: Array, step_size: float
+) -> Statistics:
+    """One step of the moving averages per task: mu += b (E[v] - mu), nu += b (E[v^2] - nu).
+
+    Args:
+      statistics: [N].
+      targets: [T, B] unnormalised v_s.
+      weights: [T, B] 1 for targets that count, 0 for the others.
+      task: int [B].
+      step_size: b.
+    """
+    mean, second_moment = (np.array(moment, np.float64) for moment in statistics)
+    for index in range(len(mean)):
+        counting = targets[:, task == index][weights[:, task == index] > 0]
+        if counting.size:
+            mean[index] += step_size * (np.mean(counting) - mean[index])
+            second_moment[index] += step_size * (np.mean(counting**2) - second_moment[index])
+    return Statistics(mean, second_moment)
+
+
+def scale(statistics: Statistics, minimum: float, maximum: float) -> tuple[Array, Array]:
+    """(mu [N], sigma [N]) with sigma = sqrt(nu - mu^2) kept in [minimum, maximum]."""
+    variance = statistics.second_moment - statistics.mean**2
+    sigma = np.sqrt(np.maximum(variance, 0.0))
+    return statistics.mean, np.clip(sigma, minimum, maximum)
+
+
+def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants:
+    """Targets, advantages and statistics of a batch."""
+    length, batch_size = batch.action.shape
+    mu, sigma = scale(statistics, config.popart_scale_min, config.popart_scale_max)
+    targets = np.zeros((length, batch_size))
+    advantages = np.zeros((length, batch_size))
+    counts = ~(batch.first[1:] & (batch.discount == 1.0))
+    ratios = importance_ratios(batch)
+    for b in range(batch_size):
+        k = batch.task[b]
+        values = sigma[k] * batch.normalised_values[:, b, k] + mu[k]
+        reward = [transform_reward(r, config.reward_clipping) for r in batch.reward[:, b]]
+        discount = config.discounting * batch.discount[:, b]
+        targets[:, b], advantages[:, b] = vtrace(
+            values, np.array(reward), discount, ratios[:, b], counts[:, b]
+        )
+    new = statistics
+    if config.popart:
+        new = update_statistics(statistics, targets, counts, batch.task, config.popart_step_size)
+    new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
+    return Constants(targets, advantages, counts, mu, sigma, new_mu, new_sigma, new)
+
+
+def _reduction(batch: Batch, config: Config) -> float:
+    """What every step's loss is multiplied by."""
+    return 1.0 if config.loss_reduction == "sum" else 1.0 / batch.action.size
+
+
+def losses(batch: Batch, fixed: Constants, config: Config) -> dict[str, float]:
+    """The loss, its three parts, and the mean entropy, given `fixed`."""
+    length, batch_size = batch.action.shape
+    policy_gradient = value = entropy = 0.0
+    for t in range(length):
+        for b in range(batch_size):
+            k = batch.task[b]
+            log_pi = log_softmax(batch.logits[t, b])
+            entropy -= np.sum(np.exp(log_pi) * log_pi)
+            if not fixed.counts[t, b]:
+                continue
+            advantage = fixed.advantages[t, b] / fixed.new_sigma[k]
+            policy_gradient -= advantage * log_pi[batch.action[t, b]]
+            unnormalised = fixed.sigma[k] * batch.normalised_values[t, b, k] + fixed.mu[k]
+            normalised = (unnormalised - fixed.new_mu[k]) / fixed.new_sigma[k]
+            target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
+            value += 0.5 * (target - normalised) ** 2
+    reduction = _reduction(batch, config)
+    parts = {
+        "policy_gradient_loss": reduction * policy_gradient,
+        "baseline_loss": config.baseline_cost * reduction * value,
+        "entropy_loss": -config.entropy_cost * reduction * entropy,
+    }
+    return {"loss": sum(parts.values()), "entropy": entropy / batch.action.size, **parts}
+
+
+def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Array]:
+    """d loss / d logits [T+1, B, A] and d loss / d normalised_values [T+1, B, N].
+
+    The derivation is at the top of this file.
+    """
+    length, batch_size = batch.action.shape
+    by_logits = np.zeros_like(batch.logits)
+    by_values = np.zeros_like(batch.normalised_values)
+    for t in range(length):
+        for b in range(batch_size):
+            k = batch.task[b]
+            log_pi = log_softmax(batch.logits[t, b])
+            pi = np.exp(log_pi)
+            entropy = -np.sum(pi * log_pi)
+            by_logits[t, b] += config.entropy_cost * pi * (log_pi + entropy)
+            if not fixed.counts[t, b]:
+                continue
+            taken = np.eye(len(pi))[batch.action[t, b]]
+            by_logits[t, b] -= fixed.advantages[t, b] / fixed.new_sigma[k] * (taken - pi)
+            ratio = fixed.sigma[k] / fixed.new_sigma[k]
+            shift = (fixed.mu[k] - fixed.new_mu[k]) / fixed.new_sigma[k]
+            target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
+            error = target - (ratio * batch.normalised_values[t, b, k] + shift)
+            by_values[t, b, k] = -config.baseline_cost * error * ratio
+    reduction = _reduction(batch, config)
+    return reduction * by_logits, reduction * by_values
+
+
+def finite_differences(function: Callable[[Array], float], point: Array, step: float) -> Array:
+    """Gradient of `function` at `point` by central differences, one entry at a time."""
+    gradient = np.zeros_like(point)
+    for index in np.ndindex(point.shape):
+        above, below = point.copy(), point.copy()
+        above[index] += step
+        below[index] -= step
+        gradient[index] = (function(above) - function(below)) / (2 * step)
+    return gradient

@@ -1,0 +1,431 @@
+"""Makes the environment .venv from requirements.lock, as `make setup` and the other targets do.
+
+    python3 tools/bootstrap.py                   makes .venv, or does nothing when it is complete
+    python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into requirements.lock
+
+Needs only the standard library, and runs on any Python from 3.6 on, because the Python that a user
+has is seldom the 3.10 that the project needs. The steps are: find a Python 3.10 that works, get a
+pinned uv, let it make the environment from the lock. Each step that fails says why in one sentence.
+"""
+
+import argparse
+import fcntl
+import glob
+import hashlib
+import http.client
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+import zipfile
+from typing import Dict, Iterator, List, Optional, Tuple
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+VENV_PYTHON = os.path.join(VENV, "bin", "python")
+TOOLS = os.path.join(ROOT, ".venv-tools")
+LOCK = os.path.join(ROOT, "requirements.lock")
+# Written when the set-up is complete, and only then.
+STAMP = os.path.join(VENV, "setup-complete")
+
+UV_VERSION = "0.13.9"
+UV_WHEEL = "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl".format(UV_VERSION)
+UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
+
+PYPI = "https://pypi.org/simple"
+# uv does not read pip's configuration, so the settings that decide whether an index can be reached
+# at all are handed on.
+PIP_SETTINGS = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE", "proxy": "HTTPS_PROXY"}
+
+# Prints the version of a usable interpreter. The imports fail where Python was built without the
+# libraries they need, as happens with pyenv.
+PROBE = """
+import ctypes, ssl, sys, zlib
+assert sys.implementation.name == "cpython" and sys.maxsize > 2**32
+print("%d.%d.%d" % sys.version_info[:3])
+"""
+
+NETWORK_ERRORS = re.compile(
+    r"error sending request|dns error|client error \(connect\)|connection (refused|reset)"
+    r"|name resolution|network is unreachable|timed out|tunnel",
+    re.IGNORECASE,
+)
+
+
+class SetupError(Exception):
+    """A cause that the user can act on.
+
+    Attributes:
+      output: what the failed program printed, shown below the sentence.
+    """
+
+    def __init__(self, sentence: str, output: str = "") -> None:
+        super().__init__(sentence)
+        self.output = output
+
+
+def say(text: str) -> None:
+    """Prints a line of progress at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def child_environment() -> Dict[str, str]:
+    """Returns the environment without the variables that would mislead a child's Python."""
+    misleading = ("PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name not in misleading}
+
+
+def run(command: List[str], failure: str) -> str:
+    """Runs a program in the project's root.
+
+    Args:
+      command: the program and its arguments.
+      failure: the sentence that says what failed.
+
+    Returns:
+      What the program printed.
+
+    Raises:
+      SetupError: the program failed; names the network if that is the cause.
+    """
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
+    if done.returncode != 0:
+        if NETWORK_ERRORS.search(done.stdout):
+            failure += (
+                " The network is the cause: check the connection, and the proxy and package index"
+                " settings."
+            )
+        raise SetupError(failure, done.stdout)
+    return done.stdout
+
+
+def check_platform(system: str, machine: str) -> None:
+    """Refuses platforms that Reverb and Launchpad have no wheels for.
+
+    Raises:
+      SetupError: the platform is another than Linux x86-64.
+    """
+    if system != "Linux" or machine != "x86_64":
+        raise SetupError(
+            "This project runs on Linux x86-64 only, because Reverb and Launchpad ship nothing"
+            " else; this machine is {} {}.".format(system, machine)
+        )
+
+
+def python_version(python: str) -> Optional[str]:
+    """Returns the version of a 64-bit CPython, such as "3.10.13", or None if it does not work.
+
+    Only running it tells: a pyenv shim named python3.10 exists and fails where another version is
+    selected.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-c", PROBE],
+            env=child_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            universal_newlines=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def python_candidates() -> Iterator[str]:
+    """Yields paths that may be a Python 3.10, the most deliberately chosen first."""
+    for directory in os.environ.get("PATH", "").split(os.pathsep):
+        yield os.path.join(directory, "python3.10")
+    for pyenv in (os.environ.get("PYENV_ROOT"), os.path.expanduser("~/.pyenv")):
+        if pyenv:
+            yield from glob.glob(os.path.join(pyenv, "versions", "3.10.*", "bin", "python3.10"))
+    yield "/usr/local/bin/python3.10"
+    yield "/usr/bin/python3.10"
+    yield sys.executable
+
+
+def find_python() -> Optional[str]:
+    """Returns the path of the first Python 3.10 that works, or None.
+
+    The environment's own interpreter is no candidate: it is about to be replaced.
+    """
+    for python in python_candidates():
+        if python.startswith(VENV + os.sep) or not os.access(python, os.X_OK):
+            continue
+        if (python_version(python) or "").startswith("3.10."):
+            return python
+    return None
+
+
+def adopt_pip_settings(python: str) -> None:
+    """Sets the environment variables of PIP_SETTINGS from pip's variables and configuration.
+
+    Args:
+      python: an interpreter; without pip it has no configuration to give.
+    """
+    for setting, variable in PIP_SETTINGS.items():
+        value = os.environ.get("PIP_" + setting.upper().replace("-", "_"))
+        if not value:
+            done = subprocess.run(
+                [python, "-m", "pip", "config", "get", "global." + setting],
+                env=child_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                universal_newlines=True,
+            )
+            value = done.stdout.strip() if done.returncode == 0 else ""
+        if value:
+            os.environ.setdefault(variable, value)
+
+
+def download_with_pip(python: str, directory: str) -> bool:
+    """Downloads uv's wheel with the interpreter's pip, which knows how to log in to the index.
+
+    Returns:
+      Whether it succeeded: there may be no pip, or one too old to see this wheel.
+    """
+    command = [python, "-m", "pip", "download", "uv==" + UV_VERSION, "--dest", directory]
+    command += ["--no-deps", "--only-binary=:all:", "--platform=manylinux2014_x86_64"]
+    done = subprocess.run(
+        command + ["--retries=1", "--timeout=30"],
+        env=child_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return done.returncode == 0 and os.path.exists(os.path.join(directory, UV_WHEEL))
+
+
+def download_from_index(index: str, directory: str) -> None:
+    """Downloads uv's wheel without pip.
+
+    Args:
+      index: URL of a package index's simple page.
+      directory: where to put the wheel.
+
+    Raises:
+      SetupError: the index cannot be reached, or has no such wheel.
+    """
+    page = index.rstrip("/") + "/uv/"
+    try:
+        with urllib.request.urlopen(page, timeout=60) as response:
+            links = re.findall(r'href="([^"]+)"', response.read().decode())
+        wheels = [link for link in links if link.split("#")[0].endswith("/" + UV_WHEEL)]
+        if not wheels:
+            host = urllib.parse.urlsplit(page).hostname
+            raise SetupError("The package index {} does not list {}.".format(host, UV_WHEEL))
+        with urllib.request.urlopen(urllib.parse.urljoin(page, wheels[0]), timeout=60) as response:
+            with open(os.path.join(directory, UV_WHEEL), "wb") as file:
+                file.write(response.read())
+    except (OSError, http.client.HTTPException) as error:
+        # The whole address may hold a password.
+        raise SetupError(
+            "The package index {} cannot be reached ({}): check the network connection, and the"
+            " proxy and package index settings.".format(
+                urllib.parse.urlsplit(page).hostname,
+                getattr(error, "reason", None) or type(error).__name__,
+            )
+        ) from error
+
+
+def unpack_uv(wheel: str, executable: str) -> None:
+    """Takes the program out of uv's wheel.
+
+    Args:
+      wheel: path of the downloaded wheel.
+      executable: path of the program to write, at once or not at all.
+
+    Raises:
+      SetupError: the wheel is not the one that this file names.
+    """
+    with open(wheel, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    if digest != UV_SHA256:
+        raise SetupError(
+            "The downloaded {} is refused, because its SHA-256 is {} and not {}.".format(
+                UV_WHEEL, digest, UV_SHA256
+            )
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        content = archive.read("uv-{}.data/scripts/uv".format(UV_VERSION))
+    partial = executable + ".partial"
+    with open(partial, "wb") as file:
+        file.write(content)
+    os.chmod(partial, 0o755)
+    os.replace(partial, executable)
+
+
+def get_uv(python: Optional[str]) -> str:
+    """Returns the path of the pinned uv, which is downloaded once.
+
+    Args:
+      python: the Python 3.10 that was found: where the running Python has no pip, it may have one.
+    """
+    executable = os.path.join(TOOLS, "uv-" + UV_VERSION)
+    if not os.path.exists(executable):
+        say("  getting uv {}".format(UV_VERSION))
+        with tempfile.TemporaryDirectory(dir=TOOLS) as directory:
+            pythons = [path for path in (python, sys.executable) if path]
+            if not any(download_with_pip(path, directory) for path in pythons):
+                download_from_index(os.environ.get("UV_DEFAULT_INDEX", PYPI), directory)
+            unpack_uv(os.path.join(directory, UV_WHEEL), executable)
+    return executable
+
+
+def fetch_python(uv: str) -> str:
+    """Lets uv fetch a Python 3.10, into the place where uv keeps its Pythons.
+
+    Returns:
+      The path of its interpreter.
+
+    Raises:
+      SetupError: it cannot be fetched.
+    """
+    say("  fetching Python 3.10, because no working one was found")
+    failure = (
+        "No working Python 3.10 was found and uv could not fetch one: install Python 3.10, for"
+        " example with your distribution's package manager or `pyenv install 3.10`."
+    )
+    run([uv, "python", "install", "--no-bin", "3.10"], failure)
+    return run([uv, "python", "find", "--managed-python", "--no-project", "3.10"], failure).strip()
+
+
+def fingerprint() -> str:
+    """Returns what the environment depends on: the lock, and where the project lies."""
+    with open(LOCK, "rb") as file:
+        return hashlib.sha256(file.read() + ROOT.encode()).hexdigest()
+
+
+def is_complete() -> bool:
+    """Returns whether .venv is from this lock, in this place, and its interpreter works."""
+    if not os.path.exists(STAMP):
+        return False
+    with open(STAMP, encoding="utf-8") as file:
+        if file.read() != fingerprint():
+            return False
+    return (python_version(VENV_PYTHON) or "").startswith("3.10.")
+
+
+def install(uv: str, python: str) -> None:
+    """Makes .venv anew: whatever an interrupted set-up left is thrown away.
+
+    Args:
+      uv: path of uv.
+      python: path of a Python 3.10.
+
+    Raises:
+      SetupError: a step failed.
+    """
+    with open(LOCK, encoding="utf-8") as file:
+        packages = sum(1 for line in file if re.match(r"[a-z0-9]", line))
+    say("  installing {} packages from requirements.lock".format(packages))
+    create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python, VENV]
+    run(create, "The environment .venv could not be made.")
+    pip_install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
+    # Compiled now, since otherwise every process spends ten seconds compiling TensorFlow's modules
+    # where the environment cannot be written to or PYTHONDONTWRITEBYTECODE is set. Packages that
+    # have no wheel are built with the lock's setuptools, not with today's.
+    run(
+        pip_install
+        + ["--require-hashes", "--compile-bytecode", "--build-constraints", LOCK, "-r", LOCK],
+        "The packages of requirements.lock could not be installed.",
+    )
+    run(
+        pip_install + ["--offline", "--no-build-isolation", "--editable", ROOT],
+        "The project itself could not be installed into .venv.",
+    )
+    with open(STAMP, "w", encoding="utf-8") as file:
+        file.write(fingerprint())
+
+
+def obtain_tools() -> Tuple[str, str]:
+    """Returns the paths of the pinned uv and of a Python 3.10, fetching what is missing.
+
+    Raises:
+      SetupError: one of them cannot be had.
+    """
+    python = find_python()
+    adopt_pip_settings(python or sys.executable)
+    uv = get_uv(python)
+    return uv, python or fetch_python(uv)
+
+
+def set_up() -> None:
+    """Makes .venv unless it is complete.
+
+    Raises:
+      SetupError: with the cause.
+    """
+    if not is_complete():
+        os.makedirs(TOOLS, exist_ok=True)
+        with open(os.path.join(TOOLS, "lock"), "w") as lock:
+            # Two programs of one user may start at once: the second waits, and finds the work done.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_complete():
+                say("Setting up the environment .venv:")
+                started = time.monotonic()
+                uv, python = obtain_tools()
+                say("  using Python 3.10 at {}".format(python))
+                install(uv, python)
+                say("  took {:.0f} s".format(time.monotonic() - started))
+    say("The environment .venv is complete.")
+
+
+def resolve(upgrade: bool) -> None:
+    """Writes requirements.lock anew, with the versions that it has as far as they still fit.
+
+    Args:
+      upgrade: choose the newest versions instead.
+
+    Raises:
+      SetupError: with the cause.
+    """
+    os.makedirs(TOOLS, exist_ok=True)
+    uv, python = obtain_tools()
+    command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--python", python]
+    command += ["--override", "overrides.txt", "--custom-compile-command", "make lock"]
+    command += ["--upgrade"] if upgrade else []
+    command += ["requirements.in", "requirements-dev.in", "--output-file", "requirements.lock"]
+    run(command, "The requirements could not be resolved.")
+    say("Wrote requirements.lock.")
+
+
+def main(arguments: List[str]) -> int:
+    """Runs one command and returns the exit status."""
+    parser = argparse.ArgumentParser(description="Sets up the environment .venv.")
+    parser.add_argument("command", nargs="?", choices=("setup", "lock"), default="setup")
+    parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions")
+    options = parser.parse_args(arguments)
+    try:
+        check_platform(platform.system(), platform.machine())
+        if options.command == "setup":
+            set_up()
+        else:
+            resolve(options.upgrade)
+    except SetupError as error:
+        print("Set-up failed: {}".format(error), file=sys.stderr)
+        if error.output:
+            print(error.output.rstrip(), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print("Set-up failed: {}.".format(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Set-up was interrupted; the next one starts over.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
