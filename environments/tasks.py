@@ -76,14 +76,13 @@ def parse_level_name(text: str) -> tuple[Task, ...]:
     for part in text.split(","):
         tasks.extend(_named(part.strip(), text))
     names = [task.name for task in tasks]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(
-            f"every task may come once, but {text!r} has {', '.join(duplicates)} again"
-        )
-    if len({task.domain for task in tasks}) > 1:
-        listed = ", ".join(f"{task.name} ({task.domain})" for task in tasks)
-        raise ValueError(f"the tasks of a run must be of one domain, but {text!r} mixes {listed}")
+    again = [name for name in names if names.count(name) > 1]
+    if again:
+        raise ValueError(f"every task may come once, but {text!r} has {again[0]} more than once")
+    examples = {task.domain: task.name for task in tasks}
+    if len(examples) > 1:
+        mixed = " and ".join(f"{name} ({domain})" for domain, name in examples.items())
+        raise ValueError(f"the tasks of a run must be of one domain, but {text!r} mixes {mixed}")
     return tuple(tasks)
 
 

@@ -22,7 +22,7 @@ def set_up_process() -> None:
     They run the network for one observation at a time, which no accelerator makes faster, and every
     JAX process takes a whole one.
     """
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     jax.config.update("jax_platforms", "cpu")
 
 

@@ -35,11 +35,11 @@ class Step(NamedTuple):
     next_features: np.ndarray  # the same, or where the game ended the next game's first
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def reference(
     game: str, options: AtariOptions, num_steps: int, action_seed: int = 7
 ) -> tuple[np.ndarray, list[Step]]:
-    """Plays at random through gymnasium's wrappers. Returns the first stack of frames and the steps."""
+    """Plays at random through gymnasium's wrappers; returns the first features and the steps."""
     environment: gymnasium.Env = gymnasium.make(
         f"ALE/{game}-v5",
         frameskip=1,

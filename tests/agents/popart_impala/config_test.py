@@ -1,0 +1,103 @@
+"""Every setting is checked, and the message says which one, its value, and what is accepted."""
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import pytest
+
+from agents.popart_impala.config import Config
+
+NAN = math.nan
+
+# Values that are refused, by field.
+REFUSED: dict[str, list[Any]] = {
+    "unroll_length": [0, -1, NAN],
+    "batch_size": [0, -32, NAN],
+    "queue_size": [0, -1, NAN],
+    "action_repeat": [0, -4, NAN],
+    "discounting": [-0.01, 1.01, NAN],
+    "baseline_cost": [-0.5, NAN],
+    "entropy_cost": [-1e-9, NAN],
+    "reward_clipping": ["", "abs", "None"],
+    "loss_reduction": ["", "average", "SUM"],
+    "popart_step_size": [0.0, -3e-4, 1.1, NAN],
+    "popart_scale_min": [0.0, -1e-4, NAN],
+    "popart_scale_max": [0.0, 9e-5, NAN],
+    "learning_rate": [0.0, -6e-4, NAN],
+    "total_environment_frames": [0, -1, NAN],
+    "rmsprop_decay": [-0.01, 1.0, NAN],
+    "rmsprop_epsilon": [0.0, -0.01, NAN],
+    "gradient_clipping": [0.0, -40.0, NAN],
+}
+# Names that another place looks up, and switches.
+UNCHECKED = {"network", "use_lstm", "popart"}
+
+ACCEPTED: dict[str, list[Any]] = {
+    "unroll_length": [1, 100],
+    "batch_size": [1],
+    "queue_size": [None, 32, 1000],  # batch_size is 32
+    "action_repeat": [1],
+    "discounting": [0.0, 1.0],
+    "baseline_cost": [0.0],
+    "entropy_cost": [0.0],
+    "reward_clipping": ["none", "abs_one", "soft_asymmetric"],
+    "loss_reduction": ["sum", "mean"],
+    "popart_step_size": [1e-9, 1.0],
+    "popart_scale_min": [1e-9, 1e6],  # popart_scale_max is 1e6
+    "popart_scale_max": [1e-4],  # popart_scale_min is 1e-4
+    "total_environment_frames": [1],
+    "rmsprop_decay": [0.0],
+}
+
+
+def pairs(values: dict[str, list[Any]]) -> list[tuple[str, Any]]:
+    return [(field, value) for field, of_field in values.items() for value in of_field]
+
+
+def test_every_field_is_here() -> None:
+    fields = {field.name for field in dataclasses.fields(Config)}
+    assert fields == REFUSED.keys() | UNCHECKED
+
+
+@pytest.mark.parametrize("field, value", pairs(REFUSED))
+def test_refused(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{field}={re.escape(repr(value))}: must be .+"):
+        Config(**{field: value})
+
+
+@pytest.mark.parametrize("field, value", pairs(ACCEPTED))
+def test_accepted(field: str, value: Any) -> None:
+    assert getattr(Config(**{field: value}), field) == value
+
+
+def test_a_batch_must_fit_the_queue() -> None:
+    with pytest.raises(ValueError, match="^batch_size=33: must be at most queue_size=32"):
+        Config(batch_size=33, queue_size=32)
+
+
+def test_the_bounds_of_sigma_must_be_in_order() -> None:
+    with pytest.raises(ValueError, match="^popart_scale_max=1.0: .* popart_scale_min=2.0"):
+        Config(popart_scale_min=2.0, popart_scale_max=1.0)
+
+
+def test_choices_are_named() -> None:
+    with pytest.raises(ValueError, match="none, abs_one, soft_asymmetric"):
+        Config(reward_clipping="clip")
+    with pytest.raises(ValueError, match="sum, mean"):
+        Config(loss_reduction="max")
+
+
+def test_a_config_cannot_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().batch_size = 0  # type: ignore[misc]
+    with pytest.raises(ValueError, match="batch_size=0"):
+        dataclasses.replace(Config(), batch_size=0)
+
+
+def test_derived_settings() -> None:
+    config = Config(batch_size=3, unroll_length=5, action_repeat=4)
+    assert config.frames_per_update == 60
+    assert config.queue_capacity == 3
+    assert Config(batch_size=3, queue_size=7).queue_capacity == 7
