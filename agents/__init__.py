@@ -1,4 +1,4 @@
-"""Agents of this project. Importing any of them first makes Acme 0.4.0 importable with today's JAX."""
+"""Agents of this project. Importing one first makes Acme 0.4.0 importable with today's JAX."""
 
 from agents import acme_compat
 

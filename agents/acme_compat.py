@@ -14,19 +14,18 @@ import jax.numpy as jnp
 
 def restore_removed_jax_names() -> None:
     """Sets the four missing aliases on `jax`. Calling it again changes nothing."""
-    if not hasattr(jax, "xla"):
-        jax.xla = types.ModuleType("jax.xla")
-        jax.xla.Device = jax.Device
-        jax.xla.DeviceArray = jax.Array
-    if not hasattr(jax, "pxla"):
-        jax.pxla = types.ModuleType("jax.pxla")
-        jax.pxla.ShardedDeviceArray = jax.Array
-    if not hasattr(jax, "tree_map"):
-        jax.tree_map = jax.tree.map
-    if not hasattr(jnp, "DeviceArray"):
-        jnp.DeviceArray = jax.Array
+    xla = types.SimpleNamespace(Device=jax.Device, DeviceArray=jax.Array)
+    pxla = types.SimpleNamespace(ShardedDeviceArray=jax.Array)
+    for module, name, alias in (
+        (jax, "xla", xla),
+        (jax, "pxla", pxla),
+        (jax, "tree_map", jax.tree.map),
+        (jnp, "DeviceArray", jax.Array),
+    ):
+        if not hasattr(module, name):
+            setattr(module, name, alias)
 
 
 def silence_gym() -> None:
-    """Keeps gym, which `acme.wrappers` imports, from printing its notice that it is unmaintained."""
+    """Keeps gym, which `acme.wrappers` imports, from printing that it is unmaintained."""
     gym_notices.notices.notices.clear()

@@ -10,9 +10,8 @@ from dm_env import specs
 class Observation(NamedTuple):
     """What an environment of a multi-task suite shows."""
 
-    features: (
-        np.ndarray
-    )  # the environment's own observation; Atari: uint8 [4, 84, 84], oldest frame first
+    # The environment's own observation; Atari: uint8 [4, 84, 84], oldest frame first.
+    features: np.ndarray
     task: np.ndarray  # int32 [], index of the task in the run's list of tasks
 
 
@@ -48,14 +47,11 @@ class BatchedTimeStep(NamedTuple):
 
     observation: Observation  # features [N, ...], task int32 [N]
     reward: np.ndarray  # float32 [N], r_{t+1}, unclipped; 0 after reset()
-    discount: (
-        np.ndarray
-    )  # float32 [N], the environment's: 0 where the episode terminated, 1 after reset()
+    discount: np.ndarray  # float32 [N], 0 where the episode terminated, else 1; 1 after reset()
     first: np.ndarray  # bool [N], the observation starts an episode
-    episode_end: (
-        np.ndarray
-    )  # bool [N], a whole game ended with this step. Differs from `first` after a
-    # step only where the loss of a life ends a learning episode but not the game
+    # bool [N], a whole game ended with this step. Differs from `first` after a step only where the
+    # loss of a life ends a learning episode but not the game.
+    episode_end: np.ndarray
 
 
 class BatchedEnvironment(abc.ABC):

@@ -90,9 +90,7 @@ class Checkpointer:
             return None
         restored = self._manager.restore(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(), info=ocp.args.JsonRestore()
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(), info=ocp.args.JsonRestore()),
         )
         return SavedPolicy(
             restored.state["params"], restored.info["steps"], restored.info["frames"]

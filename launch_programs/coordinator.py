@@ -134,9 +134,7 @@ def progress_line(
             parts.append(f"left {_duration((total_frames - frames) / rate)}")
     elif frames == 0:
         parts.append("waiting for the first batch")
-    parts += [
-        f"{task} {statistics.fmean(last):,.1f}" for task, last in returns.items() if last
-    ]
+    parts += [f"{task} {statistics.fmean(last):,.1f}" for task, last in returns.items() if last]
     if learner_row:
         parts.append(f"entropy {float(learner_row['entropy']):.2f}")
         parts.append(f"lag {float(learner_row['policy_lag_mean']):.1f}")

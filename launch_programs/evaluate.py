@@ -1,7 +1,7 @@
 """Evaluates a run's newest checkpoint: `python -m launch_programs.evaluate --logdir=RUN`.
 
-Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes them
-into the run directory.
+Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes
+them into the run directory.
 """
 
 import csv
@@ -73,8 +73,8 @@ def select_tasks(config: RunConfig, level_name: str | None) -> list[int]:
     foreign = [name for name in names if name not in config.tasks]
     if foreign:
         raise ValueError(
-            f"level_name={level_name!r}: the run was not trained on {', '.join(foreign)}; its tasks "
-            f"are {', '.join(config.tasks)}"
+            f"level_name={level_name!r}: the run was not trained on {', '.join(foreign)}; its "
+            f"tasks are {', '.join(config.tasks)}"
         )
     return [config.tasks.index(name) for name in names]
 

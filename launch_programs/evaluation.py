@@ -29,6 +29,7 @@ class FixedVariables(core.VariableSource):
         self._variables = PolicyVariables(policy.steps, policy.params)
 
     def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
+        """The policy, for each name."""
         return [self._variables for _ in names]
 
 

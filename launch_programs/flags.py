@@ -1,7 +1,7 @@
 """The flags that define a run, and their resolution into a `RunConfig`.
 
-Defaults are those of the dataclasses, so that each stands in one place. A flag that is not given takes
-the resumed run's value, or else the default.
+Defaults are those of the dataclasses, so that each stands in one place. A flag that is not given
+takes the resumed run's value, or else the default.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ _ENUMS = {
     "loss_reduction": LOSS_REDUCTIONS,
     "action_set": ("full", "minimal"),
 }
-_RUN_DEFAULTS = {
+_RUN_DEFAULTS: dict[str, Any] = {
     "seed": 1,
     "evaluation_interval": 1_000_000,
     "checkpoint_interval": 60.0,
@@ -75,20 +75,18 @@ def define_run_flags() -> None:
             _define(field, None if field.name == "network" else field.default, _AGENT_HELP)
     for field in dataclasses.fields(AtariOptions):
         _define(field, field.default, _ATARI_HELP)
-    flags.DEFINE_integer(
-        "num_actors", None, "Actor processes; by default one for each CPU core."
-    )
+    flags.DEFINE_integer("num_actors", None, "Actor processes; by default one for each CPU core.")
     flags.DEFINE_integer(
         "environments_per_actor",
         None,
-        "Environments that one actor steps together, all actors' a multiple of the tasks; by default "
-        "about 16.",
+        "Environments that one actor steps together, all actors' a multiple of the tasks; by "
+        "default about 16.",
     )
     flags.DEFINE_integer("seed", _RUN_DEFAULTS["seed"], "Seed of parameters, games and actions.")
     flags.DEFINE_integer(
         "evaluation_interval",
         _RUN_DEFAULTS["evaluation_interval"],
-        "Environment frames between the evaluator's rounds of one episode per task; 0 for no evaluator.",
+        "Environment frames between the evaluator's rounds of one episode per task; 0 for none.",
     )
     flags.DEFINE_float(
         "checkpoint_interval", _RUN_DEFAULTS["checkpoint_interval"], "Seconds between checkpoints."
@@ -121,7 +119,8 @@ def resolve(saved: RunConfig | None) -> RunConfig:
       saved: the run to be resumed: flags that were not given take its values.
 
     Raises:
-      ValueError: a value is out of range; the message names the flag, the value and what is accepted.
+      ValueError: a value is out of range; the message names the flag, the value and what is
+        accepted.
     """
     earlier = {} if saved is None else {k.split(".")[-1]: v for k, v in flatten(saved).items()}
 
@@ -158,5 +157,5 @@ def resolve(saved: RunConfig | None) -> RunConfig:
 
 
 def default_network(tasks: tuple[Task, ...]) -> str:
-    """The network for these tasks' observations: "shallow" for Atari's images, "mlp" for the toys."""
+    """The network for these tasks: "shallow" for Atari's images, "mlp" for the toys."""
     return "shallow" if tasks[0].domain == "atari" else "mlp"

@@ -1,7 +1,7 @@
 """Runs the program of a run directory: the process between `train` and the nodes.
 
-Launchpad ends a program by force if it must, the process that launched it included. So `train` starts
-this program in a process of its own, and lives to tell how it ended.
+Launchpad ends a program by force if it must, the process that launched it included. So `train`
+starts this program in a process of its own, and lives to tell how it ended.
 
     python -m launch_programs.launcher LOGDIR local_mp|local_mt
 """

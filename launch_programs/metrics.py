@@ -23,9 +23,7 @@ def flatten_row(data: Mapping[str, Any], tasks: Sequence[str]) -> Row:
         elif np.ndim(value) == 0:
             row[name] = np.asarray(value).item()
         else:
-            row.update(
-                {f"{name}/{task}": float(x) for task, x in zip(tasks, value, strict=True)}
-            )
+            row.update({f"{name}/{task}": float(x) for task, x in zip(tasks, value, strict=True)})
     return row
 
 
@@ -38,10 +36,11 @@ class RowLogger(loggers.Logger):
         self._tasks = tasks
 
     def write(self, data: Mapping[str, Any]) -> None:
+        """Sends one row."""
         self._write_row(flatten_row(data, self._tasks))
 
     def close(self) -> None:
-        pass
+        """Nothing to close."""
 
 
 class CSVTable:

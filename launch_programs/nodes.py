@@ -1,7 +1,7 @@
 """What runs in the nodes of the program: learner, actors, evaluator.
 
-Public methods are remote calls: arguments and results that travel to the coordinator are plain Python
-values (Courier never answers a call whose arguments hold NumPy values).
+Public methods are remote calls: arguments and results that travel to the coordinator are plain
+Python values (Courier never answers a call whose arguments hold NumPy values).
 """
 
 import pathlib
@@ -22,6 +22,7 @@ from launch_programs.metrics import RowLogger
 from launch_programs.parts import derive_seed, make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.stopping import StoppableClient, ends_on_stop
+
 
 class LearnerNode:
     """Learns until the run's frames are consumed or the program stops; publishes the parameters."""
@@ -148,7 +149,7 @@ class ActorNode:
 
 
 class EvaluatorNode:
-    """Plays one episode of every task in an EnvironmentLoop, again and again as training goes on."""
+    """Plays an episode of every task in an EnvironmentLoop, at intervals of training."""
 
     def __init__(self, config: RunConfig, learner: Any, coordinator: Any):
         """Keeps its arguments.

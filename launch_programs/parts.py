@@ -38,5 +38,5 @@ def make_builder(
 
 
 def derive_seed(*entropy: int) -> int:
-    """A seed in [0, 2^31) that depends on all the numbers, for parts that must not repeat each other."""
+    """A seed in [0, 2^31) from several numbers, for parts that must not repeat each other."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)

@@ -20,8 +20,8 @@ CHANGEABLE = frozenset(
     }
 )
 
-# Environments that one actor steps together, where the user does not say: enough for the forward pass
-# to be cheap per environment, few enough for unrolls to stay fresh.
+# Environments that one actor steps together, where the user does not say: enough for the forward
+# pass to be cheap per environment, few enough for unrolls to stay fresh.
 _ENVIRONMENTS_PER_ACTOR = 16
 
 
@@ -30,7 +30,8 @@ class RunConfig:
     """A run's settings; checked when made.
 
     Raises:
-      ValueError: a field is out of range; the message names the field, its value and what is accepted.
+      ValueError: a field is out of range; the message names the field, its value and what is
+        accepted.
     """
 
     tasks: tuple[str, ...]  # names; their order gives the task indices
@@ -55,14 +56,13 @@ class RunConfig:
         for name in ("checkpoint_interval", "log_interval"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
-        environments = self.num_actors * self.environments_per_actor
         num_tasks = len(self.tasks)
-        if environments % num_tasks:
+        if self.num_actors * self.environments_per_actor % num_tasks:
             raise ValueError(
-                f"num_actors={self.num_actors} x environments_per_actor={self.environments_per_actor} "
-                f"= {environments} environments: must be a multiple of the {num_tasks} tasks, so that "
-                f"each gets the same share; environments_per_actor="
-                f"{default_environments_per_actor(num_tasks)} is one"
+                f"num_actors={self.num_actors} times environments_per_actor="
+                f"{self.environments_per_actor} must be a multiple of the {num_tasks} tasks, so "
+                f"that each gets the same share; environments_per_actor="
+                f"{default_environments_per_actor(num_tasks)} makes it one"
             )
 
     def task_list(self) -> tuple[Task, ...]:
@@ -110,7 +110,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def contradictions(saved: RunConfig, wanted: RunConfig) -> list[str]:
-    """What `wanted` would change of `saved` that a resumed run must keep, one line for each field."""
+    """What `wanted` would change of `saved` that a resumed run must keep, field by field."""
     old, new = flatten(saved), flatten(wanted)
     return [
         f"{name.split('.')[-1]} is {old[name]!r} in the run, {new[name]!r} is asked for"

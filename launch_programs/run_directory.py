@@ -13,14 +13,14 @@ from launch_programs.run_config import RunConfig, from_json
 class RunDirectory:
     """Paths of a run and its configuration file.
 
-        config.json        the resolved configuration
-        checkpoints/       the newest checkpoints, named by learner step
-        learner.csv        a row of the learner's metrics per log interval
-        actors.csv         a row per training episode
-        evaluator.csv      a row per episode of the evaluator
-        evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
-        progress.log       the lines that training prints
-        logs/              what each node printed
+    config.json        the resolved configuration
+    checkpoints/       the newest checkpoints, named by learner step
+    learner.csv        a row of the learner's metrics per log interval
+    actors.csv         a row per training episode
+    evaluator.csv      a row per episode of the evaluator
+    evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    progress.log       the lines that training prints
+    logs/              what each node printed
     """
 
     def __init__(self, path: str | os.PathLike[str]):

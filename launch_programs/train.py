@@ -1,7 +1,7 @@
 """Trains an agent: `python -m launch_programs.train --level_name=atari3`.
 
-Checks the flags, starts the Launchpad program, prints its progress, and evaluates the result. Ctrl-C
-or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
+Checks the flags, starts the Launchpad program, prints its progress, and evaluates the result.
+Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
 """
 
 import signal
@@ -55,7 +55,8 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
       The run, its directory, and the descriptor of the directory's lock.
 
     Raises:
-      ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot be
+      ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot
+        be
         used.
       FileNotFoundError: a game's ROM is missing.
     """
@@ -85,7 +86,8 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
     if not directory.config.exists():
         if directory.path.is_dir() and any(directory.path.iterdir()):
             raise ValueError(
-                f"logdir={str(directory.path)!r}: is neither empty nor a run directory; give another"
+                f"logdir={str(directory.path)!r}: is neither empty nor a run directory; give "
+                "another"
             )
         return resolve(None)
     saved = directory.read_config()
@@ -114,7 +116,8 @@ class Program:
         self._shown = self._progress.stat().st_size if self._progress.exists() else 0
         self._kill_time: float | None = None
         with (directory.logs / "launcher").open("w") as log:
-            # A session of its own: Ctrl-C reaches only this process, which stops the program in order.
+            # A session of its own: Ctrl-C reaches only this process, which stops the program in
+            # order.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "launch_programs.launcher", directory.path, launch_type],
                 stdin=subprocess.PIPE,
@@ -170,15 +173,15 @@ def describe(config: RunConfig, directory: RunDirectory, resumed: bool) -> str:
             f"for {agent.total_environment_frames:,} frames",
             f"  network {agent.network}{' with LSTM' if agent.use_lstm else ''}, "
             f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
-            f"  {config.num_actors} actors x {config.environments_per_actor} environments, batches of "
-            f"{agent.batch_size} unrolls of {agent.unroll_length} steps",
+            f"  {config.num_actors} actors x {config.environments_per_actor} environments, "
+            f"batches of {agent.batch_size} unrolls of {agent.unroll_length} steps",
             f"  run directory {directory.path} (metrics in *.csv, node output in logs/)",
         ]
     )
 
 
 def main(argv: list[str]) -> int:
-    """Entry point; returns the exit code: 0, 1 if a node failed, 2 for bad input, 130 if interrupted."""
+    """Entry point; returns the exit code: 1 if a node failed, 2 for bad input, 130 on a stop."""
     command_line.set_up_process()
     try:
         command_line.reject_positional_arguments(argv)

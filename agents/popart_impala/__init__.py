@@ -1,5 +1,8 @@
-"""PopArt-IMPALA. Public names are loaded when first used, so that the mathematics (`popart`,
-`losses`, `networks`) can be imported where Acme, Reverb and TensorFlow are not installed."""
+"""PopArt-IMPALA.
+
+Public names are loaded when first used, so that the mathematics (`popart`, `losses`, `networks`)
+can be imported where Acme, Reverb and TensorFlow are not installed.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any

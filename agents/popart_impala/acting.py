@@ -178,12 +178,14 @@ class Actor(core.Actor):
         self._extras: dict[str, Any] = {}
 
     def observe_first(self, timestep: dm_env.TimeStep) -> None:
+        """Starts an episode."""
         self._previous = (np.int32(0), np.float32(0), True)
         self._state = self._initial_state
         if self._adder is not None:
             self._adder.add_first(timestep)
 
     def select_action(self, observation: Observation) -> np.ndarray:
+        """The policy's action, int32 []."""
         action, reward, first = self._previous
         inputs = AgentInput(
             features=np.asarray(observation.features)[None],
@@ -202,9 +204,11 @@ class Actor(core.Actor):
         return np.asarray(output.action)[0]
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
+        """Remembers, and records, what came of the action."""
         self._previous = (np.int32(action), np.float32(next_timestep.reward), False)
         if self._adder is not None:
             self._adder.add(action, next_timestep, self._extras)
 
     def update(self, wait: bool = False) -> None:
+        """Fetches newer parameters, in the background unless `wait`."""
         self._variables.update(wait)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import jax
 import reverb
 from acme import core, specs
 from acme.agents.jax import builders
@@ -39,7 +38,8 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
           environment_spec: of one environment, as `acme.make_environment_spec` gives it.
           logger: gets the learner's metrics.
           log_interval: seconds between them.
-          should_stop: asked by whatever waits for the queue; once true, writers give up and iterators
+          should_stop: asked by whatever waits for the queue; once true, writers give up and
+            iterators
             end.
 
         Raises:
@@ -86,9 +86,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             )
         return [reverb_queue.make_table(self._signature, self._config.queue_capacity)]
 
-    def make_dataset_iterator(
-        self, replay_client: reverb.Client
-    ) -> Iterator[reverb.ReplaySample]:
+    def make_dataset_iterator(self, replay_client: reverb.Client) -> Iterator[reverb.ReplaySample]:
         """Batches of unrolls, fetched ahead by one; ends when the server stops."""
         return reverb_queue.Prefetcher(
             reverb_queue.make_batches(replay_client, self._config.batch_size), self._should_stop

@@ -11,7 +11,8 @@ class Config:
     """Settings of the PopArt-IMPALA agent; checked when made.
 
     Raises:
-      ValueError: a field is out of range; the message names the field, its value and what is accepted.
+      ValueError: a field is out of range; the message names the field, its value and what is
+        accepted.
     """
 
     # Network.
@@ -21,7 +22,8 @@ class Config:
     # Data.
     unroll_length: int = 20  # T, agent steps
     batch_size: int = 32  # B, unrolls in one update
-    queue_size: int | None = None  # unrolls, None for one batch; actors wait while the queue is full
+    # Unrolls that the queue holds, None for one batch; while it is full, actors wait.
+    queue_size: int | None = None
     action_repeat: int = 4  # environment frames in one agent step
 
     # Loss.

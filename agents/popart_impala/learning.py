@@ -58,20 +58,19 @@ def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
       stacked: features were sent as single frames and become stacks [T+1, B, S, ...] again.
 
     Returns:
-      Time-major unrolls; `inputs.task` is repeated to [T+1, B]; `initial_state` and `params_step` stay
-      [B, ...].
+      Time-major unrolls; `inputs.task` is repeated to [T+1, B]; `initial_state` and `params_step`
+      stay [B, ...].
     """
     inputs = unrolls.inputs
     features = inputs.features
     if stacked:
         features = jax.vmap(rebuild_stacks)(features, inputs.first)
     task = jnp.broadcast_to(inputs.task[:, None], inputs.first.shape)
-    swap = lambda x: jnp.swapaxes(x, 0, 1)  # noqa: E731
-    batch = jax.tree.map(
-        swap, unrolls._replace(inputs=inputs._replace(features=features, task=task),
-                               initial_state=(), params_step=())
+    sequences = unrolls._replace(
+        inputs=inputs._replace(features=features, task=task), initial_state=(), params_step=()
     )
-    return batch._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
+    sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
+    return sequences._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
 
 
 def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
@@ -90,7 +89,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
 
     def loss_fn(
         params: Params, popart_state: popart.PopArtState, batch: Unroll
-    ) -> tuple[chex.Array, Any]:
+    ) -> tuple[jax.Array, Any]:
         output = networks.unroll(params, batch.inputs, batch.initial_state)
         return losses.popart_vtrace_loss(
             losses.LossInput(
@@ -112,8 +111,8 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         opt_state: optax.OptState,
         popart_state: popart.PopArtState,
         unrolls: Unroll,
-        rate: chex.Array,
-    ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, chex.Array]]:
+        rate: jax.Array,
+    ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
         batch = time_major(unrolls, stacked)
         gradients, (new_popart_state, metrics) = jax.grad(loss_fn, has_aux=True)(
             params, popart_state, batch
@@ -174,7 +173,8 @@ class PopArtIMPALALearner(acme.Learner):
         devices = jax.local_devices()
         if config.batch_size % len(devices):
             raise ValueError(
-                f"batch_size={config.batch_size}: must be a multiple of the {len(devices)} local devices"
+                f"batch_size={config.batch_size}: must be a multiple of the {len(devices)} local "
+                "devices"
             )
         mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
         self._batch_sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
@@ -185,6 +185,9 @@ class PopArtIMPALALearner(acme.Learner):
         self._logger = logger
         self._log_interval = log_interval
         self._update = make_update(networks, config, stacked)
+        self._state: TrainingState
+        self._log_time: float  # when and at which frames the last row of metrics was written
+        self._log_frames: int
         params = networks.init(random_key)
         self.restore(
             TrainingState(
@@ -228,7 +231,7 @@ class PopArtIMPALALearner(acme.Learner):
             self._log(self._logger, metrics, lag, rate)
 
     def _log(
-        self, logger: loggers.Logger, metrics: dict[str, chex.Array], lag: np.ndarray, rate: float
+        self, logger: loggers.Logger, metrics: dict[str, jax.Array], lag: np.ndarray, rate: float
     ) -> None:
         values = jax.device_get(metrics)  # waits for the update
         now = time.monotonic()
@@ -265,11 +268,10 @@ class PopArtIMPALALearner(acme.Learner):
     def save(self) -> TrainingState:
         """The state as NumPy arrays."""
         state = self._state
-        return TrainingState(
-            *jax.device_get((state.params, state.opt_state, state.popart)),
-            steps=state.steps,
-            frames=state.frames,
+        params, opt_state, popart_state = jax.device_get(
+            (state.params, state.opt_state, state.popart)
         )
+        return TrainingState(params, opt_state, popart_state, state.steps, state.frames)
 
     def restore(self, state: TrainingState) -> None:
         """Continues from a state that `save` returned."""

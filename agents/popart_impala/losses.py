@@ -1,5 +1,7 @@
-"""The loss: V-trace actor-critic (Espeholt et al. 2018, arXiv 1802.01561) on values that PopArt
-normalises per task (Hessel et al. 2018, arXiv 1809.04474)."""
+"""The loss: V-trace actor-critic on values that PopArt normalises per task.
+
+Espeholt et al. 2018, arXiv 1802.01561; Hessel et al. 2018, arXiv 1809.04474.
+"""
 
 from typing import NamedTuple
 
@@ -18,24 +20,24 @@ RHO_BAR = 1.0
 class LossInput(NamedTuple):
     """A batch, time-major, as the loss needs it."""
 
-    logits: chex.Array  # float32 [T+1, B, num_actions], of the learner's policy
-    normalised_values: chex.Array  # float32 [T+1, B, num_tasks], under the old statistics
-    behaviour_logits: chex.Array  # float32 [T, B, num_actions]
-    action: chex.Array  # int32 [T, B]
-    reward: chex.Array  # float32 [T, B], unclipped
-    discount: chex.Array  # float32 [T, B], the environment's
-    first: chex.Array  # bool [T+1, B]
-    task: chex.Array  # int32 [B]
+    logits: jax.Array  # float32 [T+1, B, num_actions], of the learner's policy
+    normalised_values: jax.Array  # float32 [T+1, B, num_tasks], under the old statistics
+    behaviour_logits: jax.Array  # float32 [T, B, num_actions]
+    action: jax.Array  # int32 [T, B]
+    reward: jax.Array  # float32 [T, B], unclipped
+    discount: jax.Array  # float32 [T, B], the environment's
+    first: jax.Array  # bool [T+1, B]
+    task: jax.Array  # int32 [B]
 
 
 class VTrace(NamedTuple):
     """V-trace of one sequence; both [T] and without gradient."""
 
-    targets: chex.Array  # v_s, the value targets
-    advantages: chex.Array  # rho_s (r_s + gamma v_{s+1} - V(x_s)), of the policy gradient
+    targets: jax.Array  # v_s, the value targets
+    advantages: jax.Array  # rho_s (r_s + gamma v_{s+1} - V(x_s)), of the policy gradient
 
 
-def transform_reward(reward: chex.Array, clipping: str) -> chex.Array:
+def transform_reward(reward: jax.Array, clipping: str) -> jax.Array:
     """Reward as the loss sees it; any shape.
 
     "none": unchanged. "abs_one": clipped to [-1, 1]. "soft_asymmetric":
@@ -51,24 +53,28 @@ def transform_reward(reward: chex.Array, clipping: str) -> chex.Array:
     raise ValueError(f"unknown reward clipping {clipping!r}")
 
 
-def vtrace(
-    values: chex.Array, reward: chex.Array, discount: chex.Array, rho: chex.Array
-) -> VTrace:
+def vtrace(values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.Array) -> VTrace:
     """V-trace targets and advantages of one sequence (arXiv 1802.01561, section 4.1).
 
     Args:
       values: float32 [T+1], V(x_s), unnormalised; the last is the bootstrap value.
       reward: float32 [T], r_{s+1}.
       discount: float32 [T], gamma_{s+1}, 0 where the episode terminated.
-      rho: float32 [T], importance ratio pi(a_s) / mu(a_s), not yet clipped. Where it is 0 the step is
-        left out: its target is V(x_s), its advantage 0, and nothing later reaches the steps before it.
+      rho: float32 [T], importance ratio pi(a_s) / mu(a_s), not yet clipped. Where it is 0 the step
+        is left out: its target is V(x_s), its advantage 0, and nothing later reaches the steps
+        before it.
 
     Returns:
       The targets and advantages, without gradient.
     """
     chex.assert_rank([values, reward, discount, rho], 1)
     output = rlax.vtrace_td_error_and_advantage(
-        values[:-1], values[1:], reward, discount, rho, clip_rho_threshold=RHO_BAR,
+        values[:-1],
+        values[1:],
+        reward,
+        discount,
+        rho,
+        clip_rho_threshold=RHO_BAR,
         clip_pg_rho_threshold=RHO_BAR,
     )
     return jax.lax.stop_gradient(VTrace(output.errors + values[:-1], output.pg_advantage))
@@ -76,13 +82,13 @@ def vtrace(
 
 def popart_vtrace_loss(
     batch: LossInput, state: popart.PopArtState, config: Config
-) -> tuple[chex.Array, tuple[popart.PopArtState, dict[str, chex.Array]]]:
+) -> tuple[jax.Array, tuple[popart.PopArtState, dict[str, jax.Array]]]:
     """Loss of a batch, and the PopArt statistics after it.
 
-    In PopArt's order: V-trace targets with the old statistics, one update of the statistics from them,
-    values renormalised to the new statistics, and the loss on those. The policy gradient's advantage is
-    divided by the new sigma, and the value loss is on normalised targets. No gradient flows into
-    statistics, targets or advantages.
+    In PopArt's order: V-trace targets with the old statistics, one update of the statistics from
+    them, values renormalised to the new statistics, and the loss on those. The policy gradient's
+    advantage is divided by the new sigma, and the value loss is on normalised targets. No gradient
+    flows into statistics, targets or advantages.
 
     loss = sum over T and B of  -advantage log pi(a)                     policy gradient
                                 + baseline_cost 1/2 (target - n)^2       value

@@ -1,5 +1,7 @@
-"""PopArt: values normalised per task, outputs preserved (van Hasselt et al. 2016, arXiv 1602.07714;
-per task, with V-trace: Hessel et al. 2018, arXiv 1809.04474).
+"""PopArt: values normalised per task, outputs preserved.
+
+van Hasselt et al. 2016, arXiv 1602.07714; per task and with V-trace: Hessel et al. 2018, arXiv
+1809.04474.
 
 Task i has a mean mu_i and a scale sigma_i. The value head's output n is the normalised value, and
 sigma_i n + mu_i the value itself. The papers keep the first two moments mu and nu with
@@ -18,22 +20,22 @@ import jax.numpy as jnp
 class PopArtState(NamedTuple):
     """Statistics of the value targets, one entry per task."""
 
-    mean: chex.Array  # float32 [num_tasks], mu
-    variance: chex.Array  # float32 [num_tasks], nu - mu^2
+    mean: jax.Array  # float32 [num_tasks], mu
+    variance: jax.Array  # float32 [num_tasks], nu - mu^2
 
 
 class Scale(NamedTuple):
     """The affine map between normalised and unnormalised values, one entry per task."""
 
-    mu: chex.Array  # float32 [num_tasks]
-    sigma: chex.Array  # float32 [num_tasks]
+    mu: jax.Array  # float32 [num_tasks]
+    sigma: jax.Array  # float32 [num_tasks]
 
 
 class Head(NamedTuple):
     """The last linear layer of the values: n = x w + b."""
 
-    w: chex.Array  # float32 [num_features, num_tasks]
-    b: chex.Array  # float32 [num_tasks]
+    w: jax.Array  # float32 [num_features, num_tasks]
+    b: jax.Array  # float32 [num_tasks]
 
 
 def initial_state(num_tasks: int) -> PopArtState:
@@ -48,9 +50,9 @@ def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
 
 def update_statistics(
     state: PopArtState,
-    targets: chex.Array,
-    weights: chex.Array,
-    tasks: chex.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    tasks: jax.Array,
     step_size: float,
 ) -> PopArtState:
     """One moving-average step towards the moments of a batch of value targets, task by task.
@@ -89,7 +91,7 @@ def update_statistics(
     )
 
 
-def renormalise(normalised: chex.Array, old: Scale, new: Scale) -> chex.Array:
+def renormalise(normalised: jax.Array, old: Scale, new: Scale) -> jax.Array:
     """Normalised values under `old` as normalised values under `new`; last axis [num_tasks]."""
     return normalised * (old.sigma / new.sigma) + (old.mu - new.mu) / new.sigma
 

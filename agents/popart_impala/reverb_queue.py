@@ -105,9 +105,7 @@ def make_batches(client: reverb.Client, batch_size: int) -> Iterator[reverb.Repl
 class Prefetcher(Generic[T]):
     """An iterator that runs another one ahead, in a thread, by one element."""
 
-    def __init__(
-        self, iterator: Iterator[T], should_stop: Callable[[], bool] = lambda: False
-    ):
+    def __init__(self, iterator: Iterator[T], should_stop: Callable[[], bool] = lambda: False):
         """Starts the thread.
 
         Args:

@@ -1,8 +1,8 @@
 """The arrays that travel from actor to learner, and the one convention for time.
 
 At time t an actor holds what the network is shown (`AgentInput`): observation o_t, the action
-a_{t-1} and the reward r_t that led to it, and whether o_t starts an episode. It takes action a_t and
-receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminated, else 1). So
+a_{t-1} and the reward r_t that led to it, and whether o_t starts an episode. It takes action a_t
+and receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminated, else 1). So
 
     time index       0      1      2    ...   T-1      T
     inputs          o_0    o_1    o_2   ...  o_{T-1}  o_T        T+1 entries
@@ -10,13 +10,13 @@ receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminated, e
     reward          r_1    r_2    r_3   ...   r_T
     discount       g_1    g_2    g_3    ...   g_T
 
-The last input of an unroll is the first of the next. Episodes may end anywhere: there o_{t+1} is the
-next episode's first observation (`first` is true), never the finished episode's last one. A step with
-`first[t+1]` and discount 1 was cut off by a time limit: its successor is unknown, and the loss does
-not learn from it.
+The last input of an unroll is the first of the next. Episodes may end anywhere: there o_{t+1} is
+the next episode's first observation (`first` is true), never the finished episode's last one. A
+step with `first[t+1]` and discount 1 was cut off by a time limit: its successor is unknown, and the
+loss does not learn from it.
 
-Shapes below are one unroll's. A learner's batch has them as [B, T, ...] from the queue and [T, B, ...]
-in the loss.
+Shapes below are one unroll's. In a batch they are [B, T, ...] from the queue and [T, B, ...] in
+the loss.
 """
 
 from typing import Any, NamedTuple
@@ -57,4 +57,3 @@ class PolicyVariables(NamedTuple):
 
     step: int  # learner step that made the parameters
     params: Params
-

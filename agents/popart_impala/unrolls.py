@@ -174,9 +174,9 @@ class UnrollWriter(Protocol):
 class UnrollAdder(adders.Adder):
     """Acme's adder for one environment: writes an unroll every T steps, across episode ends.
 
-    Observations are `environments.Observation`s, and `extras` is a mapping with the policy's "logits"
-    [num_actions], the recurrent "state" before the observation, and the "params_step" of the
-    parameters; the actor of this package gives them.
+    Observations are `environments.Observation`s, and `extras` is a mapping with the policy's
+    "logits" [num_actions], the recurrent "state" before the observation, and the "params_step" of
+    the parameters; the actor of this package gives them.
     """
 
     def __init__(self, writer: UnrollWriter):

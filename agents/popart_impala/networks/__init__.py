@@ -1,7 +1,7 @@
 """Networks: one torso per file, one registry, one assembly of torso, core and heads.
 
-To add a network: write a Haiku module that maps (features [B, ...], task int32 [B]) to [B, D], and add
-one line to `TORSOS`.
+To add a network: write a Haiku module that maps (features [B, ...], task int32 [B]) to [B, D], and
+add one line to `TORSOS`.
 """
 
 from agents.popart_impala.networks.assembly import (

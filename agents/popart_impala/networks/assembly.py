@@ -19,8 +19,8 @@ LSTM_SIZE = 256
 class NetworkOutput(NamedTuple):
     """Heads of the network; leading axes [B] or [T, B]."""
 
-    logits: chex.Array  # float32 [..., num_actions]
-    normalised_values: chex.Array  # float32 [..., num_tasks]
+    logits: jax.Array  # float32 [..., num_actions]
+    normalised_values: jax.Array  # float32 [..., num_tasks]
 
 
 class Networks(NamedTuple):
@@ -61,7 +61,7 @@ def make_networks(
         policy_head = hk.Linear(num_actions, name="policy_head")
         value_head = hk.Linear(num_tasks, name=VALUE_HEAD)
 
-        def embed(inputs: AgentInput) -> chex.Array:
+        def embed(inputs: AgentInput) -> jax.Array:
             return jnp.concatenate(
                 [
                     torso(inputs.features, inputs.task),
@@ -71,15 +71,13 @@ def make_networks(
                 axis=1,
             )
 
-        def heads(x: chex.Array) -> NetworkOutput:
+        def heads(x: jax.Array) -> NetworkOutput:
             return NetworkOutput(policy_head(x), value_head(x))
 
         def initial_state(batch_size: int) -> RecurrentState:
             return () if core is None else core.initial_state(batch_size)
 
-        def step(
-            inputs: AgentInput, state: RecurrentState
-        ) -> tuple[NetworkOutput, RecurrentState]:
+        def step(inputs: AgentInput, state: RecurrentState) -> tuple[NetworkOutput, RecurrentState]:
             x = embed(inputs)
             if core is not None:
                 x, state = core((x, inputs.first), state)

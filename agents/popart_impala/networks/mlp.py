@@ -1,7 +1,7 @@
 """A perceptron for observations that are not images."""
 
-import chex
 import haiku as hk
+import jax
 import jax.numpy as jnp
 
 
@@ -11,7 +11,7 @@ class MLPTorso(hk.Module):
     def __init__(self) -> None:
         super().__init__(name="mlp")
 
-    def __call__(self, features: chex.Array, task: chex.Array) -> chex.Array:
+    def __call__(self, features: jax.Array, task: jax.Array) -> jax.Array:
         """Maps features [B, ...] of any shape to float32 [B, 256]. The task is not used."""
         del task
         flat = hk.Flatten()(features.astype(jnp.float32))

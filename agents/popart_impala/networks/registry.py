@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-import haiku as hk
+import jax
 import numpy as np
 
 from agents.popart_impala.networks.mlp import MLPTorso
 from agents.popart_impala.networks.shallow import ShallowTorso
 
-TORSOS: dict[str, Callable[[], hk.Module]] = {
+# A torso is called with features [B, ...] and task int32 [B], and returns [B, D].
+Torso = Callable[[jax.Array, jax.Array], jax.Array]
+
+TORSOS: dict[str, Callable[[], Torso]] = {
     "shallow": ShallowTorso,
     "mlp": MLPTorso,
 }

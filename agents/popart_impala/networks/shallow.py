@@ -1,6 +1,5 @@
-"""IMPALA's shallow network (Mnih et al. 2016; arXiv 1802.01561, figure 3 left) in its Atari form."""
+"""IMPALA's shallow network (arXiv 1802.01561, figure 3 left) in its Atari form."""
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ class ShallowTorso(hk.Module):
     def __init__(self) -> None:
         super().__init__(name="shallow")
 
-    def __call__(self, features: chex.Array, task: chex.Array) -> chex.Array:
+    def __call__(self, features: jax.Array, task: jax.Array) -> jax.Array:
         """Maps uint8 images [B, S, H, W] to float32 [B, 256]. The task is not used.
 
         Raises:
@@ -22,8 +21,8 @@ class ShallowTorso(hk.Module):
         shape = features.shape[1:]
         if len(shape) != 3 or min(shape[1:]) < 36:
             raise ValueError(
-                f"network 'shallow' needs stacked images [S, H, W] of at least 36 x 36, not {shape}; "
-                "use network 'mlp'"
+                f"network='shallow': needs stacked images [S, H, W] of at least 36 x 36, the "
+                f"observations are {list(shape)}; use network='mlp'"
             )
         x = jnp.moveaxis(features, 1, -1).astype(jnp.float32) / 255.0
         x = jax.nn.relu(hk.Conv2D(16, 8, stride=4, padding="VALID")(x))
