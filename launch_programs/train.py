@@ -56,8 +56,7 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
 
     Raises:
       ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot
-        be
-        used.
+        be used.
       FileNotFoundError: a game's ROM is missing.
     """
     if FLAGS.logdir is None:

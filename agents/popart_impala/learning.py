@@ -211,6 +211,9 @@ class PopArtIMPALALearner(acme.Learner):
           StopIteration: the dataset has ended.
         """
         unrolls: Unroll = next(self._dataset).data
+        # JAX only queues an update. One may run while the next batch is fetched; more would be
+        # batches that wait here, unseen by the queue's bound on the policy lag.
+        jax.block_until_ready(self._state.popart)
         state = self._state
         rate = learning_rate(self._config, state.frames)
         params, opt_state, popart_state, metrics = self._update(
