@@ -1,5 +1,6 @@
 """Playing tasks in Acme's EnvironmentLoop, and scores normalised by random and human play."""
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -90,8 +91,10 @@ class TaskPlayer:
           should_stop: asked at every step; once true, `play` raises `ProgramStopped`.
         """
         self._task = task
+        # Scores are of whole games, also where training ended episodes with a life.
+        atari = dataclasses.replace(config.atari, life_loss=False)
         self._environment = make_environment(
-            config.task_list(), task, atari=config.atari, seed=derive_seed(seed, task)
+            config.task_list(), task, atari=atari, seed=derive_seed(seed, task)
         )
         self._actor = builder.make_actor(
             jax.random.PRNGKey(derive_seed(seed, task, 1)),

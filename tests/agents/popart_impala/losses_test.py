@@ -42,7 +42,7 @@ def assert_close(actual: Any, expected: Any, name: str) -> None:
 def random_batch(seed: int) -> losses.LossInput:
     """A batch with the episode ends above, rewards of three scales, and far off-policy actions."""
     rng = np.random.default_rng(seed)
-    discount = np.ones((T, B), np.float32)
+    discount = np.ones((T, B))
     first = np.zeros((T + 1, B), bool)
     first[0, ::3] = True
     for t, b in TERMINATIONS:
@@ -53,16 +53,18 @@ def random_batch(seed: int) -> losses.LossInput:
     first[1:, ALL_CUT_OFF] = True
     small = rng.random((T, B)) < 0.3
     reward = rng.normal(size=(T, B)) * np.where(small, 0.5, 3 * REWARD_SCALE[TASK])
-    return losses.LossInput(
-        logits=rng.normal(scale=2.0, size=(T + 1, B, A)).astype(np.float32),
-        normalised_values=rng.normal(size=(T + 1, B, N)).astype(np.float32),
-        behaviour_logits=rng.normal(scale=2.0, size=(T, B, A)).astype(np.float32),
-        action=rng.integers(A, size=(T, B)).astype(np.int32),
-        reward=reward.astype(np.float32),
-        discount=discount,
-        first=first,
-        task=TASK,
-    )
+    arrays = {
+        "logits": rng.normal(scale=2.0, size=(T + 1, B, A)),
+        "normalised_values": rng.normal(size=(T + 1, B, N)),
+        "behaviour_logits": rng.normal(scale=2.0, size=(T, B, A)),
+        "action": rng.integers(A, size=(T, B)),
+        "reward": reward,
+        "discount": discount,
+        "first": first,
+        "task": TASK,
+    }
+    # float64 and int64 become float32 and int32 here.
+    return losses.LossInput(**{name: jnp.asarray(array) for name, array in arrays.items()})
 
 
 def state() -> popart.PopArtState:
@@ -101,7 +103,7 @@ jit_vtrace = jax.jit(losses.vtrace)
 
 
 def test_vtrace_by_hand() -> None:
-    # V = 1, 2, 3, bootstrap 4; r = 1, -1, 2; gamma = 1/2; rho = 2, 1/2, 1/4, clipped to 1, 1/2, 1/4.
+    # V = 1, 2, 3, bootstrap 4; r = 1, -1, 2; gamma = 1/2; rho = 2, 1/2, 1/4, clipped 1, 1/2, 1/4.
     #   delta_0 = 1   ( 1 + 2/2 - 1) =  1
     #   delta_1 = 1/2 (-1 + 3/2 - 2) = -3/4
     #   delta_2 = 1/4 ( 2 + 4/2 - 3) =  1/4
@@ -150,7 +152,11 @@ def test_vtrace_is_the_double_sum_of_its_definition(seed: int) -> None:
     assert np.sum(rho > 3) >= 2 and np.sum(rho[counts] < 1 / 3) >= 2
 
     expected = oracle.vtrace(
-        *(array.astype(np.float64) for array in (values, reward, discount, rho)), counts
+        values.astype(np.float64),
+        reward.astype(np.float64),
+        discount.astype(np.float64),
+        rho.astype(np.float64),
+        counts,
     )
     result = jit_vtrace(values, reward, discount, rho)
     assert_close(result.targets, expected.targets, "targets")
@@ -173,11 +179,13 @@ def test_vtrace_on_policy_is_the_return(terminations: list[int]) -> None:
 
 
 def test_vtrace_has_no_gradient() -> None:
-    def total(*arrays: jax.Array) -> jax.Array:
-        result = losses.vtrace(*arrays)
+    def total(
+        values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.Array
+    ) -> jax.Array:
+        result = losses.vtrace(values, reward, discount, rho)
         return jnp.sum(result.targets**2) + jnp.sum(result.advantages**2)
 
-    arrays = [jnp.linspace(0.1, 0.9, length) for length in (5, 4, 4, 4)]
+    arrays = (jnp.linspace(0.1, 0.9, length) for length in (5, 4, 4, 4))
     for gradient in jax.grad(total, argnums=(0, 1, 2, 3))(*arrays):
         np.testing.assert_array_equal(gradient, 0.0)
 
@@ -186,8 +194,9 @@ def test_vtrace_has_no_gradient() -> None:
 def test_vtrace_refuses_a_batch_and_unequal_lengths(wrong: int) -> None:
     arrays = [jnp.ones(length) for length in (5, 4, 4, 4)]
     for bad in (arrays[wrong][:, None], arrays[wrong][1:]):
+        values, reward, discount, rho = arrays[:wrong] + [bad] + arrays[wrong + 1 :]
         with pytest.raises(AssertionError):
-            losses.vtrace(*arrays[:wrong], bad, *arrays[wrong + 1 :])
+            losses.vtrace(values, reward, discount, rho)
 
 
 # Rewards.
@@ -309,7 +318,7 @@ def test_what_the_loss_leaves_alone(config: Config) -> None:
     np.testing.assert_array_equal(by_values[-1], 0.0)
     others = np.arange(N)[None] != TASK[:, None]  # [B, N]
     np.testing.assert_array_equal(np.asarray(by_values)[:, others], 0.0)
-    cut_off = batch.first[1:] & (batch.discount == 1)
+    cut_off = np.asarray(batch.first[1:] & (batch.discount == 1))
     np.testing.assert_array_equal(np.asarray(by_values)[:-1][cut_off], 0.0)
     assert np.all(np.any(np.asarray(by_logits)[:-1][cut_off] != 0, axis=-1))  # entropy's
 
@@ -320,7 +329,7 @@ def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> Non
     config = CONFIGS[name]
     batch = as_oracle(random_batch(0))
     part = [0, 2, 5, 9, ALL_CUT_OFF]  # sequences of every task, with both kinds of episode ends
-    batch = oracle.Batch(*(array[:, part] for array in batch[:-1]), task=batch.task[part])
+    batch = oracle.Batch(*(array[:, part] for array in batch[:-1]), batch.task[part])
     fixed = oracle.constants(batch, oracle_statistics(), config)
 
     def loss(logits: Array, normalised_values: Array) -> float:
@@ -337,7 +346,7 @@ def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> Non
 
 def test_no_gradient_flows_into_statistics_rewards_and_behaviour() -> None:
     config = Config(popart_step_size=BIG_STEP)
-    batch = jax.tree.map(jnp.asarray, random_batch(0))
+    batch = random_batch(0)
     learned = ("logits", "normalised_values")
     given = ("behaviour_logits", "reward")
 
@@ -359,12 +368,12 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
     # Plain IMPALA, because PopArt's statistics rightly join all steps.
     config, t = Config(popart=False), 5
     batch = random_batch(0)
-    discount, first = np.ones((T, B), np.float32), np.zeros((T + 1, B), bool)
+    discount, first = jnp.ones((T, B)), jnp.zeros((T + 1, B), bool)
     later = random_batch(1)
 
     def with_another_future(batch: losses.LossInput) -> losses.LossInput:
-        def join(a: Array, b: Array, index: int) -> Array:
-            return np.concatenate([a[:index], b[index:]])
+        def join(a: jax.Array, b: jax.Array, index: int) -> jax.Array:
+            return jnp.concatenate([a[:index], b[index:]])
 
         # A time limit hides the cut-off step's reward too: its value target takes no part.
         from_reward = t + 1 if end == "termination" else t
@@ -383,11 +392,11 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
     # Without an end the future matters, so that the comparison below means something.
     endless = batch._replace(discount=discount, first=first)
     before, after = (gradients_until_end(b) for b in (endless, with_another_future(endless)))
-    assert all(np.any(b != a, axis=-1)[t].all() for b, a in zip(before[:1], after[:1], strict=True))
+    assert np.all(np.any(before[0] != after[0], axis=-1)[t])
 
-    first[t + 1] = True
+    first = first.at[t + 1].set(True)
     if end == "termination":
-        discount[t] = 0.0
+        discount = discount.at[t].set(0.0)
     ended = batch._replace(discount=discount, first=first)
     before, after = (gradients_until_end(b) for b in (ended, with_another_future(ended)))
     for b, a in zip(before, after, strict=True):
@@ -400,7 +409,7 @@ def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
     config = Config(popart_step_size=BIG_STEP)
     rng = np.random.default_rng(2)
     observation = jnp.asarray(rng.normal(size=(T + 1, B, 9)), jnp.float32)
-    params = {
+    params: dict[str, Any] = {
         "torso": jnp.asarray(rng.normal(size=(9, 16)) / 3, jnp.float32),
         "policy": jnp.asarray(rng.normal(size=(16, A)), jnp.float32),
         "head": popart.Head(
@@ -443,10 +452,14 @@ def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
 
 MALFORMED = {
     "no bootstrap entry in logits": lambda b: b._replace(logits=b.logits[:-1]),
-    "no bootstrap entry in values": lambda b: b._replace(normalised_values=b.normalised_values[:-1]),
+    "no bootstrap entry in values": lambda b: b._replace(
+        normalised_values=b.normalised_values[:-1]
+    ),
     "no bootstrap entry in first": lambda b: b._replace(first=b.first[:-1]),
     "values without tasks": lambda b: b._replace(normalised_values=b.normalised_values[..., 0]),
-    "values of too few tasks": lambda b: b._replace(normalised_values=b.normalised_values[..., :-1]),
+    "values of too few tasks": lambda b: b._replace(
+        normalised_values=b.normalised_values[..., :-1]
+    ),
     "other actions in the behaviour": lambda b: b._replace(
         behaviour_logits=b.behaviour_logits[..., :-1]
     ),
@@ -455,7 +468,7 @@ MALFORMED = {
     "discount of one step less": lambda b: b._replace(discount=b.discount[1:]),
     "task at every step": lambda b: b._replace(task=np.tile(b.task, (T, 1))),
     "task of one sequence less": lambda b: b._replace(task=b.task[1:]),
-    "batch first": lambda b: losses.LossInput(*(a.swapaxes(0, 1) for a in b[:-1]), task=b.task),
+    "batch first": lambda b: losses.LossInput(*(a.swapaxes(0, 1) for a in b[:-1]), b.task),
 }
 
 

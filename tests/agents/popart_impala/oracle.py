@@ -1,11 +1,12 @@
 """The agent's mathematics once more, in float64 NumPy, written from the papers alone.
 
-It shares no code with `agents`. It is slow on purpose: loops follow the indices of the equations, so
-that a reader can check a line against a paper. Time indices are those of `agents.popart_impala.types`:
-`reward[t]` and `discount[t]` follow `action[t]`.
+It shares no code with `agents`. It is slow on purpose: loops follow the indices of the equations,
+so that a reader can check a line against a paper. Time indices are those of
+`agents.popart_impala.types`: `reward[t]` and `discount[t]` follow `action[t]`.
 
   V-trace   Espeholt et al. 2018, arXiv 1802.01561, equation 1 and section 4.2
-  PopArt    van Hasselt et al. 2016, arXiv 1602.07714; per task: Hessel et al. 2018, arXiv 1809.04474
+  PopArt    van Hasselt et al. 2016, arXiv 1602.07714;
+            per task: Hessel et al. 2018, arXiv 1809.04474
 
 Let f be the loss of one batch, and take everything in `Constants` as constant. For one step, with
 logits l, pi = softmax(l), and the advantage in units of the new scale, A = advantage / sigma':
@@ -16,7 +17,8 @@ logits l, pi = softmax(l), and the advantage in units of the new scale, A = adva
                     H = -sum_j pi_j log pi_j, dpi_j/dl_k = pi_j ([j = k] - pi_k), so
                     dH/dl_k = -sum_j (log pi_j + 1) dpi_j/dl_k = -pi_k (log pi_k + H).
   value             f = c/2 (y - n')^2,         df/dn = -c (y - n') sigma / sigma'
-                    y = (v - mu') / sigma', n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
+                    y = (v - mu') / sigma',
+                    n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
 
 Other tasks' values, the last entry in time, and the values of a step that does not count have the
 derivative 0. A mean divides all of it by T B.
@@ -104,8 +106,8 @@ def vtrace(
       reward: [T].
       discount: [T], gamma or 0.
       ratio: [T], pi(a) / mu(a), not clipped.
-      counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the sums
-        of earlier steps, and the advantage is 0.
+      counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the
+        sums of earlier steps, and the advantage is 0.
     """
     length = len(reward)
     counts = np.ones(length, bool) if counts is None else counts

@@ -36,7 +36,7 @@ def test_initial_state_is_the_identity() -> None:
 
 
 def test_update_by_hand() -> None:
-    # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, from mu = 10, variance 4:
+    # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
     state = popart.PopArtState(mean=jnp.array([7.0, 10.0]), variance=jnp.array([2.0, 4.0]))
@@ -122,9 +122,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     for _ in range(200):
         targets = rng.normal(centre, 1.0, size=(20, 32)).astype(np.float32)
         state = update_statistics(state, targets, weights, task, step_size)
-        statistics = oracle.update_statistics(
-            statistics, exact(targets), weights, task, step_size
-        )
+        statistics = oracle.update_statistics(statistics, exact(targets), weights, task, step_size)
         mu, sigma = oracle.scale(statistics, SCALE_MIN, SCALE_MAX)
         assert abs(float(state.mean[0]) - mu[0]) <= bound
         assert abs(float(scale_of(state).sigma[0]) / sigma[0] - 1) <= 0.01
@@ -259,6 +257,23 @@ def test_each_update_preserves_the_outputs_to_rounding() -> None:
         assert np.all(np.abs(after - before) <= rounding(head, old, new, preserved, features))
 
 
+def test_a_large_mean_costs_the_preserved_outputs_no_precision() -> None:
+    # The bound holds |mu - mu'| and not |mu|: 3e-7 here, where a rounding at 1e5 costs 4e-3.
+    rng = np.random.default_rng(5)
+    features = np.maximum(rng.normal(size=(16, NUM_FEATURES)), 0.0)
+    for _ in range(50):
+        mu = np.array([1e5, -3e4]) + rng.normal(size=(2, 2))
+        sigma = np.exp(rng.normal(scale=0.3, size=(2, 2)))
+        old, new = (
+            popart.Scale(jnp.asarray(m, jnp.float32), jnp.asarray(s, jnp.float32))
+            for m, s in zip(mu, sigma, strict=True)
+        )
+        head = random_head(rng, 2)
+        preserved = popart.preserve_outputs(head, old, new)
+        moved = unnormalised(preserved, new, features) - unnormalised(head, old, features)
+        assert np.all(np.abs(moved) <= rounding(head, old, new, preserved, features))
+
+
 def test_the_drift_over_many_updates_is_that_of_rounding() -> None:
     """A head that only preservation touches, through 2000 updates one after the other."""
     rng = np.random.default_rng(1)
@@ -278,7 +293,7 @@ def test_the_drift_over_many_updates_is_that_of_rounding() -> None:
         head = preserved
         drift = np.abs(unnormalised(head, new, features) - start)
         assert np.all(drift <= worst_case)
-    # Roundings have no common direction: they add up as a random walk does, far below the worst case.
+    # Roundings have no common direction: they add up as a random walk, far below the worst case.
     assert np.all(drift <= np.sqrt(squares))
 
 
