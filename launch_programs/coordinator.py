@@ -10,12 +10,16 @@ import launchpad as lp
 from absl import logging
 from acme.utils import counting
 
+from environments import TASKS
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 
 # How many of a task's last training episodes its printed mean return is of.
 _RECENT_EPISODES = 100
+
+# With more tasks than this, progress shows their median instead of each.
+_LISTED_TASKS = 6
 
 # Seconds that the coordinator waits for the learner's last checkpoint; Launchpad kills after 10.
 _LINGER = 8.0
@@ -134,7 +138,15 @@ def progress_line(
             parts.append(f"left {_duration((total_frames - frames) / rate)}")
     elif frames == 0:
         parts.append("waiting for the first batch")
-    parts += [f"{task} {statistics.fmean(last):,.1f}" for task, last in returns.items() if last]
+    means = {task: statistics.fmean(last) for task, last in returns.items() if last}
+    if len(returns) <= _LISTED_TASKS:
+        parts += [f"{task} {mean:,.1f}" for task, mean in means.items()]
+    elif means:
+        normalised = [TASKS[task].human_normalised(mean) for task, mean in means.items()]
+        parts.append(
+            f"human-normalised median {statistics.median(normalised):.1f} % over "
+            f"{len(means)} of {len(returns)} tasks"
+        )
     if learner_row:
         parts.append(f"entropy {float(learner_row['entropy']):.2f}")
         parts.append(f"lag {float(learner_row['policy_lag_mean']):.1f}")

@@ -120,7 +120,8 @@ def evaluate(
         returns = [player.play().episode_return for _ in range(episodes)]
         player.close()
         scores.append(score(tasks[index], returns))
-        print(f"  {tasks[index].name}: {time.monotonic() - started:.0f} s", flush=True)
+        seconds = time.monotonic() - started
+        print(f"  {tasks[index].name}: mean {scores[-1].mean:,.1f} ({seconds:.0f} s)", flush=True)
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
     _write(directory, policy, scores, total, greedy=greedy, seed=seed)

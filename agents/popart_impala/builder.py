@@ -89,7 +89,8 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
     def make_dataset_iterator(self, replay_client: reverb.Client) -> Iterator[reverb.ReplaySample]:
         """Batches of unrolls, fetched ahead by one; ends when the server stops."""
         return reverb_queue.Prefetcher(
-            reverb_queue.make_batches(replay_client, self._config.batch_size), self._should_stop
+            reverb_queue.make_batches(replay_client, self._signature, self._config.batch_size),
+            self._should_stop,
         )
 
     def make_adder(self, replay_client: reverb.Client) -> unrolls.UnrollAdder:

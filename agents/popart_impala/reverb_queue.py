@@ -82,11 +82,15 @@ def _check(spec: Any, array: Any) -> None:
         )
 
 
-def make_batches(client: reverb.Client, batch_size: int) -> Iterator[reverb.ReplaySample]:
+def make_batches(
+    client: reverb.Client, signature: Signature, batch_size: int
+) -> Iterator[reverb.ReplaySample]:
     """Batches of unrolls, `sample.data` an `Unroll` of NumPy arrays [B, ...], in the queue's order.
 
     The iterator blocks while the queue has too little, and ends when the server stops.
     """
+    # Reverb gives named tuples back as types of TensorFlow's making, which JAX takes for others.
+    structure = jax.tree.structure(signature)
     dataset = reverb.TrajectoryDataset.from_table_signature(
         client.server_address,
         TABLE_NAME,
@@ -97,7 +101,8 @@ def make_batches(client: reverb.Client, batch_size: int) -> Iterator[reverb.Repl
     options.threading.private_threadpool_size = 1
     dataset = dataset.batch(batch_size, drop_remainder=True).with_options(options)
     try:
-        yield from dataset.as_numpy_iterator()
+        for sample in dataset.as_numpy_iterator():
+            yield sample._replace(data=jax.tree.unflatten(structure, jax.tree.leaves(sample.data)))
     except (tf.errors.CancelledError, tf.errors.UnavailableError):
         return
 
@@ -136,6 +141,7 @@ class Prefetcher(Generic[T]):
             except queue.Empty:
                 continue
             if error is not None:
+                self._queue.put((None, error))  # the end is the end, also when asked again
                 raise error
             assert element is not None
             return element
