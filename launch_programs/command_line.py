@@ -4,16 +4,31 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import jax
-import psutil
-from absl import logging
+from absl import app, flags, logging
 
 from launch_programs.run_directory import RunDirectory
 
 # Lines of a failed node's output that are shown.
 _SHOWN_LINES = 12
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, runs `main` and exits with what it returns, as `absl.app.run` does.
+
+    An illegal flag is one line like all bad input, without absl's hints.
+    """
+    app.run(main, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        fail(error)
 
 
 def set_up_process() -> None:
@@ -43,17 +58,16 @@ def reject_positional_arguments(argv: list[str]) -> None:
 
 
 def kill_program(pid: int) -> None:
-    """Kills a process and all that it started. A process that has gone already is no error."""
+    """Kills a program's launcher and all nodes, those too that have lost their launcher.
+
+    Args:
+      pid: of the launcher, which leads the process group that the nodes belong to. A group that has
+        gone already is no error.
+    """
     try:
-        root = psutil.Process(pid)
-        processes = [*root.children(recursive=True), root]
-    except psutil.NoSuchProcess:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
         return
-    for process in processes:
-        try:
-            os.kill(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def failures(directory: RunDirectory) -> str:

@@ -8,7 +8,7 @@ import csv
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -197,4 +197,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    command_line.run(main)

@@ -10,11 +10,12 @@ import sys
 import time
 from types import FrameType
 
-from absl import app, flags
+from absl import flags
 
 from agents.popart_impala.networks import make_networks
 from environments import check_tasks, suite_name
 from launch_programs import command_line
+from launch_programs import flags as run_flags
 from launch_programs.flags import define_run_flags, resolve
 from launch_programs.parts import environment_spec
 from launch_programs.run_config import RunConfig, contradictions
@@ -29,6 +30,7 @@ _KILL_AFTER = 13.0
 def define_flags() -> None:
     """Defines the flags of this program."""
     define_run_flags()
+    flags.adopt_module_key_flags(run_flags)  # so that --help shows them
     flags.DEFINE_string(
         "logdir",
         None,
@@ -149,6 +151,8 @@ class Program:
             self._print_progress()
             if self._kill_time is not None and time.monotonic() > self._kill_time:
                 command_line.kill_program(self._process.pid)
+        # A launcher that was killed could not end its nodes.
+        command_line.kill_program(self._process.pid)
         self._print_progress()
         return self._process.returncode
 
@@ -211,4 +215,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    command_line.run(main)

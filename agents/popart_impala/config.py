@@ -1,6 +1,7 @@
 """The agent's settings. Defaults follow the papers (docs/design.md lists where each comes from)."""
 
 import dataclasses
+import math
 
 REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
 LOSS_REDUCTIONS = ("sum", "mean")
@@ -47,23 +48,28 @@ class Config:
     gradient_clipping: float = 40.0  # global norm
 
     def __post_init__(self) -> None:
-        for name in ("unroll_length", "batch_size", "action_repeat"):
-            self._require(name, getattr(self, name) >= 1, "a whole number of at least 1")
+        for name in ("unroll_length", "batch_size", "action_repeat", "total_environment_frames"):
+            self._require(name, _is_count(getattr(self, name)), "a whole number of at least 1")
         self._require(
             "queue_size",
-            self.queue_size is None or self.queue_size >= 1,
+            self.queue_size is None or _is_count(self.queue_size),
             "a whole number of at least 1, or left out",
         )
-        self._require("total_environment_frames", self.total_environment_frames >= 1, "at least 1")
         self._require(
             "batch_size",
             self.queue_size is None or self.batch_size <= self.queue_size,
             f"at most queue_size={self.queue_size}, the unrolls that the queue holds",
         )
         for name in ("baseline_cost", "entropy_cost"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("learning_rate", "rmsprop_epsilon", "gradient_clipping", "popart_scale_min"):
-            self._require(name, getattr(self, name) > 0, "more than 0")
+            self._require(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
+        for name in (
+            "learning_rate",
+            "rmsprop_epsilon",
+            "gradient_clipping",
+            "popart_scale_min",
+            "popart_scale_max",
+        ):
+            self._require(name, 0 < getattr(self, name) < math.inf, "finite and more than 0")
         self._require("discounting", 0 <= self.discounting <= 1, "in [0, 1]")
         self._require("rmsprop_decay", 0 <= self.rmsprop_decay < 1, "in [0, 1)")
         self._require("popart_step_size", 0 < self.popart_step_size <= 1, "in (0, 1]")
@@ -73,15 +79,16 @@ class Config:
             f"at least popart_scale_min={self.popart_scale_min}",
         )
         self._require(
-            "reward_clipping",
-            self.reward_clipping in REWARD_CLIPPINGS,
-            "one of " + ", ".join(REWARD_CLIPPINGS),
+            "popart",
+            self.popart or self.popart_scale_min <= 1 <= self.popart_scale_max,
+            "True unless popart_scale_min and popart_scale_max have 1, the scale of plain IMPALA, "
+            "between them",
         )
-        self._require(
-            "loss_reduction",
-            self.loss_reduction in LOSS_REDUCTIONS,
-            "one of " + ", ".join(LOSS_REDUCTIONS),
-        )
+        for name, accepted in (
+            ("reward_clipping", REWARD_CLIPPINGS),
+            ("loss_reduction", LOSS_REDUCTIONS),
+        ):
+            self._require(name, getattr(self, name) in accepted, "one of " + ", ".join(accepted))
 
     def _require(self, field: str, accepted: bool, what: str) -> None:
         # `accepted` is false for NaN as well, since every comparison with NaN is.
@@ -97,3 +104,7 @@ class Config:
     def frames_per_update(self) -> int:
         """Environment frames consumed by one learner step."""
         return self.batch_size * self.unroll_length * self.action_repeat
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

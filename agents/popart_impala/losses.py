@@ -105,12 +105,15 @@ def popart_vtrace_loss(
     Returns:
       The scalar loss, and (the new statistics, metrics as scalars or one value per task).
     """
-    chex.assert_rank(
-        [batch.logits, batch.normalised_values, batch.action, batch.first, batch.task],
-        [3, 3, 2, 2, 1],
-    )
-    chex.assert_equal_shape([batch.action, batch.reward, batch.discount, batch.first[1:]])
-    chex.assert_equal_shape([batch.behaviour_logits, batch.logits[:-1]])
+    chex.assert_rank(batch.action, 2)
+    length, batch_size = batch.action.shape
+    num_actions = batch.behaviour_logits.shape[-1]
+    chex.assert_shape([batch.reward, batch.discount], (length, batch_size))
+    chex.assert_shape(batch.first, (length + 1, batch_size))
+    chex.assert_shape(batch.task, (batch_size,))
+    chex.assert_shape(batch.behaviour_logits, (length, batch_size, num_actions))
+    chex.assert_shape(batch.logits, (length + 1, batch_size, num_actions))
+    chex.assert_shape(batch.normalised_values, (length + 1, batch_size, *state.mean.shape))
 
     # Of each sequence's values only its own task's takes part.
     old = popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
@@ -132,7 +135,7 @@ def popart_vtrace_loss(
         values,
         transform_reward(batch.reward, config.reward_clipping),
         batch.discount * config.discounting,
-        rho * known,
+        jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
     )
 
     new_state = popart.update_statistics(

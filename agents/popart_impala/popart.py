@@ -73,13 +73,15 @@ def update_statistics(
     """
     chex.assert_rank([targets, weights, tasks], [2, 2, 1])
     chex.assert_equal_shape([targets, weights])
+    chex.assert_shape(tasks, targets.shape[1:])
     member = jax.nn.one_hot(tasks, state.mean.shape[0])  # [B, num_tasks]
-    weight = jnp.einsum("tb,bn->n", weights, member)
+    member = weights[:, :, None] * member[None]  # [T, B, num_tasks]
+    weight = jnp.sum(member, axis=(0, 1))
     present = weight > 0
     divisor = jnp.where(present, weight, 1.0)
-    batch_mean = jnp.einsum("tb,bn->n", weights * targets, member) / divisor
+    batch_mean = jnp.sum(member * targets[:, :, None], axis=(0, 1)) / divisor
     deviation = targets - jnp.take(batch_mean, tasks)[None, :]
-    batch_variance = jnp.einsum("tb,bn->n", weights * deviation**2, member) / divisor
+    batch_variance = jnp.sum(member * deviation[:, :, None] ** 2, axis=(0, 1)) / divisor
     shift = batch_mean - state.mean
     mean = state.mean + step_size * shift
     variance = state.variance + step_size * (
@@ -101,7 +103,7 @@ def preserve_outputs(head: Head, old: Scale, new: Scale) -> Head:
 
     w' = w sigma / sigma', b' = (sigma b + mu - mu') / sigma' (arXiv 1809.04474, equation 9).
     """
-    return Head(w=head.w * (old.sigma / new.sigma), b=renormalise(head.b, old, new))
+    return Head(w=head.w * (old.sigma / new.sigma)[None], b=renormalise(head.b, old, new))
 
 
 def preserved_head_gradient(gradient: Head, old: Scale, new: Scale) -> Head:
@@ -112,4 +114,4 @@ def preserved_head_gradient(gradient: Head, old: Scale, new: Scale) -> Head:
     parameters gives the gradient at the preserved ones.
     """
     ratio = new.sigma / old.sigma
-    return Head(w=gradient.w * ratio, b=gradient.b * ratio)
+    return Head(w=gradient.w * ratio[None], b=gradient.b * ratio)

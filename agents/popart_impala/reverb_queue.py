@@ -127,6 +127,7 @@ class Prefetcher(Generic[T]):
         try:
             for element in iterator:
                 self._queue.put((element, None))
+                self._queue.join()  # until it is taken; else a second one would be fetched
             self._queue.put((None, StopIteration()))
         except BaseException as error:  # handed to the thread that calls next()
             self._queue.put((None, error))
@@ -140,6 +141,7 @@ class Prefetcher(Generic[T]):
                 element, error = self._queue.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
+            self._queue.task_done()
             if error is not None:
                 self._queue.put((None, error))  # the end is the end, also when asked again
                 raise error

@@ -13,19 +13,19 @@ NAN = math.nan
 
 # Values that are refused, by field.
 REFUSED: dict[str, list[Any]] = {
-    "unroll_length": [0, -1, NAN],
-    "batch_size": [0, -32, NAN],
-    "queue_size": [0, -1, NAN],
+    "unroll_length": [0, -1, NAN, 1.5, True],
+    "batch_size": [0, -32, NAN, 2.5],
+    "queue_size": [0, -1, NAN, 64.5],
     "action_repeat": [0, -4, NAN],
     "discounting": [-0.01, 1.01, NAN],
-    "baseline_cost": [-0.5, NAN],
+    "baseline_cost": [-0.5, NAN, math.inf],
     "entropy_cost": [-1e-9, NAN],
     "reward_clipping": ["", "abs", "None"],
     "loss_reduction": ["", "average", "SUM"],
     "popart_step_size": [0.0, -3e-4, 1.1, NAN],
     "popart_scale_min": [0.0, -1e-4, NAN],
-    "popart_scale_max": [0.0, 9e-5, NAN],
-    "learning_rate": [0.0, -6e-4, NAN],
+    "popart_scale_max": [0.0, 9e-5, NAN, math.inf],
+    "learning_rate": [0.0, -6e-4, NAN, math.inf],
     "total_environment_frames": [0, -1, NAN],
     "rmsprop_decay": [-0.01, 1.0, NAN],
     "rmsprop_epsilon": [0.0, -0.01, NAN],
@@ -80,6 +80,11 @@ def test_a_batch_must_fit_the_queue() -> None:
 def test_the_bounds_of_sigma_must_be_in_order() -> None:
     with pytest.raises(ValueError, match="^popart_scale_max=1.0: .* popart_scale_min=2.0"):
         Config(popart_scale_min=2.0, popart_scale_max=1.0)
+
+
+def test_plain_impala_has_scale_1() -> None:
+    with pytest.raises(ValueError, match="^popart=False: .*popart_scale_min"):
+        Config(popart=False, popart_scale_min=2.0)
 
 
 def test_choices_are_named() -> None:

@@ -329,7 +329,7 @@ def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> Non
     config = CONFIGS[name]
     batch = as_oracle(random_batch(0))
     part = [0, 2, 5, 9, ALL_CUT_OFF]  # sequences of every task, with both kinds of episode ends
-    batch = oracle.Batch(*(array[:, part] for array in batch[:-1]), batch.task[part])
+    batch = oracle.Batch._make(a[:, part] if a.ndim > 1 else a[part] for a in batch)
     fixed = oracle.constants(batch, oracle_statistics(), config)
 
     def loss(logits: Array, normalised_values: Array) -> float:
@@ -468,7 +468,7 @@ MALFORMED = {
     "discount of one step less": lambda b: b._replace(discount=b.discount[1:]),
     "task at every step": lambda b: b._replace(task=np.tile(b.task, (T, 1))),
     "task of one sequence less": lambda b: b._replace(task=b.task[1:]),
-    "batch first": lambda b: losses.LossInput(*(a.swapaxes(0, 1) for a in b[:-1]), b.task),
+    "batch first": lambda b: b._make(a.swapaxes(0, 1) if a.ndim > 1 else a for a in b),
 }
 
 
