@@ -363,6 +363,20 @@ def test_no_gradient_flows_into_statistics_rewards_and_behaviour() -> None:
             np.testing.assert_array_equal(gradient, 0.0, err_msg=f"{function.__name__}, {name}")
 
 
+def test_an_ignored_steps_ratio_may_overflow() -> None:
+    # exp(200) is infinite in float32; the step at the time limit is left out whatever its ratio.
+    t, b = TIME_LIMITS[0]
+    batch = random_batch(0)
+    action = int(batch.action[t, b])
+    batch = batch._replace(
+        logits=batch.logits.at[t, b, action].set(100.0),
+        behaviour_logits=batch.behaviour_logits.at[t, b, action].set(-100.0),
+    )
+    loss, (new_state, _) = losses.popart_vtrace_loss(batch, state(), Config())
+    assert np.isfinite(loss)
+    assert np.all(np.isfinite(new_state.mean)) and np.all(np.isfinite(new_state.variance))
+
+
 @pytest.mark.parametrize("end", ["termination", "time limit"])
 def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
     # Plain IMPALA, because PopArt's statistics rightly join all steps.
