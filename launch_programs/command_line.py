@@ -43,7 +43,7 @@ def set_up_process() -> None:
 
 def fail(error: Exception) -> NoReturn:
     """Ends the program with one line on what is wrong with its input, and exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
     sys.exit(2)
 
 

@@ -12,7 +12,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from environments import parse_level_name
+from environments import check_tasks, parse_level_name
 from launch_programs import command_line
 from launch_programs.checkpointing import Checkpointer, SavedPolicy
 from launch_programs.evaluation import (
@@ -184,7 +184,8 @@ def main(argv: list[str]) -> None:
         command_line.reject_positional_arguments(argv)
         config, _ = load(directory)
         select_tasks(config, FLAGS.level_name)
-    except ValueError as error:
+        check_tasks(config.task_list(), atari=config.atari)
+    except (ValueError, OSError) as error:
         command_line.fail(error)
     evaluate(
         directory,

@@ -45,7 +45,7 @@ _AGENT_HELP = {
 _ATARI_HELP = {
     "action_set": "Atari actions: full (all 18) or minimal (only those the game uses).",
     "repeat_action_probability": "Atari sticky actions: probability of repeating the last action.",
-    "noop_max": "Atari: an episode begins with 1 to this many no-ops; 0 for none.",
+    "noop_max": "Atari: a game starts with a random number of no-op frames, 0 to this.",
     "max_frames_per_episode": "Atari: frames after which an episode is cut off (108,000: 30 min).",
     "life_loss": "Atari: the loss of a life ends a training episode for the learner.",
 }

@@ -15,13 +15,14 @@ from absl import logging
 from acme.utils import counting
 
 from agents.popart_impala.types import PolicyVariables
+from agents.popart_impala.variables import POLICY
 from environments import make_batched_environment
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import RowLogger
 from launch_programs.parts import derive_seed, make_builder
 from launch_programs.run_config import RunConfig
-from launch_programs.stopping import StoppableClient, ends_on_stop
+from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
 
 class LearnerNode:
@@ -48,14 +49,15 @@ class LearnerNode:
             jax.random.PRNGKey(config.seed),
             builder.networks,
             builder.make_dataset_iterator(replay),
-            counter=counting.Counter(coordinator, "learner"),
+            counter=_counter(coordinator, "learner"),
         )
         self._checkpointer = Checkpointer(checkpoints)
+        self._counts: dict[str, float] = {}  # the coordinator's, when last asked
         restored = self._checkpointer.restore(self._learner.save())
         if restored is not None:
-            state, counts = restored
+            state, self._counts = restored
             self._learner.restore(state)
-            coordinator.restore_counts(counts)
+            coordinator.restore_counts(self._counts)
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
         """Remote call of actors and evaluator; see `PopArtIMPALALearner.get_variables`."""
@@ -83,7 +85,13 @@ class LearnerNode:
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
     def _save(self) -> None:
-        self._checkpointer.save(self._learner.save(), self._coordinator.get_counts())
+        try:
+            self._counts = self._coordinator.get_counts()
+        except ProgramStopped:
+            pass  # it is slow or gone; the learner's own counts are what must not be lost
+        state = self._learner.save()
+        own = {"learner_steps": state.steps, "learner_frames": state.frames}
+        self._checkpointer.save(state, {**self._counts, **own})
 
 
 class ActorNode:
@@ -122,6 +130,9 @@ class ActorNode:
     def _run(self) -> None:
         config = self._config
         builder = make_builder(config, should_stop=self._stop.is_set)
+        # Waits for the learner, which has restored the counts then, and whose process has the queue:
+        # Reverb's own wait for its server does not hear of a stop.
+        self._learner.get_variables([POLICY])
         # A resumed run must not replay the games of the run before: the seed depends on its length.
         resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))
         seed = derive_seed(config.seed, self._actor, resumed_at)
@@ -134,7 +145,7 @@ class ActorNode:
         actor = builder.make_batched_actor(
             jax.random.PRNGKey(seed), environment, self._replay, self._learner
         )
-        counter = counting.Counter(self._coordinator, "actor")
+        counter = _counter(self._coordinator, "actor")
         while not self._stop.is_set():
             episodes = actor.run_unroll()
             counter.increment(steps=actor.steps_per_unroll, episodes=len(episodes))
@@ -197,6 +208,11 @@ class EvaluatorNode:
 
     def _frames(self) -> int:
         return int(self._coordinator.get_counts().get("learner_frames", 0))
+
+
+def _counter(coordinator: Any, prefix: str) -> counting.Counter:
+    """Acme's counter that passes every count on at once, so that checkpoints have all of them."""
+    return counting.Counter(coordinator, prefix, time_delta=0.0)
 
 
 def episode_row(episode: Any, tasks: tuple[str, ...]) -> dict[str, Any]:

@@ -53,9 +53,13 @@ class RunConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: must be less than 2**63")
         for name in ("checkpoint_interval", "log_interval"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
+        if not self.tasks:
+            raise ValueError("tasks=(): must be at least one task")
         num_tasks = len(self.tasks)
         if self.num_actors * self.environments_per_actor % num_tasks:
             raise ValueError(

@@ -59,7 +59,7 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
     Raises:
       ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot
         be used.
-      FileNotFoundError: a game's ROM is missing.
+      OSError: a game's ROM is missing or not the right one.
     """
     if FLAGS.logdir is None:
         config = resolve(None)
@@ -190,7 +190,7 @@ def main(argv: list[str]) -> int:
         command_line.reject_positional_arguments(argv)
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
         config, directory, lock = prepare()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, resumed), flush=True)
     program = Program(directory, FLAGS.launch_type, lock)

@@ -87,7 +87,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         return [reverb_queue.make_table(self._signature, self._config.queue_capacity)]
 
     def make_dataset_iterator(self, replay_client: reverb.Client) -> Iterator[reverb.ReplaySample]:
-        """Batches of unrolls, fetched ahead by one; ends when the server stops."""
+        """Batches of unrolls, fetched ahead by one; ends when `should_stop` says so."""
         return reverb_queue.Prefetcher(
             reverb_queue.make_batches(replay_client, self._signature, self._config.batch_size),
             self._should_stop,

@@ -87,7 +87,8 @@ def make_batches(
 ) -> Iterator[reverb.ReplaySample]:
     """Batches of unrolls, `sample.data` an `Unroll` of NumPy arrays [B, ...], in the queue's order.
 
-    The iterator blocks while the queue has too little, and ends when the server stops.
+    The iterator blocks while the queue has too little, for ever if the server is gone (Reverb tries
+    to reach it again): run it in a `Prefetcher`.
     """
     # Reverb gives named tuples back as types of TensorFlow's making, which JAX takes for others.
     structure = jax.tree.structure(signature)
@@ -100,11 +101,8 @@ def make_batches(
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     dataset = dataset.batch(batch_size, drop_remainder=True).with_options(options)
-    try:
-        for sample in dataset.as_numpy_iterator():
-            yield sample._replace(data=jax.tree.unflatten(structure, jax.tree.leaves(sample.data)))
-    except (tf.errors.CancelledError, tf.errors.UnavailableError):
-        return
+    for sample in dataset.as_numpy_iterator():
+        yield sample._replace(data=jax.tree.unflatten(structure, jax.tree.leaves(sample.data)))
 
 
 class Prefetcher(Generic[T]):

@@ -1,0 +1,388 @@
+"""From environment to learner: no step is lost, doubled or misaligned.
+
+The real actors, adder, writer, Reverb server, dataset and `time_major`, between an environment that
+counts and assertions on every entry that the learner would be given.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import acme
+import jax
+import numpy as np
+import pytest
+import reverb
+from acme import core
+from acme.utils import loggers
+
+from agents.popart_impala import acting, learning, reverb_queue, unrolls
+from agents.popart_impala.networks import Networks, make_networks
+from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
+from agents.popart_impala.variables import VariableClient
+from environments import (
+    AtariOptions,
+    BatchedDmEnvironments,
+    BatchedEnvironment,
+    StackedFrames,
+    WithTask,
+    make_batched_environment,
+    parse_level_name,
+)
+from tests.agents.popart_impala.counting import NUM_ACTIONS, CountingEnvironment, stacks, timeline
+from tests.agents.popart_impala.serving import serve
+
+T = 4  # agent steps in an unroll
+TASKS = (1, 0, 1)  # of the three environments
+STACK = 3
+
+FRAMES = None
+STACKED = StackedFrames((STACK, 4), np.float32, -1.0, 1e4, "frames")
+
+time_major = jax.jit(learning.time_major, static_argnums=1)
+
+
+class Versions(core.VariableSource):
+    """A learner that publishes other parameters each time it is asked: step 0, 1, 2, ..."""
+
+    def __init__(self, networks: Networks):
+        self._init = jax.jit(networks.init)
+        self.published: list[Params] = []
+
+    def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
+        step = len(self.published)
+        self.published.append(jax.device_get(self._init(jax.random.PRNGKey(step))))
+        return [PolicyVariables(step, self.published[step]) for _ in names]
+
+
+def counting_environments(features_spec: Any, num_steps: int) -> list[CountingEnvironment]:
+    return [
+        CountingEnvironment(i, num_steps=num_steps, features_spec=features_spec)
+        for i in range(len(TASKS))
+    ]
+
+
+def with_tasks(environments: list[CountingEnvironment]) -> list[WithTask]:
+    return [WithTask(e, task, num_tasks=2) for e, task in zip(environments, TASKS, strict=True)]
+
+
+def lstm_networks(features_spec: Any) -> Networks:
+    return make_networks(
+        "mlp", features_spec=features_spec, num_actions=NUM_ACTIONS, num_tasks=2, use_lstm=True
+    )
+
+
+def signature_of(networks: Networks, features_spec: Any) -> unrolls.Signature:
+    return unrolls.unroll_signature(
+        features_spec, networks.num_actions, T, networks.initial_state(1)
+    )
+
+
+def batched_actor(
+    environment: BatchedEnvironment,
+    networks: Networks,
+    source: core.VariableSource,
+    writer: unrolls.UnrollWriter,
+) -> acting.BatchedActor:
+    return acting.BatchedActor(
+        environment,
+        acting.make_policy(networks),
+        networks.initial_state(environment.num_environments),
+        VariableClient(source),
+        writer,
+        jax.random.PRNGKey(7),
+    )
+
+
+def run_unrolls(
+    actor: acting.BatchedActor, num_unrolls: int, episodes: list[acting.EpisodeResult]
+) -> None:
+    for _ in range(num_unrolls):
+        episodes += actor.run_unroll()
+
+
+def in_thread(function: Callable[..., Any], *args: Any) -> threading.Thread:
+    thread = threading.Thread(target=function, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def received(
+    client: reverb.Client,
+    signature: unrolls.Signature,
+    *,
+    num_unrolls: int,
+    batch_size: int,
+    stacked: bool,
+) -> list[Unroll]:
+    """The next unrolls as the learner sees them, each with its own columns of the batch.
+
+    `initial_state` keeps a batch axis of one, as networks need it.
+    """
+    assert num_unrolls % batch_size == 0
+    batches = reverb_queue.Prefetcher(reverb_queue.make_batches(client, signature, batch_size))
+    result: list[Unroll] = []
+    while len(result) < num_unrolls:
+        batch = jax.device_get(time_major(next(batches).data, stacked))
+        assert batch.action.shape == (T, batch_size)
+        for b in range(batch_size):
+            sequences = batch._replace(initial_state=(), params_step=())
+            one = jax.tree.map(lambda x, b=b: x[:, b], sequences)
+            state = jax.tree.map(lambda x, b=b: x[b : b + 1], batch.initial_state)
+            result.append(one._replace(initial_state=state, params_step=batch.params_step[b]))
+    return result
+
+
+def inserted(client: reverb.Client) -> int:
+    """How many unrolls the queue has ever taken."""
+    info = client.server_info()[reverb_queue.TABLE_NAME]
+    return int(info.rate_limiter_info.insert_stats.completed)
+
+
+def check_time_line(
+    sequence: list[Unroll], environment: int, actions: list[int], stacked: bool
+) -> None:
+    """Checks every array of one environment's consecutive unrolls against what must have been."""
+    for before, after in zip(sequence[:-1], sequence[1:], strict=True):
+        for last, first in zip(before.inputs, after.inputs, strict=True):
+            np.testing.assert_array_equal(last[-1], first[0])
+    inputs = AgentInput(
+        *(
+            np.concatenate([*(getattr(u.inputs, name)[:-1] for u in sequence), last[-1:]])
+            for name, last in sequence[-1].inputs._asdict().items()
+        )
+    )
+    action = np.concatenate([u.action for u in sequence])
+    reward = np.concatenate([u.reward for u in sequence])
+    discount = np.concatenate([u.discount for u in sequence])
+
+    num_steps = T * len(sequence)
+    steps = timeline(environment, num_steps + 1)  # and the one whose observation is the last o_T
+    first = np.array([step.first for step in steps])
+    shown = stacks(steps, STACK) if stacked else np.stack([step.frame for step in steps])
+    np.testing.assert_array_equal(inputs.features, shown)
+    np.testing.assert_array_equal(inputs.first, first)
+    np.testing.assert_array_equal(inputs.task, np.full(num_steps + 1, TASKS[environment]))
+    np.testing.assert_array_equal(action, actions[:num_steps])
+    np.testing.assert_array_equal(reward, [step.reward for step in steps[:-1]])
+    np.testing.assert_array_equal(discount, [step.discount for step in steps[:-1]])
+    np.testing.assert_array_equal(
+        inputs.previous_action, np.where(first, 0, np.append(0, action)), "previous_action"
+    )
+    np.testing.assert_array_equal(
+        inputs.previous_reward, np.where(first, 0, np.append(0, reward)), "previous_reward"
+    )
+
+
+def check_network(sequence: list[Unroll], networks: Networks, published: list[Params]) -> None:
+    """Checks states and logits by running the network again over all steps, one at a time."""
+    step, unroll = jax.jit(networks.step), jax.jit(networks.unroll)
+    state = networks.initial_state(1)
+    compared = 0
+    for one in sequence:
+        params = published[one.params_step]
+        if not one.inputs.first[0]:  # at an episode's start the network drops the state
+            jax.tree.map(assert_close, one.initial_state, state)
+            compared += 1
+        again = unroll(params, jax.tree.map(lambda x: x[:, None], one.inputs), one.initial_state)
+        assert_close(again.logits[:T, 0], one.behaviour_logits)
+        for t in range(T):
+            inputs = jax.tree.map(lambda x, t=t: x[t : t + 1], one.inputs)
+            output, state = step(params, inputs, state)
+            assert_close(output.logits[0], one.behaviour_logits[t])
+    # Of the environment whose episodes are as long as unrolls, every unroll starts an episode.
+    assert compared or all(one.inputs.first[0] for one in sequence)
+
+
+def assert_close(actual: Any, expected: Any) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("features_spec", [FRAMES, STACKED], ids=["frames", "stacks"])
+def test_batched_actor(features_spec: Any) -> None:
+    num_unrolls = 12  # of each environment
+    n = len(TASKS)
+    environments = counting_environments(features_spec, T * num_unrolls + 1)
+    spec = environments[0].observation_spec()
+    networks = lstm_networks(spec)
+    signature = signature_of(networks, spec)
+    source = Versions(networks)
+    with serve([reverb_queue.make_table(signature, capacity=5)]) as client:
+        actor = batched_actor(
+            BatchedDmEnvironments(with_tasks(environments)),
+            networks,
+            source,
+            reverb_queue.QueueWriter(client, signature),
+        )
+        assert actor.steps_per_unroll == n * T
+        episodes: list[acting.EpisodeResult] = []
+        thread = in_thread(run_unrolls, actor, num_unrolls, episodes)
+        stream = received(
+            client,
+            signature,
+            num_unrolls=n * num_unrolls,
+            batch_size=4,  # not a multiple of the environments
+            stacked=features_spec is STACKED,
+        )
+        thread.join()
+        assert inserted(client) == n * num_unrolls
+
+    assert [one.params_step for one in stream] == list(np.repeat(np.arange(num_unrolls), n))
+    for i, environment in enumerate(environments):
+        assert len(environment.actions) == T * num_unrolls
+        check_time_line(stream[i::n], i, environment.actions, features_spec is STACKED)
+        check_network(stream[i::n], networks, source.published)
+    assert sorted(episodes) == sorted(finished_episodes(T * num_unrolls))
+
+
+def finished_episodes(num_steps: int) -> list[acting.EpisodeResult]:
+    results = []
+    for environment, task in enumerate(TASKS):
+        rewards: list[float] = []
+        for step in timeline(environment, num_steps):
+            rewards.append(step.reward)
+            if step.last:
+                results.append(acting.EpisodeResult(task, sum(rewards), len(rewards)))
+                rewards = []
+    return results
+
+
+@pytest.mark.parametrize("features_spec", [FRAMES, STACKED], ids=["frames", "stacks"])
+def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
+    environments = counting_environments(features_spec, 200)
+    environment, wrapped = environments[0], with_tasks(environments)[0]
+    spec = environment.observation_spec()
+    networks = lstm_networks(spec)
+    signature = signature_of(networks, spec)
+    source = Versions(networks)
+    with serve([reverb_queue.make_table(signature, capacity=100)]) as client:
+        actor = acting.Actor(
+            acting.make_policy(networks),
+            networks.initial_state(1),
+            VariableClient(source),
+            jax.random.PRNGKey(7),
+            unrolls.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
+        )
+        loop = acme.EnvironmentLoop(
+            wrapped, actor, logger=loggers.NoOpLogger(), should_update=False
+        )
+        for _ in range(11):
+            loop.run_episode()
+        # The observation that completes an unroll may be the next episode's first: not here yet.
+        num_unrolls = (len(environment.actions) - 1) // T
+        assert inserted(client) == num_unrolls
+        stream = received(
+            client,
+            signature,
+            num_unrolls=num_unrolls,
+            batch_size=1,
+            stacked=features_spec is STACKED,
+        )
+    check_time_line(stream, 0, environment.actions, features_spec is STACKED)
+    check_network(stream, networks, source.published)
+
+
+def test_a_full_queue_holds_the_actor_and_loses_nothing() -> None:
+    num_unrolls, n = 4, len(TASKS)
+    environments = counting_environments(FRAMES, T * num_unrolls + 1)
+    spec = environments[0].observation_spec()
+    networks = lstm_networks(spec)
+    signature = signature_of(networks, spec)
+    source = Versions(networks)
+    with serve([reverb_queue.make_table(signature, capacity=n - 1)]) as client:
+        actor = batched_actor(
+            BatchedDmEnvironments(with_tasks(environments)),
+            networks,
+            source,
+            reverb_queue.QueueWriter(client, signature),
+        )
+        thread = in_thread(run_unrolls, actor, num_unrolls, [])
+        while inserted(client) < n - 1:
+            time.sleep(0.01)
+        thread.join(timeout=1.2)  # longer than one attempt of the writer
+        assert thread.is_alive()
+        assert inserted(client) == n - 1
+        assert [len(environment.actions) for environment in environments] == [T] * n
+        stream = received(
+            client, signature, num_unrolls=n * num_unrolls, batch_size=1, stacked=False
+        )
+        thread.join()
+        assert inserted(client) == n * num_unrolls
+    for i, environment in enumerate(environments):
+        check_time_line(stream[i::n], i, environment.actions, stacked=False)
+
+
+def test_a_stop_ends_a_blocked_write() -> None:
+    environments = counting_environments(FRAMES, T + 1)
+    spec = environments[0].observation_spec()
+    networks = lstm_networks(spec)
+    signature = signature_of(networks, spec)
+    stop = threading.Event()
+    with serve([reverb_queue.make_table(signature, capacity=1)]) as client:
+        actor = batched_actor(
+            BatchedDmEnvironments(with_tasks(environments)),
+            networks,
+            Versions(networks),
+            reverb_queue.QueueWriter(client, signature, stop.is_set),
+        )
+        thread = in_thread(actor.run_unroll)
+        while inserted(client) < 1:
+            time.sleep(0.01)
+        assert thread.is_alive()
+        stop.set()
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("games", "options", "num_unrolls"),
+    [
+        # Games of 7 agent steps.
+        ("pong,riverraid,seaquest", AtariOptions(max_frames_per_episode=28), 8),
+        # The loss of a life starts an episode while the game goes on.
+        ("montezuma_revenge", AtariOptions(life_loss=True), 15),
+    ],
+    ids=["cut off", "lost lives"],
+)
+def test_atari_stacks_are_rebuilt_bit_for_bit(
+    games: str, options: AtariOptions, num_unrolls: int
+) -> None:
+    tasks = parse_level_name(games)
+    indices = [0, len(tasks) - 1, len(tasks) // 2]
+    environment = make_batched_environment(tasks, indices, atari=options, seed=3)
+    spec = environment.observation_spec().features
+    networks = make_networks(
+        "shallow", features_spec=spec, num_actions=18, num_tasks=len(tasks), use_lstm=False
+    )
+    signature = signature_of(networks, spec)
+    assert signature.inputs.features.shape == (T + 1 + 3, 84, 84)
+    source = Versions(networks)
+    with serve([reverb_queue.make_table(signature, capacity=3)]) as client:
+        writer = reverb_queue.QueueWriter(client, signature)
+        actor = batched_actor(environment, networks, source, writer)
+        thread = in_thread(run_unrolls, actor, num_unrolls, [])
+        stream = received(
+            client, signature, num_unrolls=3 * num_unrolls, batch_size=3, stacked=True
+        )
+        thread.join()
+    environment.close()
+
+    # The same games once more, with the actions that the learner was given.
+    again = make_batched_environment(tasks, indices, atari=options, seed=3)
+    timestep = again.reset()
+    starts = 0
+    for k in range(num_unrolls):
+        rows = stream[3 * k : 3 * k + 3]
+        for t in range(T):
+            for row, shown in zip(rows, timestep.observation.features, strict=True):
+                np.testing.assert_array_equal(row.inputs.features[t], shown)
+            np.testing.assert_array_equal([r.inputs.first[t] for r in rows], timestep.first)
+            timestep = again.step(np.array([row.action[t] for row in rows]))
+            np.testing.assert_array_equal([r.reward[t] for r in rows], timestep.reward)
+            np.testing.assert_array_equal([r.discount[t] for r in rows], timestep.discount)
+            starts += int(timestep.first.sum())
+        for row, shown in zip(rows, timestep.observation.features, strict=True):
+            np.testing.assert_array_equal(row.inputs.features[T], shown)
+    again.close()
+    assert starts >= 2

@@ -1,0 +1,486 @@
+"""The update against one written in two passes; the learner's state, counts, threads, devices."""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import acme
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reverb
+from acme.utils import counting
+from acme.utils.loggers.dataframe import InMemoryLogger
+
+from agents.popart_impala import popart
+from agents.popart_impala.config import Config
+from agents.popart_impala.learning import (
+    PopArtIMPALALearner,
+    TrainingState,
+    learning_rate,
+    time_major,
+)
+from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
+from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
+from agents.popart_impala.variables import POLICY
+
+Array = np.ndarray
+
+ROOT = pathlib.Path(__file__).parents[3]
+T, B, NUM_ACTIONS, NUM_TASKS = 5, 4, 3, 3
+TASK = np.array([0, 1, 1, 0], np.int32)  # none of task 2
+FEATURES = np.zeros((6,), np.float32)  # as a spec: shape and dtype
+NETWORKS: dict[bool, Networks] = {
+    use_lstm: make_networks(
+        "mlp",
+        features_spec=FEATURES,
+        num_actions=NUM_ACTIONS,
+        num_tasks=NUM_TASKS,
+        use_lstm=use_lstm,
+    )
+    for use_lstm in (False, True)
+}
+CONFIG = Config(
+    network="mlp",
+    use_lstm=False,
+    unroll_length=T,
+    batch_size=B,
+    learning_rate=0.01,
+    total_environment_frames=4 * T * B * 10,  # ten updates
+    popart_step_size=0.2,
+    discounting=0.9,
+    gradient_clipping=1e6,
+)
+LSTM_CONFIG = dataclasses.replace(CONFIG, use_lstm=True)
+METRICS = {
+    "learner_steps",
+    "frames",
+    "frames_per_second",
+    "learning_rate",
+    "policy_lag_mean",
+    "policy_lag_max",
+    "loss",
+    "policy_gradient_loss",
+    "baseline_loss",
+    "entropy_loss",
+    "entropy",
+    "rho_mean",
+    "rho_clipped_fraction",
+    "mu",
+    "sigma",
+    "gradient_norm",
+}
+
+
+def random_unrolls(seed: int, use_lstm: bool = False) -> Unroll:
+    """A batch [B, T, ...] from the queue: episodes that end both ways, rewards of two scales."""
+    rng = np.random.default_rng(seed)
+    first = np.zeros((B, T + 1), bool)
+    discount = np.ones((B, T), np.float32)
+    first[0, 3], discount[0, 2] = True, 0.0  # terminated
+    first[1, 2] = True  # cut off
+    first[2, [0, 5]], discount[2, 4] = True, 0.0
+    scale = np.array([1.0, 100.0])[TASK][:, None]
+    return Unroll(
+        inputs=AgentInput(
+            features=rng.normal(size=(B, T + 1, 6)).astype(np.float32),
+            task=TASK,
+            previous_action=rng.integers(NUM_ACTIONS, size=(B, T + 1), dtype=np.int32),
+            previous_reward=rng.normal(size=(B, T + 1)).astype(np.float32),
+            first=first,
+        ),
+        action=rng.integers(NUM_ACTIONS, size=(B, T), dtype=np.int32),
+        reward=(scale * rng.normal(loc=0.5, size=(B, T))).astype(np.float32),
+        discount=discount,
+        behaviour_logits=rng.normal(size=(B, T, NUM_ACTIONS)).astype(np.float32),
+        initial_state=jax.tree.map(
+            lambda x: rng.normal(size=x.shape).astype(np.float32),
+            NETWORKS[use_lstm].initial_state(B),
+        ),
+        params_step=rng.integers(3, size=B, dtype=np.int32),
+    )
+
+
+def batches(*, start: int = 0, use_lstm: bool = False) -> Iterator[reverb.ReplaySample]:
+    return (
+        reverb.ReplaySample(info=None, data=random_unrolls(seed, use_lstm))
+        for seed in itertools.count(start)
+    )
+
+
+def make_learner(
+    config: Config = CONFIG, dataset: Iterator[Any] | None = None, key: int = 0, **kwargs: Any
+) -> PopArtIMPALALearner:
+    return PopArtIMPALALearner(
+        NETWORKS[config.use_lstm],
+        config,
+        batches(use_lstm=config.use_lstm) if dataset is None else dataset,
+        jax.random.PRNGKey(key),
+        stacked=False,
+        **kwargs,
+    )
+
+
+def with_statistics(learner: PopArtIMPALALearner) -> TrainingState:
+    """The learner's state, with statistics that are not the initial ones."""
+    mean, variance = np.array([1.0, -20.0, 5.0]), np.array([4.0, 900.0, 0.25])
+    statistics = popart.PopArtState(jnp.array(mean), jnp.array(variance))
+    return learner.save()._replace(popart=jax.device_get(statistics))
+
+
+def taken(array: Any, action: Array) -> Any:
+    """Entries [T, B] of [T, B, num_actions] at the actions."""
+    return array[np.arange(T)[:, None], np.arange(B)[None], action]
+
+
+def assert_close(actual: Any, expected: Any, before: Any) -> None:
+    """Compares trees to rounding, which is relative to the largest change of each array."""
+
+    def compare(a: Any, b: Any, c: Any) -> None:
+        bound = 1e-4 * np.max(np.abs(np.asarray(b) - np.asarray(c))) + 2e-7
+        np.testing.assert_allclose(a, b, rtol=2e-7, atol=bound)
+
+    jax.tree.map(compare, actual, expected, before)
+
+
+def assert_equal(actual: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+# One update.
+
+
+def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> TrainingState:
+    """The update in the order of the PopArt paper, with a second forward and backward pass.
+
+    Targets with the old parameters; the statistics; the preserved head; the gradient there;
+    clipping and RMSProp. Only the network is shared with the learner.
+    """
+    # [B, T, ...] -> [T, B, ...]
+    inputs = AgentInput(
+        *(np.swapaxes(x, 0, 1) if x.ndim > 1 else np.tile(x, (T + 1, 1)) for x in unrolls.inputs)
+    )
+    action, reward = unrolls.action.T, unrolls.reward.T
+    gamma = config.discounting * unrolls.discount.T
+    counts = ~(inputs.first[1:] & (unrolls.discount.T > 0))
+
+    def forward(params: Params) -> tuple[jax.Array, jax.Array]:
+        """log pi [T, B, num_actions], normalised values of each sequence's task [T+1, B]."""
+        output = NETWORKS[config.use_lstm].unroll(params, inputs, unrolls.initial_state)
+        values = output.normalised_values[:, np.arange(B), TASK]
+        return jax.nn.log_softmax(output.logits[:T]), values
+
+    # With rho_bar = c_bar = 1 the corrections are one: v_t = V_t + rho_t (r_t + g_t v_{t+1} - V_t).
+    old_mean = np.asarray(state.popart.mean, np.float64)
+    old_variance = np.asarray(state.popart.variance, np.float64)
+    old_sigma = np.sqrt(old_variance)
+    log_pi, normalised = (np.asarray(x, np.float64) for x in forward(state.params))
+    behaviour = unrolls.behaviour_logits.swapaxes(0, 1)
+    log_mu = behaviour - np.log(np.exp(behaviour).sum(axis=2, keepdims=True))
+    rho = np.minimum(1.0, np.exp(taken(log_pi, action) - taken(log_mu, action)))
+    values = old_sigma[TASK] * normalised + old_mean[TASK]
+    targets, advantages = values.copy(), np.zeros((T, B))
+    for t in reversed(range(T)):
+        error = rho[t] * (reward[t] + gamma[t] * targets[t + 1] - values[t])
+        advantages[t] = counts[t] * error
+        targets[t] = values[t] + advantages[t]
+    targets = targets[:T]
+
+    mean, second_moment = old_mean.copy(), old_variance + old_mean**2
+    for task in range(NUM_TASKS) if config.popart else ():
+        own = targets[:, TASK == task][counts[:, TASK == task]]
+        if own.size:
+            b = config.popart_step_size
+            mean[task] = (1 - b) * mean[task] + b * own.mean()
+            second_moment[task] = (1 - b) * second_moment[task] + b * (own**2).mean()
+    variance = second_moment - mean**2
+    sigma = np.sqrt(variance)
+
+    head = state.params[VALUE_HEAD]
+    params = {
+        **state.params,
+        VALUE_HEAD: {
+            "w": np.float32(head["w"] * old_sigma / sigma),
+            "b": np.float32((old_sigma * head["b"] + old_mean - mean) / sigma),
+        },
+    }
+
+    def loss(params: Params) -> jax.Array:
+        log_pi, normalised = forward(params)
+        scaled = np.float32((targets - mean[TASK]) / sigma[TASK])
+        value_loss = 0.5 * jnp.sum(counts * (normalised[:T] - scaled) ** 2)
+        policy_loss = -jnp.sum(np.float32(advantages / sigma[TASK]) * taken(log_pi, action))
+        entropy = -jnp.sum(jnp.exp(log_pi) * log_pi)
+        return policy_loss + config.baseline_cost * value_loss - config.entropy_cost * entropy
+
+    gradient = jax.tree.map(lambda g: np.asarray(g, np.float64), jax.jit(jax.grad(loss))(params))
+    norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(gradient)))
+    clip = min(1.0, config.gradient_clipping / norm)
+    (mean_square,) = (s.nu for s in state.opt_state if hasattr(s, "nu"))
+    decay = config.rmsprop_decay
+    mean_square = jax.tree.map(
+        lambda m, g: decay * m + (1 - decay) * (clip * g) ** 2, mean_square, gradient
+    )
+    rate = config.learning_rate * (1 - state.frames / config.total_environment_frames)
+    params = jax.tree.map(
+        lambda p, g, m: p - rate * clip * g / np.sqrt(m + config.rmsprop_epsilon),
+        params,
+        gradient,
+        mean_square,
+    )
+    return TrainingState(
+        params,
+        tuple(s._replace(nu=mean_square) if hasattr(s, "nu") else s for s in state.opt_state),
+        popart.PopArtState(jnp.array(mean), jnp.array(variance)),
+        state.steps + 1,
+        state.frames + 4 * T * B,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "clipped"),
+    [
+        (LSTM_CONFIG, False),
+        (dataclasses.replace(CONFIG, gradient_clipping=0.5), True),
+        (dataclasses.replace(CONFIG, popart=False), False),
+    ],
+    ids=["popart with LSTM", "clipped", "plain"],
+)
+def test_updates_are_those_in_two_passes(config: Config, clipped: bool) -> None:
+    logger = InMemoryLogger()
+    learner = make_learner(config, logger=logger, log_interval=0.0)
+    state = with_statistics(learner) if config.popart else learner.save()
+    learner.restore(state)
+    for seed in range(2):
+        expected = two_pass_update(config, state, random_unrolls(seed, config.use_lstm))
+        learner.step()
+        actual = learner.save()
+        assert_close(actual, expected, before=state)
+        assert (logger.data[-1]["gradient_norm"] > config.gradient_clipping) == clipped
+        state = actual
+
+
+def unnormalised_values(state: TrainingState, unrolls: Unroll) -> Array:
+    """float64 [T+1, B, NUM_TASKS], of all tasks."""
+    batch = time_major(unrolls, stacked=False)
+    output = NETWORKS[False].unroll(state.params, batch.inputs, batch.initial_state)
+    scale = popart.scale_of(state.popart, CONFIG.popart_scale_min, CONFIG.popart_scale_max)
+    mu, sigma = (np.asarray(x, np.float64) for x in scale)
+    return mu + sigma * np.asarray(output.normalised_values)
+
+
+def test_the_statistics_alone_leave_unnormalised_values_as_they_were() -> None:
+    learner = make_learner()
+    # After the last frame the learning rate is 0: only the statistics' part of an update is left.
+    before = with_statistics(learner)._replace(frames=CONFIG.total_environment_frames)
+    learner.restore(before)
+    learner.step()
+    after = learner.save()
+    for task in range(NUM_TASKS):
+        changed = np.array(after.popart)[:, task] != np.array(before.popart)[:, task]
+        assert changed.all() if task in TASK else not changed.any()
+    unrolls = random_unrolls(0)
+    scale = np.abs(after.popart.mean) + np.sqrt(after.popart.variance)
+    np.testing.assert_allclose(
+        unnormalised_values(after, unrolls) / scale,
+        unnormalised_values(before, unrolls) / scale,
+        rtol=0,
+        atol=1e-6,
+    )
+    assert (after.params[VALUE_HEAD]["w"] != before.params[VALUE_HEAD]["w"])[:, TASK].any()
+    rest = {name: x for name, x in after.params.items() if name != VALUE_HEAD}
+    assert_equal(rest, {name: before.params[name] for name in rest})
+
+
+def test_without_popart_the_statistics_stay() -> None:
+    learner = make_learner(dataclasses.replace(CONFIG, popart=False))
+    for _ in range(2):
+        learner.step()
+    np.testing.assert_array_equal(learner.save().popart.mean, np.zeros(NUM_TASKS))
+    np.testing.assert_array_equal(learner.save().popart.variance, np.ones(NUM_TASKS))
+
+
+# Counts and the learning rate.
+
+
+def test_learning_rate_falls_linearly_to_zero() -> None:
+    config = Config(learning_rate=0.5, total_environment_frames=2**33)
+    assert learning_rate(config, 0) == 0.5
+    assert learning_rate(config, 2**31) == 0.375
+    assert learning_rate(config, 2**32) == 0.25
+    assert learning_rate(config, 2**33) == 0.0
+    assert learning_rate(config, 2**33 + 1) == 0.0
+
+
+def test_frames_beyond_int32() -> None:
+    config = dataclasses.replace(CONFIG, total_environment_frames=2**33)
+    counter = counting.Counter()
+    logger = InMemoryLogger()
+    learner = make_learner(config, counter=counter, logger=logger, log_interval=0.0)
+    start = learner.save()
+    half_way = start._replace(frames=2**32, steps=2**24)
+    learner.restore(half_way)
+    learner.step()
+    halved = learner.save()
+    assert (halved.frames, halved.steps) == (2**32 + 4 * T * B, 2**24 + 1)
+    assert learner.frames == halved.frames
+    assert logger.data[-1]["frames"] == halved.frames
+    assert logger.data[-1]["learning_rate"] == 0.5 * config.learning_rate
+    assert counter.get_counts() == {"steps": 1, "frames": 4 * T * B}
+
+    whole_learner = make_learner(config)
+    whole_learner.step()
+    whole = whole_learner.save()
+    # The preserved head is no part of the step: half the step is half way from there.
+    torso = {name: x for name, x in start.params.items() if name != VALUE_HEAD}
+    half_step = jax.tree.map(
+        lambda p, q: p + 0.5 * (q - p), torso, {name: whole.params[name] for name in torso}
+    )
+    assert_close({name: halved.params[name] for name in torso}, half_step, before=torso)
+
+
+def test_counter_and_metrics() -> None:
+    counter = counting.Counter()
+    logger = InMemoryLogger()
+    learner = make_learner(counter=counter, logger=logger, log_interval=0.0)
+    learner.restore(learner.save()._replace(steps=7))
+    for _ in range(2):
+        learner.step()
+    assert counter.get_counts() == {"steps": 2, "frames": 2 * 4 * T * B}
+    assert [set(row) for row in logger.data] == [METRICS] * 2
+    row = logger.data[-1]
+    assert (row["learner_steps"], row["frames"]) == (9, 2 * 4 * T * B)
+    assert row["learning_rate"] == pytest.approx(0.9 * CONFIG.learning_rate)
+    lag = 8 - random_unrolls(1).params_step
+    assert (row["policy_lag_mean"], row["policy_lag_max"]) == (lag.mean(), lag.max())
+    scale = popart.scale_of(learner.save().popart, 1e-4, 1e6)
+    np.testing.assert_allclose(row["mu"], scale.mu, rtol=1e-6)
+    np.testing.assert_allclose(row["sigma"], scale.sigma, rtol=1e-6)
+    for name in METRICS - {"mu", "sigma"}:
+        assert np.shape(row[name]) == ()
+        assert np.isfinite(row[name])
+
+
+def test_metrics_are_written_at_intervals_only() -> None:
+    logger = InMemoryLogger()
+    learner = make_learner(logger=logger, log_interval=1e6)
+    for _ in range(3):
+        learner.step()
+    assert logger.data == []
+
+
+def test_step_says_that_the_data_has_ended() -> None:
+    learner = make_learner(dataset=itertools.islice(batches(), 2))
+    learner.step()
+    learner.step()
+    with pytest.raises(StopIteration):
+        learner.step()
+    assert learner.save().steps == 2
+
+
+# Saving, restoring, publishing.
+
+
+def test_a_restored_learner_continues_bit_for_bit() -> None:
+    learner = make_learner()
+    for _ in range(3):
+        learner.step()
+    saved = learner.save()
+    for _ in range(3):
+        learner.step()
+    other = make_learner(dataset=batches(start=3), key=5)
+    other.restore(saved)
+    for _ in range(3):
+        other.step()
+    assert_equal(other.save(), learner.save())
+    assert other.save().steps == 6
+
+
+def test_a_saved_state_does_not_change_while_learning_goes_on() -> None:
+    learner = make_learner()
+    learner.step()
+    saved = learner.save()
+    assert all(isinstance(leaf, np.ndarray | np.generic | int) for leaf in jax.tree.leaves(saved))
+    copied = jax.tree.map(np.copy, saved)
+    learner.step()
+    assert_equal(saved, copied)
+    learner.restore(saved)
+    learner.step()
+    assert_equal(saved, copied)
+
+
+def test_variables_can_be_fetched_while_another_thread_learns() -> None:
+    learner = make_learner()
+    assert isinstance(learner, acme.VariableSource)
+    params_of = {0: learner.save().params}
+    fetched: list[PolicyVariables] = []
+    enough = threading.Event()
+
+    def fetch() -> None:
+        while not enough.is_set():
+            fetched.extend(learner.get_variables([POLICY]))
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    while len({variables.step for variables in fetched}) < 10:
+        learner.step()
+        state = learner.save()
+        params_of[state.steps] = state.params
+        assert thread.is_alive()
+    enough.set()
+    thread.join()
+    for step, params in {variables.step: variables.params for variables in fetched}.items():
+        assert_equal(params, params_of[step])
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
+
+
+def test_unknown_variables() -> None:
+    with pytest.raises(ValueError, match="unknown variables 'critic'.*'policy'"):
+        make_learner().get_variables(["critic"])
+
+
+# Several devices.
+
+
+def two_updates() -> list[Array]:
+    """The state after them, as a list of arrays; called in another process too."""
+    learner = make_learner(LSTM_CONFIG)
+    learner.restore(with_statistics(learner))
+    for _ in range(2):
+        learner.step()
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(learner.save())]
+
+
+def on_two_devices(path: str) -> None:
+    """Saves the result of `two_updates`, and checks that a batch must be divisible by two."""
+    assert jax.local_device_count() == 2
+    np.savez(path, *two_updates())
+    with pytest.raises(ValueError, match="batch_size=3: must be a multiple of the 2 local devices"):
+        make_learner(dataclasses.replace(CONFIG, batch_size=3))
+
+
+def test_two_devices_do_what_one_does(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "state.npz"
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from {__name__} import on_two_devices; on_two_devices({str(path)!r})",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        check=True,
+    )
+    assert jax.local_device_count() == 1
+    one = two_updates()
+    two = list(np.load(path).values())
+    learner = make_learner(LSTM_CONFIG)
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(with_statistics(learner))]
+    assert_close(two, one, before=before)

@@ -1,0 +1,264 @@
+"""Bad input, as a user meets it: one line on stderr, exit code 2, and nothing started or left."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import ale_py.roms
+import pytest
+
+from launch_programs import evaluate, train
+from launch_programs.run_directory import RunDirectory
+from tests.launch_programs.command_lines import given
+from tests.launch_programs.evaluate_test import make_run
+
+ROOT = pathlib.Path(train.__file__).parents[1]
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """Runs a program's `main` in this process, and gives the one line with which it refuses."""
+
+    def start(*arguments: object) -> None:
+        raise AssertionError(f"a program was started: {arguments}")
+
+    monkeypatch.setattr(train, "Program", start)
+    monkeypatch.setattr(evaluate, "evaluate", start)
+
+    def run(program: ModuleType, *arguments: str) -> str:
+        flags = [a for a in arguments if a.startswith("--")]
+        positional = [a for a in arguments if not a.startswith("--")]
+        with given(program.define_flags, *flags), pytest.raises(SystemExit) as end:
+            program.main(["program", *positional])
+        assert end.value.code == 2
+        return one_line(*capsys.readouterr())
+
+    return run
+
+
+def one_line(out: str, err: str) -> str:
+    # ale-py says where its ROMs are, if it is told so by a variable.
+    assert [line for line in out.splitlines() if not line.startswith("Loading roms ")] == []
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err[len("error: ") : -1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--level_name=pongg",
+            "unknown task 'pongg': did you mean pong? known suites: atari3, atari57, toy",
+        ),
+        (
+            "--level_name=pong,Sequest-v5",
+            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57, toy",
+        ),
+        ("--level_name=", "a name is missing in ''; known suites: atari3, atari57, toy"),
+        ("--level_name=pong,pong", "every task may come once, but 'pong,pong' has pong more than"),
+        ("--level_name=pong,catch_x1", "the tasks of a run must be of one domain, but "),
+        ("--num_actors=0", "num_actors=0: must be at least 1"),
+        ("--num_actors=-3", "num_actors=-3: must be at least 1"),
+        ("--environments_per_actor=0", "environments_per_actor=0: must be at least 1"),
+        (
+            "--num_actors=2 --environments_per_actor=4",
+            "num_actors=2 times environments_per_actor=4 must be a multiple of the 3 tasks",
+        ),
+        ("--unroll_length=0", "unroll_length=0: must be a whole number of at least 1"),
+        ("--batch_size=0", "batch_size=0: must be a whole number of at least 1"),
+        ("--batch_size=-32", "batch_size=-32: must be a whole number of at least 1"),
+        ("--queue_size=0", "queue_size=0: must be a whole number of at least 1, or left out"),
+        ("--queue_size=31", "batch_size=32: must be at most queue_size=31"),
+        ("--total_environment_frames=0", "total_environment_frames=0: must be "),
+        ("--total_environment_frames=-1", "total_environment_frames=-1: must be "),
+        ("--seed=-1", "seed=-1: must be at least 0"),
+        ("--evaluation_interval=-1", "evaluation_interval=-1: must be at least 0"),
+        ("--checkpoint_interval=0", "checkpoint_interval=0.0: must be more than 0 seconds"),
+        ("--log_interval=nan", "log_interval=nan: must be more than 0 seconds"),
+        ("--discounting=1.5", "discounting=1.5: must be in [0, 1]"),
+        ("--discounting=nan", "discounting=nan: must be in [0, 1]"),
+        ("--learning_rate=0", "learning_rate=0.0: must be "),
+        ("--gradient_clipping=-1", "gradient_clipping=-1.0: must be "),
+        ("--entropy_cost=-0.01", "entropy_cost=-0.01: must be "),
+        ("--popart_step_size=0", "popart_step_size=0.0: must be in (0, 1]"),
+        ("--popart_scale_max=1e-9", "popart_scale_max=1e-09: must be "),
+        ("--repeat_action_probability=1", "repeat_action_probability is 1.0; it must be in [0, 1)"),
+        ("--noop_max=-1", "noop_max is -1; it must be in [0, 1000]"),
+        ("--max_frames_per_episode=0", "max_frames_per_episode is 0; it must be at least 1"),
+        ("--network=resnet", "network='resnet': must be one of "),
+        ("--level_name=toy --network=shallow", "network='shallow': needs stacked images [S, H, W]"),
+        (
+            "--level_name=pong,breakout --num_actors=1 --environments_per_actor=2 "
+            "--action_set=minimal",
+            "action_set is 'minimal', but the sets of pong (",
+        ),
+        ("pong", "unexpected argument 'pong': settings are given as --name=value"),
+    ],
+)
+def test_training_refuses(
+    flags: str, message: str, refusal: Refusal, tmp_path: pathlib.Path
+) -> None:
+    logdir = tmp_path / "run"
+    assert refusal(train, f"--logdir={logdir}", *flags.split(" ")).startswith(message)
+    assert not logdir.exists()
+
+
+def test_a_refused_run_without_logdir_leaves_no_default_one(
+    refusal: Refusal, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(train, "--num_actors=0") == "num_actors=0: must be at least 1"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_a_logdir_that_cannot_be_written_to(
+    path: str, refusal: Refusal, tmp_path: pathlib.Path
+) -> None:
+    """At or below a file, and in /proc: tests may run as root, whom no permission stops."""
+    (tmp_path / "file").write_text("mine")
+    message = refusal(train, "--level_name=toy", f"--logdir={tmp_path / path}")
+    assert message.startswith(f"logdir='{tmp_path / path}': cannot be written to: ")
+    assert (tmp_path / "file").read_text() == "mine"
+    message = refusal(train, "--level_name=toy", "--logdir=/proc/run")
+    assert message.startswith("logdir='/proc/run': cannot be written to: ")
+
+
+def test_a_directory_with_something_else_in_it(refusal: Refusal, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    message = refusal(train, "--level_name=toy", f"--logdir={tmp_path}")
+    assert message == f"logdir='{tmp_path}': is neither empty nor a run directory; give another"
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture(scope="module")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return make_run(tmp_path_factory.mktemp("runs") / "toy", "toy")
+
+
+def contents(directory: RunDirectory) -> dict[str, float]:
+    return {str(p): p.stat().st_mtime for p in directory.path.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "differences"),
+    [
+        ("--learning_rate=0.5", "learning_rate is 0.0006 in the run, 0.5 is asked for"),
+        ("--nopopart", "popart is True in the run, False is asked for"),
+        (
+            "--seed=3 --unroll_length=10",
+            "unroll_length is 20 in the run, 10 is asked for; seed is 1 in the run, 3 is asked for",
+        ),
+        (
+            "--level_name=catch_x100,catch_x1,catch_x10000",
+            "tasks is ['catch_x1', 'catch_x100', 'catch_x10000'] in the run, "
+            "['catch_x100', 'catch_x1', 'catch_x10000'] is asked for",
+        ),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(
+    flags: str, differences: str, refusal: Refusal, toy_run: RunDirectory
+) -> None:
+    before = contents(toy_run)
+    message = refusal(train, f"--logdir={toy_run.path}", *flags.split(" "))
+    assert message == (
+        f"the run in {toy_run.path} cannot be resumed with other settings: {differences}; "
+        "leave these flags out, or give another --logdir"
+    )
+    assert contents(toy_run) == before
+
+
+def test_a_broken_configuration(refusal: Refusal, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "config.json").write_text('{"tasks": ["pong"]')
+    for program in (train, evaluate):
+        message = refusal(program, f"--logdir={tmp_path}")
+        assert message.startswith(f"{tmp_path}/config.json is not JSON: ")
+    (tmp_path / "config.json").write_text('{"tasks": ["pong"]}')
+    for program in (train, evaluate):
+        message = refusal(program, f"--logdir={tmp_path}")
+        assert message.startswith(f"{tmp_path}/config.json: not a configuration of this version: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--level_name=pong", "level_name='pong': the run was not trained on pong; its tasks are "),
+        ("--level_name=catch_x10", "unknown task 'catch_x10': did you mean catch_x1"),
+        ("--level_name=", "a name is missing in ''; known suites: "),
+        ("catch_x1", "unexpected argument 'catch_x1': settings are given as --name=value"),
+    ],
+)
+def test_evaluation_refuses(
+    flags: str, message: str, refusal: Refusal, toy_run: RunDirectory
+) -> None:
+    before = contents(toy_run)
+    assert refusal(evaluate, f"--logdir={toy_run.path}", flags).startswith(message)
+    assert contents(toy_run) == before
+
+
+def test_evaluation_needs_a_run(refusal: Refusal, tmp_path: pathlib.Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        message = refusal(evaluate, f"--logdir={path}")
+        assert message == f"{path} is not a run directory: it has no config.json"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", [train, evaluate])
+def test_a_missing_rom(
+    program: ModuleType,
+    refusal: Refusal,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ale-py looks for ROMs in ALE_ROMS_DIR, if that is set."""
+    logdir = tmp_path / "run"
+    flags = [f"--logdir={logdir}"]
+    if program is train:
+        flags += ["--level_name=seaquest,pong", "--num_actors=1", "--environments_per_actor=2"]
+    else:
+        make_run(logdir, "seaquest,pong")
+    roms = tmp_path / "roms"
+    monkeypatch.setenv("ALE_ROMS_DIR", str(roms))
+    assert f"ROM directory {roms} doesn't exist" in refusal(program, *flags)
+    roms.mkdir()
+    shutil.copy(pathlib.Path(ale_py.roms.__file__).parent / "seaquest.bin", roms)
+    assert str(roms / "pong.bin") in refusal(program, *flags)
+    (roms / "pong.bin").write_bytes(b"not a game")
+    assert "The hash of pong.bin does not match" in refusal(program, *flags)
+    assert logdir.exists() == (program is evaluate)
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "message"),
+    [
+        ("train", "--level_name=ponk", "unknown task 'ponk': did you mean pong"),
+        ("train", "--num_actors=many", "flag --num_actors=many: invalid literal for int()"),
+        ("evaluate", "--level_name=toy", "RUN is not a run directory: it has no config.json"),
+        ("evaluate", "--level=x", "Unknown command line flag 'level'. Did you mean: level_name ?"),
+    ],
+)
+def test_programs_refuse_by_themselves(
+    program: str, flags: str, message: str, tmp_path: pathlib.Path
+) -> None:
+    """Through the real command line, and what absl finds while it parses that."""
+    logdir = tmp_path / "run"
+    result = subprocess.run(
+        [sys.executable, "-m", f"launch_programs.{program}", f"--logdir={logdir}", flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    line = one_line(result.stdout, result.stderr)
+    assert line.startswith(message.replace("RUN", str(logdir)))
+    assert not logdir.exists()

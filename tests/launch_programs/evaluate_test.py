@@ -1,0 +1,180 @@
+"""The evaluation program, on a run directory with an untrained policy."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+
+import jax
+import pytest
+
+from agents.popart_impala import popart
+from agents.popart_impala.learning import TrainingState, make_optimiser
+from launch_programs import evaluate
+from launch_programs.checkpointing import Checkpointer
+from launch_programs.evaluate import load, select_tasks
+from launch_programs.flags import define_run_flags, resolve
+from launch_programs.parts import make_builder
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
+from tests.launch_programs.command_lines import given
+
+
+def make_run(path: pathlib.Path, level: str, steps: int = 5) -> RunDirectory:
+    """A run directory with a checkpoint of fresh parameters."""
+    with given(define_run_flags, f"--level_name={level}"):
+        config = resolve(None)
+    directory = RunDirectory(path)
+    directory.create()
+    directory.write_config(config)
+    networks = make_builder(config).networks
+    params = jax.device_get(jax.jit(networks.init)(jax.random.PRNGKey(0)))
+    opt_state = jax.device_get(make_optimiser(config.agent).init(params))
+    statistics = jax.device_get(popart.initial_state(networks.num_tasks))
+    state = TrainingState(params, opt_state, statistics, steps, frames=640 * steps)
+    Checkpointer(directory.checkpoints).save(state, {"learner_steps": steps})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return make_run(tmp_path_factory.mktemp("runs") / "toy", "toy")
+
+
+@pytest.fixture(scope="module")
+def config(toy: RunDirectory) -> RunConfig:
+    return toy.read_config()
+
+
+def test_all_tasks_by_default(config: RunConfig) -> None:
+    assert select_tasks(config, None) == [0, 1, 2]
+    assert select_tasks(config, "toy") == [0, 1, 2]
+
+
+def test_some_tasks_in_the_order_asked_for(config: RunConfig) -> None:
+    assert select_tasks(config, "catch_x10000") == [2]
+    assert select_tasks(config, "catch_x10000,catch_x1") == [2, 0]
+    games = dataclasses.replace(
+        config, tasks=("seaquest", "ms_pacman", "pong"), environments_per_actor=15
+    )
+    assert select_tasks(games, "ALE/Pong-v5, MsPacmanNoFrameskip-v4") == [2, 1]
+
+
+def test_tasks_that_the_run_was_not_trained_on(config: RunConfig) -> None:
+    with pytest.raises(ValueError) as error:
+        select_tasks(config, "pong,seaquest")
+    assert str(error.value) == (
+        "level_name='pong,seaquest': the run was not trained on pong, seaquest; its tasks are "
+        "catch_x1, catch_x100, catch_x10000"
+    )
+    with pytest.raises(ValueError, match="^unknown task 'pongg': did you mean pong"):
+        select_tasks(config, "pongg")
+    one = dataclasses.replace(config, tasks=("catch_x1",))
+    with pytest.raises(ValueError, match="was not trained on catch_x100, catch_x10000; its tasks"):
+        select_tasks(one, "toy")
+
+
+def test_a_run_without_a_checkpoint(tmp_path: pathlib.Path, config: RunConfig) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.write_config(config)
+    for _ in range(2):
+        with pytest.raises(ValueError) as error:
+            load(directory)
+        assert str(error.value) == (
+            f"{tmp_path} has no checkpoint yet: train it first, with "
+            f"python -m launch_programs.train --logdir={tmp_path}"
+        )
+        directory.checkpoints.mkdir(exist_ok=True)  # the second time: with an empty folder
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "config.json"]
+
+
+def read_results(stem: pathlib.Path) -> tuple[dict, list[dict]]:
+    values = json.loads(stem.with_suffix(".json").read_text())
+    with stem.with_suffix(".csv").open(newline="") as file:
+        return values, list(csv.DictReader(file))
+
+
+def test_what_is_printed_and_written(toy: RunDirectory, capsys: pytest.CaptureFixture) -> None:
+    scores = evaluate.evaluate(toy, episodes=40, greedy=False, seed=3)
+    out = capsys.readouterr().out
+
+    values, table = read_results(toy.path / "evaluation-5")
+    assert {k: values[k] for k in ("learner_steps", "frames", "greedy", "seed")} == {
+        "learner_steps": 5,
+        "frames": 3200,
+        "greedy": False,
+        "seed": 3,
+    }
+    assert values["tasks"] == [score._asdict() for score in scores]
+    assert [{k: str(v) for k, v in score.items()} for score in values["tasks"]] == table
+
+    assert [score.task for score in scores] == list(toy.read_config().tasks)
+    for score, scale in zip(scores, (1, 100, 10_000), strict=True):
+        assert score.episodes == 40
+        caught = (score.mean / scale + 1) / 2 * 40  # returns are +-scale
+        assert caught == pytest.approx(round(caught), abs=1e-9)
+        # An untrained policy catches about one ball in five: between 0 and 20 of 40.
+        assert 0 < caught < 20
+        assert score.human_normalised == pytest.approx(
+            100 * (score.mean + 0.6 * scale) / 1.6 / scale
+        )
+        line = next(line for line in out.splitlines() if f" {score.task} " in line)
+        cells = [cell.strip() for cell in re.split("[│|]", line)[1:-1]]
+        assert cells == [
+            score.task,
+            "40",
+            *(f"{x:,.1f}" for x in (score.mean, score.standard_deviation, score.random, scale)),
+            f"{score.human_normalised:.1f}",
+        ]
+    normalised = [score.human_normalised for score in scores]
+    assert values["human_normalised"] == pytest.approx(
+        {
+            "mean": sum(normalised) / 3,
+            "median": sorted(normalised)[1],
+            "capped_mean": sum(min(x, 100) for x in normalised) / 3,
+        }
+    )
+    assert "optimum-normalised over tasks: mean " in out
+
+
+def test_the_same_seed_plays_the_same_episodes(toy: RunDirectory) -> None:
+    def play(seed: int, greedy: bool = False, level_name: str | None = None) -> list[float]:
+        scores = evaluate.evaluate(
+            toy, episodes=20, greedy=greedy, seed=seed, level_name=level_name
+        )
+        return [score.mean for score in scores]
+
+    first = play(1)
+    assert play(1) == first
+    assert play(2) != first
+    # A task's episodes do not depend on which others are played.
+    assert play(1, level_name="catch_x10000,catch_x1") == [first[2], first[0]]
+
+    play(1, greedy=True)
+    values, table = read_results(toy.path / "evaluation-5-greedy")
+    assert values["greedy"] is True
+    assert len(table) == 3
+
+
+def test_atari_is_compared_with_humans(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(tmp_path, "pong,seaquest")
+    config = directory.read_config()
+    short = dataclasses.replace(config.atari, max_frames_per_episode=400)
+    directory.write_config(dataclasses.replace(config, atari=short))
+    scores = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, level_name="pong")
+    assert [(s.task, s.episodes, s.random, s.human) for s in scores] == [("pong", 1, -20.7, 14.6)]
+    assert -21 <= scores[0].mean <= 0
+    out = capsys.readouterr().out
+    assert "human-normalised over tasks: mean " in out
+    assert "optimum" not in out
+
+
+def test_a_newer_checkpoint_is_what_is_evaluated(tmp_path: pathlib.Path) -> None:
+    directory = make_run(tmp_path, "toy", steps=5)
+    make_run(tmp_path, "toy", steps=12)
+    assert load(directory)[1].steps == 12
+    evaluate.evaluate(directory, episodes=1, greedy=True, seed=1, level_name="catch_x1")
+    assert (tmp_path / "evaluation-12-greedy.json").exists()

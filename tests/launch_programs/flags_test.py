@@ -1,0 +1,167 @@
+"""Flags -> the run that they ask for."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from absl import flags
+
+from agents.popart_impala.config import Config
+from environments import AtariOptions
+from launch_programs import evaluate, run_config, train
+from launch_programs.flags import define_run_flags, resolve
+from launch_programs.run_config import RunConfig, flatten
+from tests.launch_programs.command_lines import given
+
+FLAGS = flags.FLAGS
+
+# Settings without a flag of their own, and why.
+NO_FLAG = {
+    "tasks": "--level_name is their flag",
+    "agent.action_repeat": "it is the tasks'",
+}
+
+# For every flag, a value other than its default, and the setting that it must become.
+OTHER_VALUES: dict[str, tuple[str, Any]] = {
+    "network": ("mlp", "mlp"),
+    "use_lstm": ("true", True),
+    "unroll_length": ("7", 7),
+    "batch_size": ("16", 16),
+    "queue_size": ("99", 99),
+    "discounting": ("0.5", 0.5),
+    "baseline_cost": ("0.25", 0.25),
+    "entropy_cost": ("0", 0.0),
+    "reward_clipping": ("soft_asymmetric", "soft_asymmetric"),
+    "loss_reduction": ("mean", "mean"),
+    "popart": ("false", False),
+    "popart_step_size": ("1e-2", 0.01),
+    "popart_scale_min": ("1e-2", 0.01),
+    "popart_scale_max": ("1e3", 1e3),
+    "learning_rate": ("1e-3", 1e-3),
+    "total_environment_frames": ("12345678901", 12_345_678_901),
+    "rmsprop_decay": ("0.5", 0.5),
+    "rmsprop_epsilon": ("1e-5", 1e-5),
+    "gradient_clipping": ("1", 1.0),
+    "action_set": ("minimal", "minimal"),
+    "repeat_action_probability": ("0.25", 0.25),
+    "noop_max": ("0", 0),
+    "max_frames_per_episode": ("1000", 1000),
+    "life_loss": ("true", True),
+    "num_actors": ("1001", 1001),
+    "environments_per_actor": ("30", 30),
+    "seed": ("0", 0),
+    "evaluation_interval": ("0", 0),
+    "checkpoint_interval": ("1.5", 1.5),
+    "log_interval": ("0.5", 0.5),
+}
+
+
+def resolved(*arguments: str, saved: RunConfig | None = None) -> RunConfig:
+    with given(define_run_flags, *arguments):
+        return resolve(saved)
+
+
+def test_defaults() -> None:
+    config = resolved()
+    assert config == RunConfig(
+        tasks=("pong", "riverraid", "seaquest"),
+        agent=Config(),  # network: shallow, action repeat: 4
+        atari=AtariOptions(),
+        num_actors=run_config.default_num_actors(),
+        environments_per_actor=15,
+        seed=1,
+        evaluation_interval=1_000_000,
+        checkpoint_interval=60.0,
+        log_interval=10.0,
+    )
+
+
+def test_defaults_of_toy_tasks_differ_in_what_the_tasks_decide() -> None:
+    config, atari = resolved("--level_name=toy"), resolved()
+    assert config.tasks == ("catch_x1", "catch_x100", "catch_x10000")
+    assert config.agent == dataclasses.replace(atari.agent, network="mlp", action_repeat=1)
+    assert config == dataclasses.replace(atari, tasks=config.tasks, agent=config.agent)
+
+
+def test_every_setting_has_a_flag_or_a_reason() -> None:
+    settings = flatten(resolved())
+    names = {setting.split(".")[-1] for setting in settings if setting not in NO_FLAG}
+    assert names == set(OTHER_VALUES)
+    assert set(NO_FLAG) < set(settings)
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_a_flag_sets_its_setting_and_no_other(name: str) -> None:
+    text, value = OTHER_VALUES[name]
+    settings = flatten(resolved(f"--{name}={text}"))
+    defaults = flatten(resolved())
+    setting = setting_of(name)
+    assert settings != defaults
+    assert settings == {**defaults, setting: value}
+    assert type(settings[setting]) is type(value)
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_a_resumed_run_keeps_what_no_flag_changes(name: str) -> None:
+    text, _ = OTHER_VALUES[name]
+    saved = resolved("--level_name=seaquest", f"--{name}={text}")
+    assert resolved(saved=saved) == saved
+    assert resolved(f"--{name}={text}", saved=saved) == saved
+    longer = dataclasses.replace(saved.agent, total_environment_frames=5)
+    assert resolved("--total_environment_frames=5", saved=saved) == dataclasses.replace(
+        saved, agent=longer
+    )
+
+
+# The default of queue_size is to leave it out, which cannot be given.
+@pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"queue_size"}))
+def test_a_given_flag_overrides_the_resumed_run_even_with_the_default(name: str) -> None:
+    text, value = OTHER_VALUES[name]
+    setting = setting_of(name)
+    default = flatten(resolved())[setting]
+    saved = resolved(f"--{name}={text}")
+    assert flatten(saved)[setting] == value != default
+    assert resolved(f"--{name}={default}", saved=saved) == resolved()
+
+
+def setting_of(name: str) -> str:
+    """The setting that a flag is for, with the prefix of the part that it is in."""
+    (setting,) = (s for s in flatten(resolved()) if s.split(".")[-1] == name)
+    return setting
+
+
+def test_tasks_of_a_resumed_run() -> None:
+    saved = resolved("--level_name=seaquest,pong")
+    assert resolved(saved=saved).tasks == ("seaquest", "pong")
+    # Even the default, where it is given.
+    assert resolved("--level_name=atari3", "--environments_per_actor=3", saved=saved).tasks == (
+        "pong",
+        "riverraid",
+        "seaquest",
+    )
+
+
+@pytest.mark.parametrize("program", [train, evaluate])
+def test_every_flag_has_help_that_a_user_of_help_sees(program: Any) -> None:
+    before = set(FLAGS)
+    with given(program.define_flags, "--logdir=x"):
+        names = set(FLAGS) - before
+        key_flags = {flag.name for flag in FLAGS.get_key_flags_for_module(program)}
+        assert key_flags == names
+        for name in names:
+            assert re.fullmatch(r"(<[a-z_|]+>: )?[A-Z].*\.", FLAGS[name].help), name
+    if program is train:
+        assert names == {*OTHER_VALUES, "level_name", "logdir", "launch_type", "test_num_episodes"}
+
+
+def test_flags_of_the_original_program() -> None:
+    """The names that users of the original program know."""
+    original = (
+        "num_actors batch_size unroll_length entropy_cost baseline_cost discounting learning_rate "
+        "total_environment_frames level_name reward_clipping gradient_clipping test_num_episodes "
+        "seed logdir"
+    )
+    with given(train.define_flags):
+        assert set(original.split()) <= set(FLAGS)
+        assert FLAGS["reward_clipping"].parser.enum_values == ["none", "abs_one", "soft_asymmetric"]

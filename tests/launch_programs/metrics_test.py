@@ -1,0 +1,123 @@
+"""Rows of metrics: plain values on the wire, CSV files on the disk."""
+
+import csv
+import json
+import pathlib
+from typing import Any
+
+import courier
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from launch_programs.metrics import CSVTable, Row, RowLogger, flatten_row
+
+TASKS = ("pong", "seaquest")
+
+# What a learner writes: Python's, NumPy's and JAX's values, of all kinds.
+DATA: dict[str, Any] = {
+    "name": "x",
+    "flag": True,
+    "steps": 3,
+    "rate": 0.5,
+    "numpy_int": np.int32(7),
+    "numpy_long": np.int64(2**40),
+    "numpy_float": np.float32(0.25),
+    "numpy_bool": np.bool_(False),
+    "numpy_scalar": np.array(1.5, np.float32),
+    "jax_scalar": jnp.float32(2.5),
+    "jax_int": jnp.int32(-2),
+    "numpy_tasks": np.array([1.0, 2.0], np.float32),
+    "jax_tasks": jnp.array([3, 4]),
+    "list_tasks": [5.0, 6.0],
+}
+ROW: Row = {
+    "name": "x",
+    "flag": True,
+    "steps": 3,
+    "rate": 0.5,
+    "numpy_int": 7,
+    "numpy_long": 2**40,
+    "numpy_float": 0.25,
+    "numpy_bool": False,
+    "numpy_scalar": 1.5,
+    "jax_scalar": 2.5,
+    "jax_int": -2,
+    "numpy_tasks/pong": 1.0,
+    "numpy_tasks/seaquest": 2.0,
+    "jax_tasks/pong": 3.0,
+    "jax_tasks/seaquest": 4.0,
+    "list_tasks/pong": 5.0,
+    "list_tasks/seaquest": 6.0,
+}
+
+
+def test_rows_have_only_plain_python_values() -> None:
+    row = flatten_row(DATA, TASKS)
+    assert row == ROW
+    assert list(row) == list(ROW)  # the columns' order
+    assert {type(value) for value in row.values()} == {str, bool, int, float}
+
+
+def test_one_value_per_task_or_none() -> None:
+    with pytest.raises(ValueError):
+        flatten_row({"mu": np.zeros(3)}, TASKS)
+    assert flatten_row({"mu": np.zeros(1)}, ["pong"]) == {"mu/pong": 0.0}
+    assert flatten_row({}, TASKS) == {}
+
+
+def test_a_logged_row_arrives_at_a_courier_server() -> None:
+    """Courier would never answer if a NumPy value were left in the arguments."""
+    received: list[tuple[str, list[Row]]] = []
+    server = courier.Server()
+    server.Bind("record", lambda table, rows: received.append((table, rows)))
+    server.Start()
+    try:
+        client = courier.Client(f"localhost:{server.port}", call_timeout=20.0)
+        logger = RowLogger(lambda row: client.record("learner", [row]), TASKS)
+        logger.write(DATA)
+        logger.write({"steps": np.int64(4)})
+        logger.close()
+    finally:
+        server.Stop()
+    assert received == [("learner", [ROW]), ("learner", [{"steps": 4}])]
+    json.dumps(received)  # no NumPy value came out either
+
+
+def read(path: pathlib.Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_csv_grows_and_goes_on_after_reopening(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    table = CSVTable(path)
+    table.append([])
+    assert not path.exists()
+    table.append([{"task": "a, b", "x": 1}, {"task": 'q"', "x": 0.1}])
+    table.append([{"x": 2, "task": "c"}])  # values go by column, not by position
+    reopened = CSVTable(path)
+    reopened.append([{"x": 3, "task": "d"}])
+    assert read(path) == [["task", "x"], ["a, b", "1"], ['q"', "0.1"], ["c", "2"], ["d", "3"]]
+
+
+def test_a_float_is_read_back_exactly(tmp_path: pathlib.Path) -> None:
+    value = 0.1 + 0.2
+    CSVTable(tmp_path / "table.csv").append([{"x": value}])
+    assert float(read(tmp_path / "table.csv")[1][0]) == value
+
+
+@pytest.mark.parametrize("row", [{"x": 1}, {"x": 1, "y": 2, "z": 3}, {"x": 1, "z": 2}, {}])
+def test_other_columns_are_refused(tmp_path: pathlib.Path, row: Row) -> None:
+    path = tmp_path / "table.csv"
+    CSVTable(path).append([{"x": 1, "y": 2}])
+    with pytest.raises(ValueError, match=r"table.csv has the columns \['x', 'y'\], not "):
+        CSVTable(path).append([row])
+    assert read(path) == [["x", "y"], ["1", "2"]]
+
+
+def test_an_empty_file_is_a_new_one(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    path.touch()
+    CSVTable(path).append([{"x": 1}])
+    assert read(path) == [["x"], ["1"]]
