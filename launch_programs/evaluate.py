@@ -5,6 +5,7 @@ them into the run directory.
 """
 
 import csv
+import itertools
 import sys
 import time
 
@@ -87,7 +88,7 @@ def evaluate(
     seed: int,
     level_name: str | None = None,
 ) -> list[TaskScore]:
-    """Plays, prints and writes evaluation-STEPS[-greedy].json and .csv.
+    """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
     Args:
       directory: of the run.
@@ -157,7 +158,7 @@ def _write(
     greedy: bool,
     seed: int,
 ) -> None:
-    stem = f"evaluation-{policy.steps}{'-greedy' if greedy else ''}"
+    stem = _free_stem(directory, f"evaluation-{policy.steps}{'-greedy' if greedy else ''}")
     write_json(
         directory.path / f"{stem}.json",
         {
@@ -174,6 +175,12 @@ def _write(
         writer.writerow(TaskScore._fields)
         writer.writerows(scores)
     print(f"written to {directory.path}/{stem}.json and .csv")
+
+
+def _free_stem(directory: RunDirectory, stem: str) -> str:
+    """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
+    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not (directory.path / f"{name}.json").exists())
 
 
 def main(argv: list[str]) -> None:

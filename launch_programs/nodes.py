@@ -130,8 +130,8 @@ class ActorNode:
     def _run(self) -> None:
         config = self._config
         builder = make_builder(config, should_stop=self._stop.is_set)
-        # Waits for the learner, which has restored the counts then, and whose process has the queue:
-        # Reverb's own wait for its server does not hear of a stop.
+        # Waits for the learner, which has restored the counts then, and whose process has the
+        # queue: Reverb's own wait for its server does not hear of a stop.
         self._learner.get_variables([POLICY])
         # A resumed run must not replay the games of the run before: the seed depends on its length.
         resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))

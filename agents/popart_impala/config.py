@@ -1,4 +1,8 @@
-"""The agent's settings. Defaults follow the papers (docs/design.md lists where each comes from)."""
+"""The agent's settings.
+
+Defaults are IMPALA's for Atari (arXiv 1802.01561), and for PopArt those of its multi-task paper
+(arXiv 1809.04474); the README lists what differs.
+"""
 
 import dataclasses
 import math

@@ -2,8 +2,6 @@
 
 import pathlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -12,10 +10,9 @@ import pytest
 
 from launch_programs import evaluate, train
 from launch_programs.run_directory import RunDirectory
+from tests.integration.programs import run
 from tests.launch_programs.command_lines import given
 from tests.launch_programs.evaluate_test import make_run
-
-ROOT = pathlib.Path(train.__file__).parents[1]
 
 Refusal = Callable[..., str]
 
@@ -250,14 +247,7 @@ def test_programs_refuse_by_themselves(
 ) -> None:
     """Through the real command line, and what absl finds while it parses that."""
     logdir = tmp_path / "run"
-    result = subprocess.run(
-        [sys.executable, "-m", f"launch_programs.{program}", f"--logdir={logdir}", flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=120,
-    )
+    result = run(program, f"--logdir={logdir}", flags)
     assert result.returncode == 2
     line = one_line(result.stdout, result.stderr)
     assert line.startswith(message.replace("RUN", str(logdir)))

@@ -157,6 +157,16 @@ def test_the_same_seed_plays_the_same_episodes(toy: RunDirectory) -> None:
     assert len(table) == 3
 
 
+def test_an_earlier_evaluation_of_the_same_checkpoint_is_kept(tmp_path: pathlib.Path) -> None:
+    directory = make_run(tmp_path, "toy")
+    for episodes in (1, 2, 3):
+        evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=1)
+    for name, episodes in (("evaluation-5", 1), ("evaluation-5-2", 2), ("evaluation-5-3", 3)):
+        values, table = read_results(tmp_path / name)
+        assert [score["episodes"] for score in values["tasks"]] == [episodes] * 3
+        assert [row["episodes"] for row in table] == [str(episodes)] * 3
+
+
 def test_atari_is_compared_with_humans(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -138,8 +138,8 @@ def test_json_of_another_version_is_refused() -> None:
         (
             "tasks",
             ("pong", "seaquest", "breakout"),
-            "num_actors=2 times environments_per_actor=4 must be a multiple of the 3 tasks, so that "
-            "each gets the same share; environments_per_actor=15 makes it one",
+            "num_actors=2 times environments_per_actor=4 must be a multiple of the 3 tasks, so "
+            "that each gets the same share; environments_per_actor=15 makes it one",
         ),
     ],
 )

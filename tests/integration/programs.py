@@ -1,0 +1,109 @@
+"""Runs of the command-line programs as a user starts them, and what is left of them."""
+
+import contextlib
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import psutil
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# Every process that a program starts inherits this variable, also those that lose their parent.
+_MARK = "POPART_IMPALA_TEST_PROGRAM"
+
+
+class TrainingProgram:
+    """`python -m launch_programs.train` with all that it starts."""
+
+    def __init__(self, logdir: pathlib.Path, *flags: str):
+        """Starts it."""
+        self.logdir = logdir
+        self._mark = uuid.uuid4().hex
+        self._output = logdir.with_name(f"{logdir.name}-{self._mark[:6]}.out")
+        with self._output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "launch_programs.train", f"--logdir={logdir}", *flags],
+                cwd=ROOT,
+                env={**os.environ, _MARK: self._mark},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes that are alive, wherever they are in the tree."""
+        alive = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get(_MARK) == self._mark:
+                    alive.append(process)
+        return alive
+
+    def wait(self, timeout: float = 240) -> int:
+        """Waits for its end; returns the exit code."""
+        return self.process.wait(timeout)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 180) -> None:
+        """Waits until `condition` holds; fails with the output if the program ends before."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Kills whatever is left."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def training(logdir: pathlib.Path, *flags: str) -> Iterator[TrainingProgram]:
+    """A started training program, of which nothing is left after the block."""
+    program = TrainingProgram(logdir, *flags)
+    try:
+        yield program
+    finally:
+        program.kill()
+
+
+def train(logdir: pathlib.Path, *flags: str, timeout: float = 240) -> str:
+    """Trains to the end; returns what was printed."""
+    with training(logdir, *flags) as program:
+        code = program.wait(timeout)
+        assert code == 0, program.output
+        assert program.processes() == []
+        return program.output
+
+
+def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m launch_programs.PROGRAM` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", f"launch_programs.{program}", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none if it is not there yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,238 @@
+"""Training as a user starts it: real processes, a real queue, real games."""
+
+import json
+import pathlib
+import signal
+import time
+
+import pytest
+
+from agents.popart_impala.config import Config
+from agents.popart_impala.learning import learning_rate
+from launch_programs.checkpointing import Checkpointer
+from launch_programs.run_config import default_num_actors
+from tests.integration.programs import TrainingProgram, rows, run, train, training
+
+FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
+
+# What a test waits for at most when a program stops; the issue's promise to users.
+STOP_SECONDS = 15
+
+
+def saved_frames(logdir: pathlib.Path) -> int:
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    assert policy.frames == policy.steps * FRAMES_PER_UPDATE
+    return policy.frames
+
+
+def consumed(program: TrainingProgram) -> int:
+    metrics = rows(program.logdir / "learner.csv")
+    return int(metrics[-1]["frames"]) if metrics else 0
+
+
+def assert_statistics_go_on(before: dict[str, str], after: dict[str, str]) -> None:
+    """PopArt's statistics go on from where they were: far from a new run's 1."""
+    assert float(before["sigma/catch_x10000"]) > 100
+    assert float(after["sigma/catch_x10000"]) > 0.5 * float(before["sigma/catch_x10000"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str]:
+    """A finished toy run of 100 updates, and what it printed."""
+    logdir = tmp_path_factory.mktemp("runs") / "finished"
+    output = train(
+        logdir,
+        "--level_name=toy",
+        "--total_environment_frames=64000",
+        "--evaluation_interval=10000",
+        "--log_interval=0.5",
+        "--test_num_episodes=4",
+    )
+    return logdir, output
+
+
+def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path, str]) -> None:
+    logdir, output = finished
+    assert saved_frames(logdir) == 64000
+    assert "frames 64,000 of 64,000 (100.0%)" in output
+    assert "Evaluating " in output
+    for task in ("catch_x1", "catch_x100", "catch_x10000"):
+        assert f" {task} " in output
+    scores = json.loads((logdir / "evaluation-100.json").read_text())
+    assert scores["frames"] == 64000
+    assert [score["episodes"] for score in scores["tasks"]] == [4, 4, 4]
+    assert "Traceback" not in output
+    assert len(output.splitlines()) < 60  # it fits a screen
+
+
+def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
+    logdir, _ = finished
+    metrics = rows(logdir / "learner.csv")
+    assert metrics
+    config = Config(total_environment_frames=64000)
+    for row in metrics:
+        assert int(row["frames"]) == int(row["learner_steps"]) * FRAMES_PER_UPDATE
+        before = int(row["frames"]) - FRAMES_PER_UPDATE
+        assert float(row["learning_rate"]) == pytest.approx(learning_rate(config, before))
+        for name in ("mu", "sigma"):
+            assert all(f"{name}/catch_x{scale}" in row for scale in (1, 100, 10_000))
+        assert float(row["frames_per_second"]) > 0
+        assert 0 <= float(row["policy_lag_mean"]) <= float(row["policy_lag_max"])
+
+    episodes = rows(logdir / "actors.csv")
+    for scale in (1, 100, 10_000):
+        returns = {float(e["episode_return"]) for e in episodes if e["task"] == f"catch_x{scale}"}
+        assert returns == {-scale, scale}
+    # Every episode is of 9 steps, and a task has a third of them.
+    assert {e["episode_length"] for e in episodes} == {"9"}
+    assert {e["actor"] for e in episodes} == {str(i) for i in range(default_num_actors())}
+    thirds = [sum(e["task"] == f"catch_x{s}" for e in episodes) for s in (1, 100, 10_000)]
+    assert max(thirds) - min(thirds) <= len(episodes) / 20
+
+    tasks = [e["task"] for e in rows(logdir / "evaluator.csv")]
+    assert set(tasks[:3]) == {"catch_x1", "catch_x100", "catch_x10000"}
+
+
+def test_actors_steps_are_those_consumed_and_those_on_their_way(
+    finished: tuple[pathlib.Path, str],
+) -> None:
+    """The queue drops nothing: what actors have written and the learner not used is bounded."""
+    logdir, _ = finished
+    config = json.loads((logdir / "config.json").read_text())
+    counts = json.loads((logdir / "checkpoints/100/info/metadata").read_text())["counts"]
+    in_flight = counts["actor_steps"] - counts["learner_frames"]
+    # The queue, the batches prefetched and in Reverb's hands; and what actors write but have not
+    # counted yet, which may be more than the rest.
+    bound = 4 * FRAMES_PER_UPDATE
+    writing = config["num_actors"] * config["environments_per_actor"] * 20
+    assert -writing <= in_flight <= bound
+
+
+def test_a_finished_run_goes_on_with_more_frames(
+    finished: tuple[pathlib.Path, str],
+) -> None:
+    logdir, _ = finished
+    before = rows(logdir / "learner.csv")
+    episodes_before = rows(logdir / "actors.csv")
+    output = train(
+        logdir, "--total_environment_frames=96000", "--log_interval=0.5", "--test_num_episodes=0"
+    )
+    assert output.startswith("Resuming: catch_x1, catch_x100, catch_x10000 for 96,000 frames")
+    assert saved_frames(logdir) == 96000
+    metrics = rows(logdir / "learner.csv")
+    assert metrics[: len(before)] == before
+    assert int(metrics[len(before)]["learner_steps"]) > 100
+    # The schedule is that of the new length, the statistics go on.
+    first = metrics[len(before)]
+    assert float(first["learning_rate"]) == pytest.approx(
+        learning_rate(Config(total_environment_frames=96000), int(first["frames"]) - 640)
+    )
+    assert_statistics_go_on(before[-1], first)
+    assert rows(logdir / "actors.csv")[: len(episodes_before)] == episodes_before
+
+
+def stop(program: TrainingProgram, signum: signal.Signals) -> None:
+    """Ends the program as a user or a scheduler does, and checks how it ends."""
+    program.process.send_signal(signum)
+    assert program.wait(STOP_SECONDS) == 130
+    assert program.processes() == []
+    assert f"{signum.name}: saving a checkpoint" in program.output
+    resume = f"To resume: python -m launch_programs.train --logdir={program.logdir}"
+    assert resume in program.output
+
+
+def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, "--level_name=toy", "--log_interval=0.2") as program:
+        program.wait_until(lambda: consumed(program) > 30_000)
+        assert len(program.processes()) > 4  # what ends below was there
+
+        refused = run("train", f"--logdir={logdir}")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"error: logdir='{logdir}': another run is using it;")
+        assert len(refused.stderr.splitlines()) == 1
+
+        seen = consumed(program)
+        stop(program, signal.SIGINT)
+    saved = saved_frames(logdir)
+    assert saved >= seen
+    metrics = rows(logdir / "learner.csv")
+
+    with training(logdir, "--log_interval=0.2") as program:
+        program.wait_until(lambda: len(rows(logdir / "learner.csv")) > len(metrics) + 2)
+        stop(program, signal.SIGTERM)
+    resumed = rows(logdir / "learner.csv")[len(metrics) :]
+    assert int(resumed[0]["frames"]) > saved  # counted on, not anew
+    assert saved_frames(logdir) >= int(resumed[-1]["frames"])
+    for row in resumed:
+        assert float(row["learning_rate"]) == pytest.approx(
+            learning_rate(Config(), int(row["frames"]) - FRAMES_PER_UPDATE)
+        )
+    assert_statistics_go_on(metrics[-1], resumed[0])
+
+
+def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.Path) -> None:
+    """SIGKILL of `train` itself, which nobody can handle: its launcher notices."""
+    with training(tmp_path / "run", "--level_name=toy", "--log_interval=0.2") as program:
+        program.wait_until(lambda: consumed(program) > 0)
+        seen = consumed(program)
+        program.process.kill()
+        deadline = time.monotonic() + STOP_SECONDS
+        while program.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert program.processes() == []
+        assert saved_frames(program.logdir) >= seen
+
+
+def test_a_failed_node_ends_the_program_with_its_error(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, "--level_name=toy", "--total_environment_frames=6400") as program:
+        program.wait_until(logdir.exists)
+        # Where the learner's checkpoints should go there is a file.
+        (logdir / "checkpoints").write_text("in the way")
+        assert program.wait(120) == 1
+        assert program.processes() == []
+        assert "The program failed." in program.output
+        assert "learner" in program.output
+        assert "checkpoints" in program.output
+        assert f"To resume: python -m launch_programs.train --logdir={logdir}" in program.output
+
+
+def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    train(
+        logdir,
+        "--level_name=toy",
+        "--launch_type=local_mt",
+        "--total_environment_frames=12800",
+        "--test_num_episodes=0",
+    )
+    assert saved_frames(logdir) == 12800
+
+
+def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    output = train(
+        logdir,
+        "--level_name=Pong,seaquest",
+        "--use_lstm",
+        "--environments_per_actor=4",
+        "--batch_size=8",
+        "--total_environment_frames=12800",
+        "--max_frames_per_episode=400",
+        "--log_interval=0.5",
+        "--test_num_episodes=2",
+    )
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    assert policy.frames == 12800 == policy.steps * 8 * 20 * 4  # agent steps times action repeat
+    assert " pong " in output
+    assert "human-normalised over tasks: mean " in output
+    # 400 frames are 100 agent steps.
+    assert {e["episode_length"] for e in rows(logdir / "actors.csv")} == {"100"}
+
+    evaluation = run("evaluate", f"--logdir={logdir}", "--test_num_episodes=1", "--greedy")
+    assert evaluation.returncode == 0, evaluation.stderr
+    scores = json.loads((logdir / f"evaluation-{policy.steps}-greedy.json").read_text())
+    assert [score["task"] for score in scores["tasks"]] == ["pong", "seaquest"]
