@@ -7,7 +7,6 @@ aliases are set only where JAX lacks the name, and are not used by this project 
 
 import types
 
-import gym_notices.notices
 import jax
 import jax.numpy as jnp
 
@@ -27,5 +26,12 @@ def restore_removed_jax_names() -> None:
 
 
 def silence_gym() -> None:
-    """Keeps gym, which `acme.wrappers` imports, from printing that it is unmaintained."""
-    gym_notices.notices.notices.clear()
+    """Keeps gym, which `acme.wrappers` imports, from printing that it is unmaintained.
+
+    Does nothing where there is no gym: the mathematics needs neither it nor Acme.
+    """
+    try:
+        from gym_notices.notices import notices
+    except ModuleNotFoundError:
+        return
+    notices.clear()

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
-from agents.popart_impala.learning import TrainingState
 from agents.popart_impala.types import Params
+from agents.popart_impala.update import TrainingState
 
 # How many checkpoints are kept: the newest, and those to fall back to.
 _MAX_TO_KEEP = 3

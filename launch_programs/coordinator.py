@@ -4,6 +4,7 @@ import collections
 import statistics
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import launchpad as lp
@@ -120,7 +121,10 @@ class Coordinator:
 
 
 def progress_line(
-    learner_row: Row, total_frames: int, returns: dict[str, list[float]], frames: int
+    learner_row: Mapping[str, str | int | float],
+    total_frames: int,
+    returns: Mapping[str, list[float]],
+    frames: int,
 ) -> str:
     """One line that says how far training is.
 

@@ -14,7 +14,7 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("acme", "launchpad", "reverb", "tensorflow"):
+        if name.partition(".")[0] in ("acme", "gym_notices", "launchpad", "reverb", "tensorflow"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -62,7 +62,7 @@ def test_aliases_are_set_where_missing_only_and_once() -> None:
 def test_the_mathematics_needs_neither_acme_nor_launchpad_nor_reverb_nor_tensorflow() -> None:
     process = run(
         WITHOUT_ACME + "from agents.popart_impala import Config, config, frame_stacks, losses\n"
-        "from agents.popart_impala import networks, popart, types\n"
+        "from agents.popart_impala import networks, popart, types, update\n"
         "try:\n"
         "    from agents.popart_impala import learning\n"
         "except ModuleNotFoundError as error:\n"

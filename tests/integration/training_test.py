@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import learning_rate
+from agents.popart_impala.update import learning_rate
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.run_config import default_num_actors
 from tests.integration.programs import TrainingProgram, rows, run, train, training

@@ -4,12 +4,13 @@ import pathlib
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import TrainingState, make_optimiser
+from agents.popart_impala.update import TrainingState, make_optimiser
 from launch_programs.checkpointing import Checkpointer, SavedPolicy
 
 FRAMES = 2**40 + 3  # more than an int32 holds
@@ -26,7 +27,8 @@ def make_state(seed: int, steps: int = 7) -> TrainingState:
     params = {"torso/~/linear": {"w": array(5, 4), "b": array(4)}, "policy": {"w": array(4, 2)}}
     opt_state = make_optimiser(Config()).init(params)
     opt_state = jax.tree.map(lambda x: array(*x.shape), opt_state)
-    statistics = popart.PopArtState(mean=array(3), variance=np.abs(array(3)))
+    mean, variance = array(3), np.abs(array(3))
+    statistics = jax.device_get(popart.PopArtState(jnp.asarray(mean), jnp.asarray(variance)))
     return TrainingState(params, opt_state, statistics, steps=steps, frames=FRAMES)
 
 

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from agents.popart_impala import popart
-from agents.popart_impala.learning import TrainingState, make_optimiser
+from agents.popart_impala.update import TrainingState, make_optimiser
 from launch_programs import evaluate
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.evaluate import load, select_tasks

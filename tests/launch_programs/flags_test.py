@@ -164,4 +164,7 @@ def test_flags_of_the_original_program() -> None:
     )
     with given(train.define_flags):
         assert set(original.split()) <= set(FLAGS)
-        assert FLAGS["reward_clipping"].parser.enum_values == ["none", "abs_one", "soft_asymmetric"]
+        for accepted in ("none", "abs_one", "soft_asymmetric"):
+            assert FLAGS["reward_clipping"].parser.parse(accepted) == accepted
+        with pytest.raises(ValueError):
+            FLAGS["reward_clipping"].parser.parse("half")

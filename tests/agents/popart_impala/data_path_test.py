@@ -17,7 +17,7 @@ import reverb
 from acme import core
 from acme.utils import loggers
 
-from agents.popart_impala import acting, learning, reverb_queue, unrolls
+from agents.popart_impala import acting, reverb_queue, unrolls, update
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
 from agents.popart_impala.variables import VariableClient
@@ -40,7 +40,7 @@ STACK = 3
 FRAMES = None
 STACKED = StackedFrames((STACK, 4), np.float32, -1.0, 1e4, "frames")
 
-time_major = jax.jit(learning.time_major, static_argnums=1)
+time_major = jax.jit(update.time_major, static_argnums=1)
 
 
 class Versions(core.VariableSource):

@@ -21,14 +21,10 @@ from acme.utils.loggers.dataframe import InMemoryLogger
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import (
-    PopArtIMPALALearner,
-    TrainingState,
-    learning_rate,
-    time_major,
-)
+from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
+from agents.popart_impala.update import TrainingState, learning_rate, time_major
 from agents.popart_impala.variables import POLICY
 
 Array = np.ndarray

@@ -1,0 +1,128 @@
+"""Batch -> gradients -> the next state: one learner update (pure mathematics)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.popart_impala import losses, popart
+from agents.popart_impala.config import Config
+from agents.popart_impala.frame_stacks import rebuild_stacks
+from agents.popart_impala.networks import VALUE_HEAD, Networks
+from agents.popart_impala.types import Params, Unroll
+
+
+class TrainingState(NamedTuple):
+    """Everything that an update changes; what a checkpoint holds.
+
+    The two counts are Python integers: frames of many games pass the range of int32.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    popart: popart.PopArtState
+    steps: int  # updates made
+    frames: int  # environment frames consumed: agent steps x action repeat
+
+
+def make_optimiser(config: Config) -> optax.GradientTransformation:
+    """Global-norm clipping and RMSProp; the learning rate is applied by the update."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.gradient_clipping),
+        # The mean square starts at 1 as in the TensorFlow RMSProp of the papers' programs.
+        optax.scale_by_rms(
+            decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0
+        ),
+    )
+
+
+def learning_rate(config: Config, frames: int) -> float:
+    """Falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`."""
+    return config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
+
+
+def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
+    """A batch from the queue [B, T, ...] as the loss wants it [T, B, ...].
+
+    Args:
+      unrolls: [B, ...] arrays.
+      stacked: features were sent as single frames and become stacks [T+1, B, S, ...] again.
+
+    Returns:
+      Time-major unrolls; `inputs.task` is repeated to [T+1, B]; `initial_state` and `params_step`
+      stay [B, ...].
+    """
+    inputs = unrolls.inputs
+    features = inputs.features
+    if stacked:
+        features = jax.vmap(rebuild_stacks)(features, inputs.first)
+    task = jnp.broadcast_to(inputs.task[:, None], inputs.first.shape)
+    sequences = unrolls._replace(
+        inputs=inputs._replace(features=features, task=task), initial_state=(), params_step=()
+    )
+    sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
+    return sequences._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
+
+
+def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
+    """The update as one compiled function.
+
+    Args:
+      networks: the network.
+      config: the agent's settings.
+      stacked: whether unrolls hold single frames of stacks.
+
+    Returns:
+      (params, opt_state, popart_state, unrolls [B, ...], learning_rate) ->
+      (params, opt_state, popart_state, metrics).
+    """
+    optimiser = make_optimiser(config)
+
+    def loss_fn(
+        params: Params, popart_state: popart.PopArtState, batch: Unroll
+    ) -> tuple[jax.Array, Any]:
+        output = networks.unroll(params, batch.inputs, batch.initial_state)
+        return losses.popart_vtrace_loss(
+            losses.LossInput(
+                logits=output.logits,
+                normalised_values=output.normalised_values,
+                behaviour_logits=batch.behaviour_logits,
+                action=batch.action,
+                reward=batch.reward,
+                discount=batch.discount,
+                first=batch.inputs.first,
+                task=batch.inputs.task[0],
+            ),
+            popart_state,
+            config,
+        )
+
+    def update(
+        params: Params,
+        opt_state: optax.OptState,
+        popart_state: popart.PopArtState,
+        unrolls: Unroll,
+        rate: jax.Array,
+    ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
+        batch = time_major(unrolls, stacked)
+        gradients, (new_popart_state, metrics) = jax.grad(loss_fn, has_aux=True)(
+            params, popart_state, batch
+        )
+        # PopArt: the value head's outputs are preserved, and the step is taken from there.
+        old = popart.scale_of(popart_state, config.popart_scale_min, config.popart_scale_max)
+        new = popart.scale_of(new_popart_state, config.popart_scale_min, config.popart_scale_max)
+        head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
+        head_gradient = popart.preserved_head_gradient(
+            popart.Head(**gradients[VALUE_HEAD]), old, new
+        )
+        params = {**params, VALUE_HEAD: head._asdict()}
+        gradients = {**gradients, VALUE_HEAD: head_gradient._asdict()}
+
+        updates, opt_state = optimiser.update(gradients, opt_state, params)
+        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+        metrics["gradient_norm"] = optax.global_norm(gradients)
+        return params, opt_state, new_popart_state, metrics
+
+    # The parameters are not donated: actors may be reading them.
+    return jax.jit(update, donate_argnums=(1, 2))
