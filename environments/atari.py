@@ -21,19 +21,15 @@ from ale_py.vector_env import AtariVectorEnv
 from dm_env import specs
 from gymnasium.vector import AutoresetMode
 
-from environments.atari_options import AtariOptions
+from environments.atari_options import FEATURES, AtariOptions
 from environments.tasks import Task
 from environments.types import (
     BatchedEnvironment,
     BatchedTimeStep,
     Observation,
-    StackedFrames,
     checked_actions,
     task_spec,
 )
-
-STACK = 4  # frames in an observation
-FEATURES_SHAPE = (STACK, 84, 84)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +95,7 @@ class AtariBatch(BatchedEnvironment):
         n = len(self._tasks)
         self._game_start = np.zeros(n, np.int64)  # the emulator's frame count when the game started
         self._age = np.zeros(n, np.int64)  # agent steps since the (learning) episode's start
-        self._final_features = np.zeros((n, *FEATURES_SHAPE), np.uint8)
+        self._final_features = np.zeros((n, *FEATURES.shape), np.uint8)
 
     @property
     def tasks(self) -> np.ndarray:
@@ -116,9 +112,7 @@ class AtariBatch(BatchedEnvironment):
 
     def observation_spec(self) -> Observation:
         """Specs of one environment's stack of frames and task."""
-        return Observation(
-            StackedFrames(FEATURES_SHAPE, np.uint8, 0, 255, "frames"), task_spec(self._num_tasks)
-        )
+        return Observation(FEATURES, task_spec(self._num_tasks))
 
     def action_spec(self) -> specs.DiscreteArray:
         """Spec of one environment's action, int32."""
@@ -128,7 +122,7 @@ class AtariBatch(BatchedEnvironment):
         """Starts a new game in every environment."""
         self._require_open()
         n = self.num_environments
-        features = np.empty((n, *FEATURES_SHAPE), np.uint8)
+        features = np.empty((n, *FEATURES.shape), np.uint8)
         for game in self._games:
             seeds = None if self._seeds is None else self._seeds[game.rows]
             features[game.rows], info = game.emulator.reset(seed=seeds)
@@ -151,7 +145,7 @@ class AtariBatch(BatchedEnvironment):
         for game in self._games:  # all games run from here, each in its own threads
             game.emulator.send(actions[game.rows])
         n = self.num_environments
-        features = np.empty((n, *FEATURES_SHAPE), np.uint8)
+        features = np.empty((n, *FEATURES.shape), np.uint8)
         reward = np.empty(n, np.float32)
         terminated = np.empty(n, np.bool_)
         truncated = np.empty(n, np.bool_)
@@ -340,8 +334,9 @@ def _clear_old_frames(features: np.ndarray, age: np.ndarray) -> None:
       features: the stacks.
       age: [N], how many agent steps ago the episode started.
     """
-    for row in np.flatnonzero(age < STACK - 1):
-        features[row, : STACK - 1 - age[row]] = 0
+    stack = features.shape[1]
+    for row in np.flatnonzero(age < stack - 1):
+        features[row, : stack - 1 - age[row]] = 0
 
 
 def _only(observation: Observation) -> Observation:

@@ -1,6 +1,13 @@
-"""Options of the Atari environments, readable without the emulator."""
+"""Options and observations of the Atari environments, readable without the emulator."""
 
 import dataclasses
+
+import numpy as np
+
+from environments.types import StackedFrames
+
+# What a game shows: the last four frames, grey.
+FEATURES = StackedFrames((4, 84, 84), np.uint8, 0, 255, "frames")
 
 ACTION_SETS = ("full", "minimal")
 MAX_NOOPS = 1_000

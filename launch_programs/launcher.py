@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     manager = lp.launch(
         program,
         launch_type=launch_type,
-        local_resources=local_resources(),
+        local_resources=local_resources(config),
         terminal="output_to_files",
     )
     _stop_with_parent()

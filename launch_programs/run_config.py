@@ -78,6 +78,11 @@ class RunConfig:
         begin = actor * self.environments_per_actor
         return [i % len(self.tasks) for i in range(begin, begin + self.environments_per_actor)]
 
+    @property
+    def cores_per_actor(self) -> int:
+        """This machine's cores, divided among the actors; at least 1."""
+        return max(1, len(os.sched_getaffinity(0)) // self.num_actors)
+
     def to_json(self) -> dict[str, Any]:
         """As nested dicts, lists and scalars."""
         return {**dataclasses.asdict(self), "tasks": list(self.tasks)}

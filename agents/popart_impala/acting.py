@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from acme import core
 
+from agents.popart_impala.adding import UnrollAdder
 from agents.popart_impala.networks import Networks
 from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
-from agents.popart_impala.unrolls import UnrollAdder, UnrollBuffer, UnrollWriter
+from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, Observation
 

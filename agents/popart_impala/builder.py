@@ -8,7 +8,7 @@ from acme.agents.jax import builders
 from acme.jax import types as acme_jax_types
 from acme.utils import counting, loggers
 
-from agents.popart_impala import acting, networks, reverb_queue, unrolls
+from agents.popart_impala import acting, adding, networks, reverb_queue, unrolls
 from agents.popart_impala.config import Config
 from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.variables import VariableClient
@@ -93,9 +93,9 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             self._should_stop,
         )
 
-    def make_adder(self, replay_client: reverb.Client) -> unrolls.UnrollAdder:
+    def make_adder(self, replay_client: reverb.Client) -> adding.UnrollAdder:
         """An adder that writes an unroll every `unroll_length` steps."""
-        return unrolls.UnrollAdder(self._make_writer(replay_client))
+        return adding.UnrollAdder(self._make_writer(replay_client))
 
     def make_policy(self, *, greedy: bool = False) -> acting.Policy:
         """The policy for `make_actor`: sampling, or the likeliest action."""
@@ -105,7 +105,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         self,
         random_key: acme_jax_types.PRNGKey,
         policy_network: acting.Policy,
-        adder: unrolls.UnrollAdder | None = None,
+        adder: adding.UnrollAdder | None = None,
         variable_source: core.VariableSource | None = None,
     ) -> acting.Actor:
         """An actor for one environment in an `acme.EnvironmentLoop`.

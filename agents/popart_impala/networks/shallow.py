@@ -2,7 +2,9 @@
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
+import numpy as np
+
+from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
 
 
 class ShallowTorso(hk.Module):
@@ -19,12 +21,11 @@ class ShallowTorso(hk.Module):
         """
         del task  # PopArt-IMPALA's policy is not told which game it plays.
         shape = features.shape[1:]
-        if len(shape) != 3 or min(shape[1:]) < 36:
+        if len(shape) != 3 or min(shape[1:]) < 36 or features.dtype != np.uint8:
             raise ValueError(
-                f"network='shallow': needs stacked images [S, H, W] of at least 36 x 36, the "
-                f"observations are {list(shape)}; use network='mlp'"
+                f"network='shallow': needs stacked images [S, H, W] of at least 36 x 36, uint8; "
+                f"the observations are {list(shape)}, {features.dtype}; use network='mlp'"
             )
-        x = jnp.moveaxis(features, 1, -1).astype(jnp.float32) / 255.0
-        x = jax.nn.relu(hk.Conv2D(16, 8, stride=4, padding="VALID")(x))
-        x = jax.nn.relu(hk.Conv2D(32, 4, stride=2, padding="VALID")(x))
+        x = jax.nn.relu(ImageConv2D(16, kernel=8, stride=4)(features))
+        x = jax.nn.relu(StridedConv2D(32, kernel=4, stride=2)(x))
         return jax.nn.relu(hk.Linear(256)(hk.Flatten()(x)))

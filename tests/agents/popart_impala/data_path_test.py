@@ -17,7 +17,7 @@ import reverb
 from acme import core
 from acme.utils import loggers
 
-from agents.popart_impala import acting, reverb_queue, unrolls, update
+from agents.popart_impala import acting, adding, reverb_queue, unrolls, update
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
 from agents.popart_impala.variables import VariableClient
@@ -262,7 +262,7 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
             networks.initial_state(1),
             VariableClient(source),
             jax.random.PRNGKey(7),
-            unrolls.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
+            adding.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
         )
         loop = acme.EnvironmentLoop(
             wrapped, actor, logger=loggers.NoOpLogger(), should_update=False

@@ -11,7 +11,7 @@ import pytest
 from acme import adders
 from dm_env import specs
 
-from agents.popart_impala import reverb_queue, unrolls
+from agents.popart_impala import adding, reverb_queue, unrolls
 from agents.popart_impala.types import AgentInput, Unroll
 from environments import Observation, StackedFrames
 from tests.agents.popart_impala.serving import serve
@@ -135,11 +135,11 @@ def test_buffer_refuses_a_step_too_many_and_an_end_too_early() -> None:
 
 
 def test_adder_is_acmes() -> None:
-    assert isinstance(unrolls.UnrollAdder(Written()), adders.Adder)
+    assert isinstance(adding.UnrollAdder(Written()), adders.Adder)
 
 
 def test_adder_refuses_steps_in_a_wrong_order() -> None:
-    adder = unrolls.UnrollAdder(Written())
+    adder = adding.UnrollAdder(Written())
     with pytest.raises(ValueError, match="needs add_first"):
         adder.add(np.int32(0), step_type(last=False), EXTRAS)
     with pytest.raises(ValueError, match="FIRST"):
@@ -152,7 +152,7 @@ def test_adder_refuses_steps_in_a_wrong_order() -> None:
 
 def test_an_abandoned_episode_counts_as_cut_off() -> None:
     written = Written()
-    adder = unrolls.UnrollAdder(written)
+    adder = adding.UnrollAdder(written)
     adder.add_first(FIRST)
     adder.add(np.int32(1), step_type(last=False), EXTRAS)
     adder.add_first(FIRST)  # the environment was reset in the middle of an episode
@@ -165,7 +165,7 @@ def test_an_abandoned_episode_counts_as_cut_off() -> None:
 
 def test_reset_forgets_the_unfinished_unroll() -> None:
     written = Written()
-    adder = unrolls.UnrollAdder(written)
+    adder = adding.UnrollAdder(written)
     adder.add_first(FIRST)
     adder.add(np.int32(0), step_type(last=False, reward=1.0), EXTRAS)
     adder.reset()

@@ -1,0 +1,81 @@
+"""Strided convolutions in a form that is cheap to learn on a CPU.
+
+A kernel that is a multiple of its stride s sees whole blocks of s x s pixels. With the pixels of a
+block as channels ("space to depth"), a kernel of size / s without stride makes the same sums. The
+gradients of a strided convolution are what XLA is slow at on a CPU (docs/performance.md).
+
+Parameters are those of `hk.Conv2D` with padding "VALID": names, shapes and initial values.
+"""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class StridedConv2D(hk.Module):
+    """Maps float32 [B, H, W, C] to float32 [B, (H-k)//s + 1, (W-k)//s + 1, channels]."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, name: str = "conv2_d"):
+        """Makes the layer.
+
+        Args:
+          channels: of the output.
+          kernel: k, height and width of the kernel; a multiple of `stride`.
+          stride: s, in both directions.
+          name: of the module.
+
+        Raises:
+          ValueError: the kernel is not a multiple of the stride.
+        """
+        super().__init__(name=name)
+        if kernel % stride:
+            raise ValueError(f"kernel={kernel}: must be a multiple of stride={stride}")
+        self._channels = channels
+        self._kernel = kernel
+        self._stride = stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The convolution; see the class."""
+        s = self._stride
+        height, width = (self._seen(size) for size in x.shape[1:3])
+        b, _, _, c = x.shape
+        blocks = x[:, :height, :width].reshape(b, height // s, s, width // s, s, c)
+        blocks = blocks.transpose(0, 1, 3, 2, 4, 5)  # channels: row, column, channel
+        return self._convolve(blocks.reshape(b, height // s, width // s, s * s * c), c)
+
+    def _seen(self, size: int) -> int:
+        """Rows or columns, out of `size`, that a kernel position reaches."""
+        return (size - self._kernel) // self._stride * self._stride + self._kernel
+
+    def _convolve(self, blocks: jax.Array, c: int) -> jax.Array:
+        """Convolves blocks, float32 [B, H/s, W/s, s * s * c], of pixels with c channels."""
+        k, s = self._kernel, self._stride
+        w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(k * k * c))
+        w = hk.get_parameter("w", (k, k, c, self._channels), init=w_init)
+        b = hk.get_parameter("b", (self._channels,), init=jnp.zeros)
+        kernel = w.reshape(k // s, s, k // s, s, c, self._channels).transpose(0, 2, 1, 3, 4, 5)
+        y = jax.lax.conv_general_dilated(
+            blocks,
+            kernel.reshape(k // s, k // s, s * s * c, self._channels),
+            window_strides=(1, 1),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y + jnp.broadcast_to(b, y.shape)
+
+
+class ImageConv2D(StridedConv2D):
+    """The first layer: the same on uint8 images [B, C, H, W], whose pixels it scales to [0, 1]."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The convolution; see the class."""
+        s = self._stride
+        height, width = (self._seen(size) for size in x.shape[2:])
+        b, c, _, _ = x.shape
+        blocks = x[:, :, :height, :width].reshape(b, c, height // s, s, width // s, s)
+        # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
+        # convolution wants and in the one that its gradient wants, and XLA does so.
+        blocks = blocks.transpose(0, 2, 4, 3, 5, 1)  # channels: row, column, channel
+        blocks = blocks.reshape(b, height // s, width // s, s * s * c)
+        return self._convolve(blocks.astype(jnp.float32) / 255.0, c)

@@ -1,0 +1,38 @@
+"""How a stage is measured: repeated for some seconds after a warm-up, in wall and CPU time."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+# Repetitions before the clock starts: compilation, caches, threads.
+_WARM_UP = 3
+
+
+class Measurement(NamedTuple):
+    """What one stage did, alone in its process."""
+
+    agent_steps: int
+    wall_seconds: float
+    cpu_seconds: float  # of all threads of this process
+
+    @property
+    def steps_per_second(self) -> float:
+        """Agent steps per second of wall time."""
+        return self.agent_steps / self.wall_seconds
+
+    @property
+    def core_ms(self) -> float:
+        """CPU time of one agent step, milliseconds."""
+        return 1000 * self.cpu_seconds / self.agent_steps
+
+
+def repeat(run: Callable[[], object], steps_per_run: int, seconds: float) -> Measurement:
+    """Calls `run`, which makes `steps_per_run` agent steps, for about `seconds`."""
+    for _ in range(_WARM_UP):
+        run()
+    runs = 0
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() < wall + seconds:
+        run()
+        runs += 1
+    return Measurement(runs * steps_per_run, time.perf_counter() - wall, time.process_time() - cpu)

@@ -1,0 +1,188 @@
+"""Every stage of the data's way alone: emulation, inference, queue, learner step, publication.
+
+A function measures one stage with the parts and shapes of a run. What needs more than JAX, Haiku
+and the packages of the mathematics is imported inside, so that `learner` runs without the rest.
+"""
+
+import itertools
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+
+from agents.popart_impala import popart
+from agents.popart_impala.networks import Networks, make_networks
+from agents.popart_impala.types import AgentInput
+from agents.popart_impala.unrolls import Signature, unroll_signature
+from agents.popart_impala.update import make_optimiser, make_update
+from benchmarks.measuring import Measurement, repeat
+from environments.atari_options import FEATURES
+from launch_programs.run_config import RunConfig
+
+# Batches that the learner's stage goes through: enough not to be found in the processor's cache.
+_BATCHES = 4
+
+
+def _networks(config: RunConfig) -> tuple[Networks, Signature]:
+    """Network and unrolls of a run on Atari games with all 18 actions."""
+    agent = config.agent
+    networks = make_networks(
+        agent.network,
+        features_spec=FEATURES,
+        num_actions=18,
+        num_tasks=len(config.tasks),
+        use_lstm=agent.use_lstm,
+    )
+    state = networks.initial_state(1)
+    return networks, unroll_signature(FEATURES, 18, agent.unroll_length, state)
+
+
+def _random_unrolls(signature: Signature, num_tasks: int, n: int, seed: int) -> Any:
+    """N unrolls with the shapes of real ones, and numbers like theirs."""
+    rng = np.random.default_rng(seed)
+
+    def array(spec: Any) -> np.ndarray:
+        shape = (n, *spec.shape)
+        if spec.dtype == np.uint8:
+            return rng.integers(0, 256, shape, np.uint8)
+        if spec.dtype == np.bool_:
+            return rng.random(shape) < 0.01
+        if spec.dtype == np.int32:
+            return rng.integers(0, num_tasks if "task" in spec.name else 18, shape, np.int32)
+        return rng.standard_normal(shape).astype(np.float32)
+
+    unrolls = jax.tree.map(array, signature)
+    return unrolls._replace(discount=np.ones_like(unrolls.discount))
+
+
+def emulation(config: RunConfig, seconds: float) -> Measurement:
+    """One actor's environments under random actions."""
+    from environments import make_batched_environment
+
+    environment = make_batched_environment(
+        config.task_list(), config.task_indices(0), atari=config.atari, seed=config.seed
+    )
+    environment.reset()
+    rng = np.random.default_rng(config.seed)
+    n = environment.num_environments
+    num_actions = environment.action_spec().num_values
+    measurement = repeat(lambda: environment.step(rng.integers(0, num_actions, n)), n, seconds)
+    environment.close()
+    return measurement
+
+
+def inference(config: RunConfig, seconds: float) -> Measurement:
+    """One actor's forward passes, with the transfer of what comes out of them."""
+    from agents.popart_impala.acting import make_policy
+
+    networks, _ = _networks(config)
+    policy = make_policy(networks)
+    params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
+    n = config.environments_per_actor
+    rng = np.random.default_rng(0)
+    inputs = [
+        AgentInput(
+            features=rng.integers(0, 256, (n, *FEATURES.shape), np.uint8),
+            task=np.array(config.task_indices(0), np.int32),
+            previous_action=rng.integers(0, 18, n, np.int32),
+            previous_reward=rng.standard_normal(n).astype(np.float32),
+            first=rng.random(n) < 0.01,
+        )
+        for _ in range(8)
+    ]
+    source = itertools.cycle(inputs)
+    state, key = networks.initial_state(n), jax.random.PRNGKey(1)
+
+    def step() -> None:
+        nonlocal state, key
+        output = policy(params, key, next(source), state)
+        state, key = output.state, output.key
+        np.asarray(output.action), np.asarray(output.logits)
+
+    return repeat(step, n, seconds)
+
+
+def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
+    """Unrolls into a Reverb server and, in batches, out of it again, all in this process."""
+    import reverb
+
+    from agents.popart_impala import reverb_queue
+
+    _, signature = _networks(config)
+    agent = config.agent
+    server = reverb.Server([reverb_queue.make_table(signature, agent.queue_capacity)])
+    client = reverb.Client(f"localhost:{server.port}")
+    stop = threading.Event()
+    writer = reverb_queue.QueueWriter(client, signature, stop.is_set)
+    unrolls = _random_unrolls(signature, len(config.tasks), config.environments_per_actor, seed=0)
+
+    def write() -> None:
+        while not stop.is_set():
+            writer.write(unrolls)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    batches = reverb_queue.make_batches(client, signature, agent.batch_size)
+    steps = agent.batch_size * agent.unroll_length
+    try:
+        return repeat(lambda: next(batches), steps, seconds)
+    finally:
+        stop.set()
+        thread.join()
+        server.stop()
+
+
+def learner(config: RunConfig, seconds: float) -> Measurement:
+    """Learner steps on batches that come from the host's memory."""
+    networks, signature = _networks(config)
+    agent = config.agent
+    step = make_update(networks, agent, stacked=True)
+    params = networks.init(jax.random.PRNGKey(0))
+    state = (params, make_optimiser(agent).init(params), popart.initial_state(len(config.tasks)))
+    batches = itertools.cycle(
+        _random_unrolls(signature, len(config.tasks), agent.batch_size, seed)
+        for seed in range(_BATCHES)
+    )
+
+    def run() -> None:
+        nonlocal state
+        waiting = state
+        *state, _ = step(*state, jax.device_put(next(batches)), np.float32(1e-4))
+        jax.block_until_ready(waiting[0])  # one update runs while the next is prepared
+
+    return repeat(run, agent.batch_size * agent.unroll_length, seconds)
+
+
+def publication(config: RunConfig, seconds: float) -> Measurement:
+    """Parameters from a Courier server to one actor, once for each of its unrolls."""
+    import courier
+
+    from agents.popart_impala.types import PolicyVariables
+    from agents.popart_impala.variables import VariableClient
+
+    networks, _ = _networks(config)
+    params = networks.init(jax.random.PRNGKey(0))
+    version = itertools.count()
+    server = courier.Server("learner")
+    server.Bind(
+        "get_variables",
+        lambda names: [PolicyVariables(next(version), jax.device_get(params)) for _ in names],
+    )
+    server.Start()
+    client = VariableClient(courier.Client(f"localhost:{server.port}", call_timeout=60))
+    steps = config.environments_per_actor * config.agent.unroll_length
+    try:
+        return repeat(lambda: client.update(wait=True), steps, seconds)
+    finally:
+        server.Stop()
+
+
+# In the order of the data's way, with the node whose process does it.
+STAGES = {
+    "emulation": (emulation, "actor"),
+    "inference": (inference, "actor"),
+    "insert, sample, batch": (insert_sample_batch, "learner"),
+    "learner step": (learner, "learner"),
+    "publication": (publication, "learner"),
+}
