@@ -5,8 +5,11 @@ and the packages of the mathematics is imported inside, so that `learner` runs w
 """
 
 import itertools
+import json
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,9 +22,19 @@ from agents.popart_impala.update import make_optimiser, make_update
 from benchmarks.measuring import Measurement, repeat
 from environments.atari_options import FEATURES
 from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
 
 # Batches that the learner's stage goes through: enough not to be found in the processor's cache.
 _BATCHES = 4
+
+
+def bytes_per_step(config: RunConfig) -> float:
+    """Bytes that travel through the queue for one agent step."""
+    _, signature = _networks(config)
+    arrays = jax.tree.leaves(signature)
+    return sum(spec.dtype.itemsize * np.prod(spec.shape) for spec in arrays) / (
+        config.agent.unroll_length
+    )
 
 
 def _networks(config: RunConfig) -> tuple[Networks, Signature]:
@@ -61,7 +74,11 @@ def emulation(config: RunConfig, seconds: float) -> Measurement:
     from environments import make_batched_environment
 
     environment = make_batched_environment(
-        config.task_list(), config.task_indices(0), atari=config.atari, seed=config.seed
+        config.task_list(),
+        config.task_indices(0),
+        atari=config.atari,
+        seed=config.seed,
+        num_threads=config.cores_per_actor,
     )
     environment.reset()
     rng = np.random.default_rng(config.seed)
@@ -178,11 +195,29 @@ def publication(config: RunConfig, seconds: float) -> Measurement:
         server.Stop()
 
 
-# In the order of the data's way, with the node whose process does it.
+class Stage(NamedTuple):
+    """A stage, and the group of nodes whose processes do it."""
+
+    measure: Callable[[RunConfig, float], Measurement]
+    node: str
+
+
+# In the order of the data's way.
 STAGES = {
-    "emulation": (emulation, "actor"),
-    "inference": (inference, "actor"),
-    "insert, sample, batch": (insert_sample_batch, "learner"),
-    "learner step": (learner, "learner"),
-    "publication": (publication, "learner"),
+    "emulation": Stage(emulation, "actor"),
+    "inference": Stage(inference, "actor"),
+    "queue": Stage(insert_sample_batch, "learner"),
+    "learner": Stage(learner, "learner"),
+    "publication": Stage(publication, "learner"),
 }
+
+
+def main(arguments: list[str]) -> None:
+    """Measures one stage for a run directory's configuration; prints JSON."""
+    directory, stage, seconds = arguments
+    config = RunDirectory(directory).read_config()
+    print(json.dumps(STAGES[stage].measure(config, float(seconds))._asdict()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -141,6 +141,7 @@ class ActorNode:
             config.task_indices(self._actor),
             atari=config.atari,
             seed=seed,
+            num_threads=config.cores_per_actor,
         )
         actor = builder.make_batched_actor(
             jax.random.PRNGKey(seed), environment, self._replay, self._learner

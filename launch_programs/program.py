@@ -70,32 +70,34 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
     return program
 
 
-def local_resources(config: RunConfig) -> Mapping[str, Any]:
-    """Environment variables of the nodes' processes on one machine, for `lp.launch`."""
-    # Only the learner may use accelerators: every JAX process takes a whole one.
-    cpu_only = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    return {
-        "coordinator": PythonProcess(env={**common, **cpu_only}),
-        "learner": PythonProcess(env={**common, **LEARNER_ENVIRONMENT}),
-        "actor": PythonProcess(env={**common, **cpu_only, **actor_environment(config)}),
-        "evaluator": PythonProcess(env={**common, **cpu_only, "NPROC": "1"}),
-    }
-
-
 # The C library's heap for the learner: one, that grows and is kept. By default every large array of
-# an update is fresh memory from the system, whose pages are made one by one when they are touched;
-# that was a quarter of the update's CPU time (docs/performance.md).
-LEARNER_ENVIRONMENT = {
+# an update is fresh memory from the system, whose pages are made one by one when they are touched:
+# a quarter of the update's CPU time (docs/performance.md).
+_ONE_HEAP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),  # bytes
 }
 
 
-def actor_environment(config: RunConfig) -> dict[str, str]:
-    """An actor's share of the machine: XLA starts as many threads as NPROC says, else one per core.
+def local_environments(config: RunConfig) -> dict[str, dict[str, str]]:
+    """Environment variables of the nodes' processes on one machine, by group."""
+    common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    # Only the learner may use accelerators: every JAX process takes a whole one.
+    cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    # XLA starts NPROC threads, or else one for each core of the machine in every process; threads
+    # that share the work of one small forward pass cost more than they help.
+    return {
+        "coordinator": cpu_only,
+        "learner": {**common, **_ONE_HEAP},
+        "actor": {**cpu_only, "NPROC": str(config.cores_per_actor)},
+        "evaluator": {**cpu_only, "NPROC": "1"},
+    }
 
-    Threads that share the work of one small forward pass cost more than they help.
-    """
-    return {"NPROC": str(config.cores_per_actor)}
+
+def local_resources(config: RunConfig) -> Mapping[str, Any]:
+    """The same for `lp.launch`."""
+    return {
+        group: PythonProcess(env=variables)
+        for group, variables in local_environments(config).items()
+    }

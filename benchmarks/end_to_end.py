@@ -1,0 +1,121 @@
+"""The real program, as a user starts it, watched from outside."""
+
+import collections
+import csv
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+import psutil
+
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
+
+# Seconds after which a program that has made no learner step is given up.
+_START_TIMEOUT = 300
+
+
+class EndToEnd(NamedTuple):
+    """What a run did between the end of its warm-up and its stop."""
+
+    agent_steps_per_second: float
+    frames_per_second: float
+    policy_lag_mean: float  # learner steps
+    policy_lag_max: int
+    start_seconds: float  # from the command to the first learner step, to half a second
+    node_core_ms: dict[str, float]  # CPU time per agent step, by group of nodes
+    memory_growth_mib: dict[str, float]  # of the resident memory, by group of nodes
+
+
+def measure(config: RunConfig, logdir: pathlib.Path, warm_up: float, seconds: float) -> EndToEnd:
+    """Trains for `seconds` after `warm_up` seconds of learning, without evaluator and checkpoints.
+
+    Args:
+      config: the run.
+      logdir: its run directory, which is made.
+      warm_up: seconds.
+      seconds: that are measured.
+
+    Raises:
+      RuntimeError: the program did not start to learn.
+    """
+    directory = RunDirectory(logdir)
+    directory.create()
+    directory.write_config(
+        dataclasses.replace(
+            config, log_interval=0.5, evaluation_interval=0, checkpoint_interval=1e6
+        )
+    )
+    command = [sys.executable, "-m", "launch_programs.train", f"--logdir={logdir}"]
+    metrics = logdir / "learner.csv"
+    started = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while not _rows(metrics):
+            if process.poll() is not None or time.monotonic() > started + _START_TIMEOUT:
+                process.kill()
+                raise RuntimeError(f"no learner step was made:\n{process.communicate()[0]}")
+            time.sleep(0.05)
+        first_row = time.monotonic() - started
+        time.sleep(warm_up)
+        before, usage_before = _rows(metrics)[-1], _usage(process.pid, logdir)
+        time.sleep(seconds)
+        after, usage_after = _rows(metrics)[-1], _usage(process.pid, logdir)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    rows = [row for row in _rows(metrics) if float(row["time"]) > float(before["time"])]
+    steps = (int(after["frames"]) - int(before["frames"])) / config.agent.action_repeat
+    elapsed = float(after["time"]) - float(before["time"])
+    lags = [float(row["policy_lag_mean"]) for row in rows]
+    return EndToEnd(
+        agent_steps_per_second=steps / elapsed,
+        frames_per_second=steps * config.agent.action_repeat / elapsed,
+        policy_lag_mean=sum(lags) / len(lags),
+        policy_lag_max=max(int(row["policy_lag_max"]) for row in rows),
+        start_seconds=first_row,
+        node_core_ms={
+            group: 1000 * (usage.cpu - usage_before[group].cpu) / steps
+            for group, usage in usage_after.items()
+        },
+        memory_growth_mib={
+            group: (usage.rss - usage_before[group].rss) / 2**20
+            for group, usage in usage_after.items()
+        },
+    )
+
+
+class _Usage(NamedTuple):
+    cpu: float  # seconds
+    rss: int  # bytes
+
+
+def _usage(pid: int, logdir: pathlib.Path) -> dict[str, _Usage]:
+    """CPU time and memory of the program's processes, summed by the group of their nodes.
+
+    A node's output goes to LOGDIR/logs/GROUP/...: that tells which it is.
+    """
+    logs = str(logdir.absolute() / "logs")
+    total: dict[str, Any] = collections.defaultdict(lambda: _Usage(0.0, 0))
+    parent = psutil.Process(pid)
+    for process in [parent, *parent.children(recursive=True)]:
+        output = os.readlink(f"/proc/{process.pid}/fd/1")
+        inside = pathlib.Path(output).parent.name if output.startswith(logs) else "logs"
+        group = "train and launcher" if inside == "logs" else inside
+        times, rss = process.cpu_times(), process.memory_info().rss
+        old = total[group]
+        total[group] = _Usage(old.cpu + times.user + times.system, old.rss + rss)
+    return dict(total)
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The complete rows of a metrics file that may be growing."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
