@@ -30,8 +30,7 @@ _BATCHES = 4
 
 def bytes_per_step(config: RunConfig) -> float:
     """Bytes that travel through the queue for one agent step."""
-    _, signature = _networks(config)
-    arrays = jax.tree.leaves(signature)
+    arrays = jax.tree.leaves(run_signature(config))
     return sum(spec.dtype.itemsize * np.prod(spec.shape) for spec in arrays) / (
         config.agent.unroll_length
     )
@@ -51,7 +50,12 @@ def _networks(config: RunConfig) -> tuple[Networks, Signature]:
     return networks, unroll_signature(FEATURES, 18, agent.unroll_length, state)
 
 
-def _random_unrolls(signature: Signature, num_tasks: int, n: int, seed: int) -> Any:
+def run_signature(config: RunConfig) -> Signature:
+    """What the run's unrolls are like."""
+    return _networks(config)[1]
+
+
+def random_unrolls(signature: Signature, num_tasks: int, n: int, seed: int) -> Any:
     """N unrolls with the shapes of real ones, and numbers like theirs."""
     rng = np.random.default_rng(seed)
 
@@ -126,13 +130,13 @@ def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
 
     from agents.popart_impala import reverb_queue
 
-    _, signature = _networks(config)
+    signature = run_signature(config)
     agent = config.agent
     server = reverb.Server([reverb_queue.make_table(signature, agent.queue_capacity)])
     client = reverb.Client(f"localhost:{server.port}")
     stop = threading.Event()
     writer = reverb_queue.QueueWriter(client, signature, stop.is_set)
-    unrolls = _random_unrolls(signature, len(config.tasks), config.environments_per_actor, seed=0)
+    unrolls = random_unrolls(signature, len(config.tasks), config.environments_per_actor, seed=0)
 
     def write() -> None:
         while not stop.is_set():
@@ -158,7 +162,7 @@ def learner(config: RunConfig, seconds: float) -> Measurement:
     params = networks.init(jax.random.PRNGKey(0))
     state = (params, make_optimiser(agent).init(params), popart.initial_state(len(config.tasks)))
     batches = itertools.cycle(
-        _random_unrolls(signature, len(config.tasks), agent.batch_size, seed)
+        random_unrolls(signature, len(config.tasks), agent.batch_size, seed)
         for seed in range(_BATCHES)
     )
 

@@ -55,6 +55,7 @@ _ENUMS = {
     "action_set": ("full", "minimal"),
 }
 _RUN_DEFAULTS: dict[str, Any] = {
+    "num_queues": 1,
     "seed": 1,
     "evaluation_interval": 1_000_000,
     "checkpoint_interval": 60.0,
@@ -81,6 +82,12 @@ def define_run_flags() -> None:
         None,
         "Environments that one actor steps together, all actors' a multiple of the tasks; by "
         "default about 16.",
+    )
+    flags.DEFINE_integer(
+        "num_queues",
+        _RUN_DEFAULTS["num_queues"],
+        "Reverb servers that share the actors' unrolls: one runs in the learner's process, several "
+        "in processes of their own (when: docs/performance.md).",
     )
     flags.DEFINE_integer("seed", _RUN_DEFAULTS["seed"], "Seed of parameters, games and actions.")
     flags.DEFINE_integer(

@@ -32,10 +32,17 @@ class LearnerNode:
         self,
         config: RunConfig,
         checkpoints: pathlib.Path,
-        replay: reverb.Client,
+        queues: list[reverb.Client],
         coordinator: Any,
     ):
-        """Makes the learner and restores the newest checkpoint."""
+        """Makes the learner and restores the newest checkpoint.
+
+        Args:
+          config: the run.
+          checkpoints: directory.
+          queues: clients of all queues.
+          coordinator: client of the coordinator.
+        """
         logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
         self._stop = lp.stop_event()
         self._config = config
@@ -48,7 +55,7 @@ class LearnerNode:
         self._learner = builder.make_learner(
             jax.random.PRNGKey(config.seed),
             builder.networks,
-            builder.make_dataset_iterator(replay),
+            builder.make_dataset_iterator(queues),
             counter=_counter(coordinator, "learner"),
         )
         self._checkpointer = Checkpointer(checkpoints)
@@ -101,7 +108,7 @@ class ActorNode:
         self,
         config: RunConfig,
         actor: int,
-        replay: reverb.Client,
+        unroll_queue: reverb.Client,
         learner: Any,
         coordinator: Any,
     ):
@@ -110,7 +117,7 @@ class ActorNode:
         Args:
           config: the run.
           actor: number of this actor, from 0.
-          replay: client of the queue.
+          unroll_queue: client of the queue that it writes to.
           learner: client of the learner node.
           coordinator: client of the coordinator.
         """
@@ -118,7 +125,7 @@ class ActorNode:
         self._stop = lp.stop_event()
         self._config = config
         self._actor = actor
-        self._replay = replay
+        self._queue = unroll_queue
         self._learner = StoppableClient(learner, self._stop)
         self._coordinator = StoppableClient(coordinator, self._stop)
 
@@ -131,7 +138,7 @@ class ActorNode:
         config = self._config
         builder = make_builder(config, should_stop=self._stop.is_set)
         # Waits for the learner, which has restored the counts then, and whose process has the
-        # queue: Reverb's own wait for its server does not hear of a stop.
+        # queue if there is one: Reverb's own wait for its server does not hear of a stop.
         self._learner.get_variables([POLICY])
         # A resumed run must not replay the games of the run before: the seed depends on its length.
         resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))
@@ -144,7 +151,7 @@ class ActorNode:
             num_threads=config.cores_per_actor,
         )
         actor = builder.make_batched_actor(
-            jax.random.PRNGKey(seed), environment, self._replay, self._learner
+            jax.random.PRNGKey(seed), environment, self._queue, self._learner
         )
         counter = _counter(self._coordinator, "actor")
         while not self._stop.is_set():

@@ -2,12 +2,16 @@
 
     group         node                                   talks to
     coordinator   Coordinator                            -
-    learner       Reverb queue + LearnerNode             queue, coordinator
-    actor         ActorNode, one for each actor          queue, learner, coordinator
+    learner       Reverb queue + LearnerNode             queues, coordinator
+    queue         Reverb queues, if there are several    -
+    actor         ActorNode, one for each actor          a queue, learner, coordinator
     evaluator     EvaluatorNode                          learner, coordinator
 
-Queue and learner share a process: the learner is the queue's only reader, and reading inside a
-process saves the network's copies. Launchpad pickles the nodes, so what they run lives in packages.
+One queue shares the learner's process: the learner is its only reader, and reading inside a process
+saves the network's copies. Several queues have processes of their own, and actors are dealt to them
+round-robin: for more data than one server can take in.
+
+Launchpad pickles the nodes, so what they run lives in packages.
 """
 
 import os
@@ -48,21 +52,32 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
         coordinator = program.add_node(
             lp.CourierNode(Coordinator, config, path, courier_client_kwargs=_CLIENT)
         )
-    queue_node = _QueueNode(priority_tables_fn=lambda: _make_tables(config))
-    queue = queue_node.create_handle()
+    queue_nodes = [
+        _QueueNode(priority_tables_fn=lambda: _make_tables(config))
+        for _ in range(config.num_queues)
+    ]
+    queues = [node.create_handle() for node in queue_nodes]
     learner_node = lp.CourierNode(
         LearnerNode,
         config,
         directory.checkpoints.absolute(),
-        queue,
+        queues,
         coordinator,
         courier_client_kwargs=_CLIENT,
     )
     learner = learner_node.create_handle()
-    with program.group("learner"):
-        program.add_node(lp.MultiThreadingColocation([queue_node, learner_node]))
+    if config.num_queues == 1:
+        with program.group("learner"):
+            program.add_node(lp.MultiThreadingColocation([*queue_nodes, learner_node]))
+    else:
+        with program.group("learner"):
+            program.add_node(learner_node)
+        with program.group("queue"):
+            for node in queue_nodes:
+                program.add_node(node)
     with program.group("actor"):
         for i in range(config.num_actors):
+            queue = queues[i % config.num_queues]
             program.add_node(lp.PyClassNode(ActorNode, config, i, queue, learner, coordinator))
     if config.evaluation_interval:
         with program.group("evaluator"):
@@ -90,6 +105,7 @@ def local_environments(config: RunConfig) -> dict[str, dict[str, str]]:
     return {
         "coordinator": cpu_only,
         "learner": {**common, **_ONE_HEAP},
+        "queue": cpu_only,
         "actor": {**cpu_only, "NPROC": str(config.cores_per_actor)},
         "evaluator": {**cpu_only, "NPROC": "1"},
     }

@@ -14,6 +14,7 @@ CHANGEABLE = frozenset(
         "agent.queue_size",
         "num_actors",
         "environments_per_actor",
+        "num_queues",
         "evaluation_interval",
         "checkpoint_interval",
         "log_interval",
@@ -39,6 +40,7 @@ class RunConfig:
     atari: AtariOptions
     num_actors: int  # processes
     environments_per_actor: int
+    num_queues: int  # Reverb servers that share the actors' unrolls
     seed: int
     evaluation_interval: int  # environment frames between the evaluator's rounds; 0 for none
     checkpoint_interval: float  # seconds
@@ -48,11 +50,17 @@ class RunConfig:
         for name, least in (
             ("num_actors", 1),
             ("environments_per_actor", 1),
+            ("num_queues", 1),
             ("seed", 0),
             ("evaluation_interval", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        if self.num_queues > self.num_actors:
+            raise ValueError(
+                f"num_queues={self.num_queues}: must be at most num_actors={self.num_actors}, "
+                "since each actor writes to one queue"
+            )
         if self.seed >= 2**63:
             raise ValueError(f"seed={self.seed}: must be less than 2**63")
         for name in ("checkpoint_interval", "log_interval"):

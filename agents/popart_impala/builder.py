@@ -1,6 +1,6 @@
 """Assembles the agent's parts as Acme's builders do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import reverb
 from acme import core, specs
@@ -86,10 +86,21 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             )
         return [reverb_queue.make_table(self._signature, self._config.queue_capacity)]
 
-    def make_dataset_iterator(self, replay_client: reverb.Client) -> Iterator[reverb.ReplaySample]:
-        """Batches of unrolls, fetched ahead by one; ends when `should_stop` says so."""
+    def make_dataset_iterator(
+        self, replay_client: reverb.Client | Sequence[reverb.Client]
+    ) -> Iterator[reverb.ReplaySample]:
+        """Batches of unrolls, fetched ahead by one; ends when `should_stop` says so.
+
+        Args:
+          replay_client: of the queue's server, or of several that share the actors' unrolls. A
+            batch is then of one server's unrolls, whichever has one first.
+        """
+        clients = replay_client if isinstance(replay_client, Sequence) else [replay_client]
         return reverb_queue.Prefetcher(
-            reverb_queue.make_batches(replay_client, self._signature, self._config.batch_size),
+            [
+                reverb_queue.make_batches(client, self._signature, self._config.batch_size)
+                for client in clients
+            ],
             self._should_stop,
         )
 

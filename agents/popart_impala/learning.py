@@ -73,6 +73,7 @@ class PopArtIMPALALearner(acme.Learner):
         self._log_interval = log_interval
         self._update = make_update(networks, config, stacked)
         self._state: TrainingState
+        self._published: PolicyVariables | None  # the parameters as actors got them last
         self._log_time: float  # when and at which frames the last row of metrics was written
         self._log_frames: int
         params = networks.init(random_key)
@@ -152,8 +153,12 @@ class PopArtIMPALALearner(acme.Learner):
             if name != POLICY:
                 raise ValueError(f"unknown variables {name!r}: the learner publishes {POLICY!r}")
         state = self._state  # one reference: the learner's thread may set another meanwhile
-        variables = PolicyVariables(state.steps, jax.device_get(state.params))
-        return [variables for _ in names]
+        published = self._published
+        if published is None or published.step != state.steps:
+            # Once for each version, however many actors ask.
+            published = PolicyVariables(state.steps, jax.device_get(state.params))
+            self._published = published
+        return [published for _ in names]
 
     def save(self) -> TrainingState:
         """The state as NumPy arrays."""
@@ -171,5 +176,6 @@ class PopArtIMPALALearner(acme.Learner):
         self._state = TrainingState(
             params, opt_state, popart_state, int(state.steps), int(state.frames)
         )
+        self._published = None
         self._log_time = time.monotonic()
         self._log_frames = self._state.frames

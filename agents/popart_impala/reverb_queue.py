@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -106,43 +106,57 @@ def make_batches(
 
 
 class Prefetcher(Generic[T]):
-    """An iterator that runs another one ahead, in a thread, by one element."""
+    """An iterator that runs others ahead, each in a thread of its own and by one element.
 
-    def __init__(self, iterator: Iterator[T], should_stop: Callable[[], bool] = lambda: False):
-        """Starts the thread.
+    Elements come in the order in which they are ready; those of one iterator keep their order.
+    """
+
+    def __init__(
+        self, iterators: Sequence[Iterator[T]], should_stop: Callable[[], bool] = lambda: False
+    ):
+        """Starts the threads.
 
         Args:
-          iterator: what to run ahead; used by the thread only.
+          iterators: what to run ahead, each used by its thread only.
           should_stop: asked while nothing has come; once true, the iteration ends.
         """
-        self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
+        # What is ready, with what tells its thread that it was taken; None when a thread has ended.
+        self._ready: queue.SimpleQueue[tuple[T, threading.Semaphore] | None] = queue.SimpleQueue()
+        self._running = len(iterators)
+        self._error: BaseException | None = None
         self._should_stop = should_stop
-        threading.Thread(
-            target=self._produce, args=(iterator,), name="prefetch", daemon=True
-        ).start()
+        for iterator in iterators:
+            threading.Thread(
+                target=self._produce, args=(iterator,), name="prefetch", daemon=True
+            ).start()
 
     def _produce(self, iterator: Iterator[T]) -> None:
+        taken = threading.Semaphore(0)
         try:
             for element in iterator:
-                self._queue.put((element, None))
-                self._queue.join()  # until it is taken; else a second one would be fetched
-            self._queue.put((None, StopIteration()))
-        except BaseException as error:  # handed to the thread that calls next()
-            self._queue.put((None, error))
+                self._ready.put((element, taken))
+                taken.acquire()  # else a second one would be fetched
+        except BaseException as error:  # raised by the thread that calls next()
+            self._error = error
+        self._ready.put(None)
 
     def __iter__(self) -> "Prefetcher[T]":
         return self
 
     def __next__(self) -> T:
         while not self._should_stop():
+            if self._error is not None:
+                raise self._error
+            if self._running == 0:
+                break
             try:
-                element, error = self._queue.get(timeout=_POLL_SECONDS)
+                ready = self._ready.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
-            self._queue.task_done()
-            if error is not None:
-                self._queue.put((None, error))  # the end is the end, also when asked again
-                raise error
-            assert element is not None
+            if ready is None:
+                self._running -= 1
+                continue
+            element, taken = ready
+            taken.release()
             return element
         raise StopIteration

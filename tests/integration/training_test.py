@@ -199,6 +199,26 @@ def test_a_failed_node_ends_the_program_with_its_error(tmp_path: pathlib.Path) -
         assert f"To resume: python -m launch_programs.train --logdir={logdir}" in program.output
 
 
+def test_two_queues_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    train(
+        logdir,
+        "--level_name=toy",
+        "--num_actors=2",
+        "--num_queues=2",
+        "--total_environment_frames=64000",
+        "--log_interval=0.5",
+        "--test_num_episodes=0",
+    )
+    assert saved_frames(logdir) == 64000
+    assert len(list((logdir / "logs/queue").iterdir())) == 2
+    # Each actor has a queue to itself, and would be stuck if the learner read the other one only.
+    steps = {"0": 0, "1": 0}
+    for episode in rows(logdir / "actors.csv"):
+        steps[episode["actor"]] += int(episode["episode_length"])
+    assert min(steps.values()) > 64000 / 4
+
+
 def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     train(

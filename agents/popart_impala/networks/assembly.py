@@ -8,6 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents.popart_impala.networks.lstm import ResetLSTM
 from agents.popart_impala.networks.registry import TORSOS
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
 
@@ -57,7 +58,7 @@ def make_networks(
 
     def build() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         torso = TORSOS[name]()
-        core = hk.ResetCore(hk.LSTM(LSTM_SIZE)) if use_lstm else None
+        core = ResetLSTM(LSTM_SIZE) if use_lstm else None
         policy_head = hk.Linear(num_actions, name="policy_head")
         value_head = hk.Linear(num_tasks, name=VALUE_HEAD)
 
@@ -80,13 +81,13 @@ def make_networks(
         def step(inputs: AgentInput, state: RecurrentState) -> tuple[NetworkOutput, RecurrentState]:
             x = embed(inputs)
             if core is not None:
-                x, state = core((x, inputs.first), state)
+                x, state = core.step(x, inputs.first, state)
             return heads(x), state
 
         def unroll(inputs: AgentInput, state: RecurrentState) -> NetworkOutput:
             x = hk.BatchApply(embed)(inputs)
             if core is not None:
-                x, _ = hk.dynamic_unroll(core, (x, inputs.first), state)
+                x, _ = core.unroll(x, inputs.first, state)
             return hk.BatchApply(heads)(x)
 
         return step, (initial_state, step, unroll)

@@ -121,7 +121,7 @@ def received(
     `initial_state` keeps a batch axis of one, as networks need it.
     """
     assert num_unrolls % batch_size == 0
-    batches = reverb_queue.Prefetcher(reverb_queue.make_batches(client, signature, batch_size))
+    batches = reverb_queue.Prefetcher([reverb_queue.make_batches(client, signature, batch_size)])
     result: list[Unroll] = []
     while len(result) < num_unrolls:
         batch = jax.device_get(time_major(next(batches).data, stacked))

@@ -1,5 +1,6 @@
 """The queue on a real Reverb server, and the prefetcher."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -100,7 +101,7 @@ def test_a_stop_ends_the_wait_of_a_writer() -> None:
 
 
 def test_prefetcher_keeps_the_order_and_ends() -> None:
-    assert list(reverb_queue.Prefetcher(iter(range(20)))) == list(range(20))
+    assert list(reverb_queue.Prefetcher([iter(range(20))])) == list(range(20))
 
 
 def test_prefetcher_is_one_ahead() -> None:
@@ -113,7 +114,7 @@ def test_prefetcher_is_one_ahead() -> None:
             more.release()
             yield number
 
-    prefetcher = reverb_queue.Prefetcher(numbers())
+    prefetcher = reverb_queue.Prefetcher([numbers()])
     for number in range(4):
         assert more.acquire(timeout=60)
         # Number `number` is fetched before anybody asks, and only that one.
@@ -127,7 +128,7 @@ def test_prefetcher_raises_what_the_iterator_raised() -> None:
         yield 1
         raise RuntimeError("no more memory")
 
-    prefetcher = reverb_queue.Prefetcher(failing())
+    prefetcher = reverb_queue.Prefetcher([failing()])
     assert next(prefetcher) == 1
     with pytest.raises(RuntimeError, match="no more memory"):
         next(prefetcher)
@@ -136,11 +137,56 @@ def test_prefetcher_raises_what_the_iterator_raised() -> None:
 
 
 def test_prefetcher_has_ended_for_good() -> None:
-    prefetcher = reverb_queue.Prefetcher(iter([1]))
+    prefetcher = reverb_queue.Prefetcher([iter([1])])
     assert next(prefetcher) == 1
     for _ in range(3):
         with pytest.raises(StopIteration):
             next(prefetcher)
+
+
+def test_several_iterators_are_all_used_each_in_order_and_none_waits_for_another() -> None:
+    released = threading.Event()
+
+    def late() -> Iterator[int]:
+        assert released.wait(60)
+        yield from range(100, 103)
+
+    prefetcher = reverb_queue.Prefetcher([iter(range(5)), late()])
+    assert [next(prefetcher) for _ in range(5)] == [0, 1, 2, 3, 4]
+    released.set()
+    assert list(prefetcher) == [100, 101, 102]
+
+
+def test_an_error_of_one_of_several_iterators_is_raised() -> None:
+    def failing() -> Iterator[int]:
+        yield 0
+        raise RuntimeError("server gone")
+
+    prefetcher = reverb_queue.Prefetcher([itertools.repeat(1), failing()])
+    with pytest.raises(RuntimeError, match="server gone"):
+        for _ in range(1_000_000):
+            next(prefetcher)
+
+
+def test_two_servers_feed_one_learner() -> None:
+    """Nothing is lost, doubled or mixed within a batch; a server with nothing holds up no other."""
+    table = reverb_queue.make_table
+    with serve([table(SIGNATURE, 8)]) as a, serve([table(SIGNATURE, 8)]) as b:
+        prefetcher = reverb_queue.Prefetcher(
+            [reverb_queue.make_batches(client, SIGNATURE, batch_size=4) for client in (a, b)]
+        )
+
+        def next_numbers() -> list[int]:
+            return next(prefetcher).data.params_step.tolist()
+
+        writers = [reverb_queue.QueueWriter(client, SIGNATURE) for client in (a, b)]
+        writers[1].write(numbered(range(100, 104)))
+        assert next_numbers() == [100, 101, 102, 103]
+        writers[0].write(numbered(range(0, 8)))
+        writers[1].write(numbered(range(104, 108)))
+        batches = [next_numbers() for _ in range(3)]
+    assert sorted(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [104, 105, 106, 107]]
+    assert batches.index([0, 1, 2, 3]) < batches.index([4, 5, 6, 7])
 
 
 def test_a_stop_ends_the_wait_for_a_batch() -> None:
@@ -154,7 +200,7 @@ def test_a_stop_ends_the_wait_for_a_batch() -> None:
     with serve([reverb_queue.make_table(SIGNATURE, capacity=8)]) as client:
         reverb_queue.QueueWriter(client, SIGNATURE).write(numbered(range(5)))
         prefetcher = reverb_queue.Prefetcher(
-            reverb_queue.make_batches(client, SIGNATURE, batch_size=2), stop.is_set
+            [reverb_queue.make_batches(client, SIGNATURE, batch_size=2)], stop.is_set
         )
         thread = threading.Thread(target=receive, args=(prefetcher,), daemon=True)
         thread.start()

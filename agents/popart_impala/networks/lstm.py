@@ -1,0 +1,57 @@
+"""The recurrent core: an LSTM that starts anew where an episode starts."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class ResetLSTM(hk.Module):
+    """`hk.ResetCore(hk.LSTM(size))`, with the inputs of a whole sequence projected in one product.
+
+    Only the product with the hidden state has to wait for the step before. Gates, initial values
+    and state are Haiku's (Jozefowicz et al. 2015: 1 is added to the forget gate).
+    """
+
+    def __init__(self, size: int):
+        """Makes the core; `size` is that of the hidden state and of the output."""
+        super().__init__(name="lstm")
+        self._size = size
+
+    def initial_state(self, batch_size: int) -> hk.LSTMState:
+        """Zeros: float32 [B, size], twice."""
+        zeros = jnp.zeros((batch_size, self._size))
+        return hk.LSTMState(hidden=zeros, cell=zeros)
+
+    def step(
+        self, x: jax.Array, first: jax.Array, state: hk.LSTMState
+    ) -> tuple[jax.Array, hk.LSTMState]:
+        """One step: x [B, D], first bool [B], state before -> output [B, size], state after."""
+        output, state = self.unroll(x[None], first[None], state)
+        return output[0], state
+
+    def unroll(
+        self, x: jax.Array, first: jax.Array, state: hk.LSTMState
+    ) -> tuple[jax.Array, hk.LSTMState]:
+        """A sequence: x [T, B, D], first bool [T, B], state before -> [T, B, size], state after."""
+        rows = x.shape[-1] + self._size
+        init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(rows))
+        w = hk.get_parameter("w", (rows, 4 * self._size), init=init)
+        b = hk.get_parameter("b", (4 * self._size,), init=jnp.zeros)
+        w_input, w_hidden = w[: x.shape[-1]], w[x.shape[-1] :]
+        projected = x @ w_input
+        projected += jnp.broadcast_to(b, projected.shape)
+
+        def step(
+            state: hk.LSTMState, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[hk.LSTMState, jax.Array]:
+            projected, first = inputs
+            keep = jnp.where(first, 0.0, 1.0)[:, None]
+            gates = projected + (state.hidden * keep) @ w_hidden
+            i, g, f, o = jnp.split(gates, 4, axis=-1)
+            cell = jax.nn.sigmoid(f + 1) * (state.cell * keep) + jax.nn.sigmoid(i) * jnp.tanh(g)
+            hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+            return hk.LSTMState(hidden, cell), hidden
+
+        state, hidden = jax.lax.scan(step, state, (projected, first))
+        return hidden, state
