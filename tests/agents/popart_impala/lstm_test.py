@@ -57,6 +57,18 @@ def test_values_states_and_gradients_are_haikus() -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_step_after_step_is_the_unroll() -> None:
+    step = hk.without_apply_rng(
+        hk.transform(lambda x, first, state: ResetLSTM(SIZE).step(x, first, state))
+    )
+    expected, last = OURS.apply(PARAMS, X, FIRST, STATE)
+    state = STATE
+    for t in range(T):
+        output, state = step.apply(PARAMS, X[t], FIRST[t], state)
+        np.testing.assert_allclose(output, expected[t], rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state, last)
+
+
 def test_the_state_before_an_episode_does_not_reach_it() -> None:
     outputs, _ = OURS.apply(PARAMS, X, FIRST, STATE)
     other = jax.tree.map(lambda s: s + 1.0, STATE)
