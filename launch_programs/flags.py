@@ -81,7 +81,7 @@ def define_run_flags() -> None:
         "environments_per_actor",
         None,
         "Environments that one actor steps together, all actors' a multiple of the tasks; by "
-        "default about 16.",
+        "default about 24.",
     )
     flags.DEFINE_integer(
         "num_queues",

@@ -70,7 +70,7 @@ def test_defaults() -> None:
         agent=Config(),  # network: shallow, action repeat: 4
         atari=AtariOptions(),
         num_actors=run_config.default_num_actors(),
-        environments_per_actor=15,
+        environments_per_actor=24,
         num_queues=1,
         seed=1,
         evaluation_interval=1_000_000,

@@ -147,7 +147,7 @@ def test_json_of_another_version_is_refused() -> None:
             "tasks",
             ("pong", "seaquest", "breakout"),
             "num_actors=2 times environments_per_actor=4 must be a multiple of the 3 tasks, so "
-            "that each gets the same share; environments_per_actor=15 makes it one",
+            "that each gets the same share; environments_per_actor=24 makes it one",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def run(tasks: tuple[str, ...], num_actors: int, environments_per_actor: int) ->
 def test_default_number_of_environments_fits_every_number_of_tasks(num_tasks: int) -> None:
     environments = run_config.default_environments_per_actor(num_tasks)
     assert environments % num_tasks == 0
-    assert max(num_tasks, 8) <= environments <= max(num_tasks, 24)
+    assert max(num_tasks, 12) <= environments <= max(num_tasks, 36)
 
 
 def test_default_number_of_actors_is_that_of_the_usable_cores() -> None:

@@ -58,7 +58,7 @@ def test_values_states_and_gradients_are_haikus() -> None:
 
 
 def test_step_after_step_is_the_unroll() -> None:
-    step = hk.without_apply_rng(
+    step: Any = hk.without_apply_rng(
         hk.transform(lambda x, first, state: ResetLSTM(SIZE).step(x, first, state))
     )
     expected, last = OURS.apply(PARAMS, X, FIRST, STATE)
