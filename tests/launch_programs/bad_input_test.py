@@ -12,7 +12,7 @@ from launch_programs import evaluate, train
 from launch_programs.run_directory import RunDirectory
 from tests.integration.programs import run
 from tests.launch_programs.command_lines import given
-from tests.launch_programs.evaluate_test import make_run
+from tests.launch_programs.runs import make_run
 
 Refusal = Callable[..., str]
 

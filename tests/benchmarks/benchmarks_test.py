@@ -1,0 +1,71 @@
+"""The benchmark programs run and report; nothing is said about how fast anything is."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.programs import ROOT
+from tests.missing_packages import WITHOUT_ACME
+
+SMALL = ["--environments_per_actor=2", "--num_actors=2", "--batch_size=2", "--unroll_length=4"]
+
+
+def run(*command: str) -> str:
+    process = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def test_the_learner_alone_needs_the_mathematics_only(tmp_path: pathlib.Path) -> None:
+    results = tmp_path / "learner.json"
+    out = run(
+        "-c",
+        WITHOUT_ACME + "import runpy\n"
+        "runpy.run_module('benchmarks.throughput', run_name='__main__', alter_sys=True)",
+        "--stage=learner",
+        "--seconds=0.1",
+        f"--json={results}",
+        *SMALL,
+    )
+    figures = json.loads(results.read_text())["stages"]["learner"]
+    assert figures["agent_steps_per_second"] > 0
+    assert figures["core_ms_per_agent_step"] > 0
+    assert "learner" in out
+
+
+@pytest.mark.slow
+def test_every_stage_and_the_whole_program(tmp_path: pathlib.Path) -> None:
+    results = tmp_path / "throughput.json"
+    out = run(
+        "-m", "benchmarks.throughput", "--use_lstm", "--seconds=2", f"--json={results}", *SMALL
+    )
+    figures = json.loads(results.read_text())
+    stages = figures["stages"]
+    assert list(stages) == ["emulation", "inference", "queue", "learner", "publication"]
+    costs = sum(stage["core_ms_per_agent_step"] for stage in stages.values())
+    bound = 1000 * figures["cores"] / costs
+    assert figures["bound_agent_steps_per_second"] == pytest.approx(bound)
+    assert figures["frames_per_second"] == pytest.approx(4 * figures["agent_steps_per_second"])
+    assert figures["fraction_of_bound"] == pytest.approx(figures["agent_steps_per_second"] / bound)
+    # 4 steps of an unroll are 8 frames of 84 x 84 and little else.
+    assert 8 / 4 * 84 * 84 < figures["bytes_per_agent_step"] < 1.3 * 8 / 4 * 84 * 84
+    assert {"learner", "actor", "coordinator"} <= set(figures["node_core_ms"])
+    assert "% of the bound" in out
+
+
+@pytest.mark.slow
+def test_two_queues_carry_unrolls(tmp_path: pathlib.Path) -> None:
+    results = tmp_path / "data_plane.json"
+    run("-m", "benchmarks.data_plane", "--num_queues=2", "--seconds=1", f"--json={results}", *SMALL)
+    figures = json.loads(results.read_text())
+    rate = figures["agent_steps_per_second"]
+    assert rate > 0
+    assert figures["mib_per_second"] == pytest.approx(
+        rate * figures["bytes_per_agent_step"] / 2**20
+    )
+    assert all(ms > 0 for ms in figures["core_ms_per_agent_step"].values())

@@ -1,0 +1,29 @@
+"""Run directories without the training."""
+
+import pathlib
+
+import jax
+
+from agents.popart_impala import popart
+from agents.popart_impala.update import TrainingState, make_optimiser
+from launch_programs.checkpointing import Checkpointer
+from launch_programs.flags import define_run_flags, resolve
+from launch_programs.parts import make_builder
+from launch_programs.run_directory import RunDirectory
+from tests.launch_programs.command_lines import given
+
+
+def make_run(path: pathlib.Path, level: str, steps: int = 5) -> RunDirectory:
+    """A run directory with a checkpoint of fresh parameters."""
+    with given(define_run_flags, f"--level_name={level}"):
+        config = resolve(None)
+    directory = RunDirectory(path)
+    directory.create()
+    directory.write_config(config)
+    networks = make_builder(config).networks
+    params = jax.device_get(jax.jit(networks.init)(jax.random.PRNGKey(0)))
+    opt_state = jax.device_get(make_optimiser(config.agent).init(params))
+    statistics = jax.device_get(popart.initial_state(networks.num_tasks))
+    state = TrainingState(params, opt_state, statistics, steps, frames=640 * steps)
+    Checkpointer(directory.checkpoints).save(state, {"learner_steps": steps})
+    return directory
