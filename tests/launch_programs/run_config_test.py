@@ -8,23 +8,10 @@ from typing import Any
 
 import pytest
 
-from agents.popart_impala.config import Config
-from environments import SUITES, AtariOptions
+from environments import SUITES
 from launch_programs import run_config
 from launch_programs.run_config import RunConfig, contradictions, from_json
-
-CONFIG = RunConfig(
-    tasks=("pong", "seaquest"),
-    agent=Config(),
-    atari=AtariOptions(),
-    num_actors=2,
-    environments_per_actor=4,
-    num_queues=1,
-    seed=1,
-    evaluation_interval=1_000,
-    checkpoint_interval=60.0,
-    log_interval=10.0,
-)
+from tests.launch_programs.runs import CONFIG
 
 # A value other than CONFIG's for every setting, and whether a resumed run may have it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {

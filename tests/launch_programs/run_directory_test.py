@@ -14,7 +14,7 @@ import pytest
 
 from launch_programs import run_directory
 from launch_programs.run_directory import RunDirectory, default_path, write_json
-from tests.launch_programs.run_config_test import CONFIG
+from tests.launch_programs.runs import CONFIG
 
 # Claims the directory, says so, and holds it until its input ends.
 HOLDER = """

@@ -5,12 +5,28 @@ import pathlib
 import jax
 
 from agents.popart_impala import popart
+from agents.popart_impala.config import Config
 from agents.popart_impala.update import TrainingState, make_optimiser
+from environments import AtariOptions
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import define_run_flags, resolve
 from launch_programs.parts import make_builder
+from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 from tests.launch_programs.command_lines import given
+
+CONFIG = RunConfig(
+    tasks=("pong", "seaquest"),
+    agent=Config(),
+    atari=AtariOptions(),
+    num_actors=2,
+    environments_per_actor=4,
+    num_queues=1,
+    seed=1,
+    evaluation_interval=1_000,
+    checkpoint_interval=60.0,
+    log_interval=10.0,
+)
 
 
 def make_run(path: pathlib.Path, level: str, steps: int = 5) -> RunDirectory:

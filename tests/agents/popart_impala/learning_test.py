@@ -437,6 +437,21 @@ def test_variables_can_be_fetched_while_another_thread_learns() -> None:
         assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
 
 
+def test_variables_are_copied_once_for_each_version() -> None:
+    learner = make_learner()
+    learner.step()
+    (first,) = learner.get_variables([POLICY])
+    assert learner.get_variables([POLICY])[0] is first
+    learner.step()
+    (second,) = learner.get_variables([POLICY])
+    assert (first.step, second.step) == (1, 2)
+    assert_equal(second.params, learner.save().params)
+    # Other parameters of the same step, as after a restart.
+    other = jax.tree.map(lambda x: x + 1, learner.save().params)
+    learner.restore(learner.save()._replace(params=other))
+    assert_equal(learner.get_variables([POLICY])[0].params, other)
+
+
 def test_unknown_variables() -> None:
     with pytest.raises(ValueError, match="unknown variables 'critic'.*'policy'"):
         make_learner().get_variables(["critic"])
