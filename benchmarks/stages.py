@@ -24,6 +24,8 @@ from environments.atari_options import FEATURES
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 
+_NUM_ACTIONS = 18  # Atari's full set
+
 # Batches that the learner's stage goes through: enough not to be found in the processor's cache.
 _BATCHES = 4
 
@@ -42,12 +44,12 @@ def _networks(config: RunConfig) -> tuple[Networks, Signature]:
     networks = make_networks(
         agent.network,
         features_spec=FEATURES,
-        num_actions=18,
+        num_actions=_NUM_ACTIONS,
         num_tasks=len(config.tasks),
         use_lstm=agent.use_lstm,
     )
     state = networks.initial_state(1)
-    return networks, unroll_signature(FEATURES, 18, agent.unroll_length, state)
+    return networks, unroll_signature(FEATURES, _NUM_ACTIONS, agent.unroll_length, state)
 
 
 def run_signature(config: RunConfig) -> Signature:
@@ -66,7 +68,8 @@ def random_unrolls(signature: Signature, num_tasks: int, n: int, seed: int) -> A
         if spec.dtype == np.bool_:
             return rng.random(shape) < 0.01
         if spec.dtype == np.int32:
-            return rng.integers(0, num_tasks if "task" in spec.name else 18, shape, np.int32)
+            values = num_tasks if "task" in spec.name else _NUM_ACTIONS
+            return rng.integers(0, values, shape, np.int32)
         return rng.standard_normal(shape).astype(np.float32)
 
     unrolls = jax.tree.map(array, signature)
@@ -106,7 +109,7 @@ def inference(config: RunConfig, seconds: float) -> Measurement:
         AgentInput(
             features=rng.integers(0, 256, (n, *FEATURES.shape), np.uint8),
             task=np.array(config.task_indices(0), np.int32),
-            previous_action=rng.integers(0, 18, n, np.int32),
+            previous_action=rng.integers(0, _NUM_ACTIONS, n, np.int32),
             previous_reward=rng.standard_normal(n).astype(np.float32),
             first=rng.random(n) < 0.01,
         )
