@@ -119,24 +119,25 @@ def main(argv: list[str]) -> None:
     rate = steps / elapsed
     size = stages.bytes_per_step(config)
     seconds = {name: after[name] - before[name] for name in nodes}
+    core_ms = {name: 1000 * s / steps for name, s in seconds.items()}
+    per_core = steps / sum(seconds.values())
     figures = {
         "config": config.to_json(),
         "agent_steps_per_second": rate,
         "mib_per_second": rate * size / 2**20,
-        "core_ms_per_agent_step": {n: 1000 * s / steps for n, s in seconds.items()},
-        "agent_steps_per_second_per_core": steps / sum(seconds.values()),
+        "core_ms_per_agent_step": core_ms,
+        "agent_steps_per_second_per_core": per_core,
         "bytes_per_agent_step": size,
     }
-    per_core = steps / sum(seconds.values())
     print(
         f"{config.num_actors} actors, {config.num_queues} queues: {rate:,.0f} agent steps/s, "
         f"{rate * size / 2**20:,.0f} MiB/s\n"
         f"of one core: {per_core:,.0f} agent steps/s, {per_core * size / 2**20:,.0f} MiB/s\n"
         "core-ms per agent step: "
-        + ", ".join(f"{n} {1000 * s / steps:.4f}" for n, s in seconds.items())
+        + ", ".join(f"{name} {ms:.4f}" for name, ms in core_ms.items())
         + f"\nIMPALA's {_IMPALA_STEPS:,.0f} agent steps/s are {_IMPALA_STEPS * size / 1e6:,.0f} "
-        f"MB/s; the queues would need {_IMPALA_STEPS * seconds['queues'] / steps:.1f} cores, the "
-        f"learner's reading {_IMPALA_STEPS * seconds['learner'] / steps:.1f}"
+        f"MB/s; the queues would need {_IMPALA_STEPS * core_ms['queues'] / 1000:.1f} cores, the "
+        f"learner's reading {_IMPALA_STEPS * core_ms['learner'] / 1000:.1f}"
     )
     if FLAGS.json is not None:
         pathlib.Path(FLAGS.json).write_text(json.dumps(figures, indent=2) + "\n")

@@ -1,7 +1,6 @@
 """The real program, as a user starts it, watched from outside."""
 
 import collections
-import csv
 import dataclasses
 import os
 import pathlib
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from launch_programs.metrics import read_rows
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 
@@ -56,20 +56,20 @@ def measure(config: RunConfig, logdir: pathlib.Path, warm_up: float, seconds: fl
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        while not _rows(metrics):
+        while not read_rows(metrics):
             if process.poll() is not None or time.monotonic() > started + _START_TIMEOUT:
                 process.kill()
                 raise RuntimeError(f"no learner step was made:\n{process.communicate()[0]}")
             time.sleep(0.05)
         first_row = time.monotonic() - started
         time.sleep(warm_up)
-        before, usage_before = _rows(metrics)[-1], _usage(process.pid, logdir)
+        before, usage_before = read_rows(metrics)[-1], _usage(process.pid, logdir)
         time.sleep(seconds)
-        after, usage_after = _rows(metrics)[-1], _usage(process.pid, logdir)
+        after, usage_after = read_rows(metrics)[-1], _usage(process.pid, logdir)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
-    rows = [row for row in _rows(metrics) if float(row["time"]) > float(before["time"])]
+    rows = [row for row in read_rows(metrics) if float(row["time"]) > float(before["time"])]
     steps = (int(after["frames"]) - int(before["frames"])) / config.agent.action_repeat
     elapsed = float(after["time"]) - float(before["time"])
     lags = [float(row["policy_lag_mean"]) for row in rows]
@@ -111,11 +111,3 @@ def _usage(pid: int, logdir: pathlib.Path) -> dict[str, _Usage]:
         old = total[group]
         total[group] = _Usage(old.cpu + times.user + times.system, old.rss + rss)
     return dict(total)
-
-
-def _rows(path: pathlib.Path) -> list[dict[str, str]]:
-    """The complete rows of a metrics file that may be growing."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))

@@ -43,6 +43,14 @@ class RowLogger(loggers.Logger):
         """Nothing to close."""
 
 
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The complete rows of a table that may be growing; none if it is not there yet."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+
+
 class CSVTable:
     """A CSV file that grows by rows, and goes on where an earlier run stopped."""
 

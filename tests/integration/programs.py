@@ -1,7 +1,6 @@
 """Runs of the command-line programs as a user starts them, and what is left of them."""
 
 import contextlib
-import csv
 import os
 import pathlib
 import signal
@@ -99,11 +98,3 @@ def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=240,
     )
-
-
-def rows(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none if it is not there yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

@@ -10,8 +10,9 @@ import pytest
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import learning_rate
 from launch_programs.checkpointing import Checkpointer
+from launch_programs.metrics import read_rows
 from launch_programs.run_config import default_num_actors
-from tests.integration.programs import TrainingProgram, rows, run, train, training
+from tests.integration.programs import TrainingProgram, run, train, training
 
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
 
@@ -27,7 +28,7 @@ def saved_frames(logdir: pathlib.Path) -> int:
 
 
 def consumed(program: TrainingProgram) -> int:
-    metrics = rows(program.logdir / "learner.csv")
+    metrics = read_rows(program.logdir / "learner.csv")
     return int(metrics[-1]["frames"]) if metrics else 0
 
 
@@ -68,7 +69,7 @@ def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path,
 
 def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     logdir, _ = finished
-    metrics = rows(logdir / "learner.csv")
+    metrics = read_rows(logdir / "learner.csv")
     assert metrics
     config = Config(total_environment_frames=64000)
     for row in metrics:
@@ -80,7 +81,7 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
         assert float(row["frames_per_second"]) > 0
         assert 0 <= float(row["policy_lag_mean"]) <= float(row["policy_lag_max"])
 
-    episodes = rows(logdir / "actors.csv")
+    episodes = read_rows(logdir / "actors.csv")
     for scale in (1, 100, 10_000):
         returns = {float(e["episode_return"]) for e in episodes if e["task"] == f"catch_x{scale}"}
         assert returns == {-scale, scale}
@@ -90,7 +91,7 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     thirds = [sum(e["task"] == f"catch_x{s}" for e in episodes) for s in (1, 100, 10_000)]
     assert max(thirds) - min(thirds) <= len(episodes) / 20
 
-    tasks = [e["task"] for e in rows(logdir / "evaluator.csv")]
+    tasks = [e["task"] for e in read_rows(logdir / "evaluator.csv")]
     assert set(tasks[:3]) == {"catch_x1", "catch_x100", "catch_x10000"}
 
 
@@ -113,14 +114,14 @@ def test_a_finished_run_goes_on_with_more_frames(
     finished: tuple[pathlib.Path, str],
 ) -> None:
     logdir, _ = finished
-    before = rows(logdir / "learner.csv")
-    episodes_before = rows(logdir / "actors.csv")
+    before = read_rows(logdir / "learner.csv")
+    episodes_before = read_rows(logdir / "actors.csv")
     output = train(
         logdir, "--total_environment_frames=96000", "--log_interval=0.5", "--test_num_episodes=0"
     )
     assert output.startswith("Resuming: catch_x1, catch_x100, catch_x10000 for 96,000 frames")
     assert saved_frames(logdir) == 96000
-    metrics = rows(logdir / "learner.csv")
+    metrics = read_rows(logdir / "learner.csv")
     assert metrics[: len(before)] == before
     assert int(metrics[len(before)]["learner_steps"]) > 100
     # The schedule is that of the new length, the statistics go on.
@@ -129,7 +130,7 @@ def test_a_finished_run_goes_on_with_more_frames(
         learning_rate(Config(total_environment_frames=96000), int(first["frames"]) - 640)
     )
     assert_statistics_go_on(before[-1], first)
-    assert rows(logdir / "actors.csv")[: len(episodes_before)] == episodes_before
+    assert read_rows(logdir / "actors.csv")[: len(episodes_before)] == episodes_before
 
 
 def stop(program: TrainingProgram, signum: signal.Signals) -> None:
@@ -157,12 +158,12 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
         stop(program, signal.SIGINT)
     saved = saved_frames(logdir)
     assert saved >= seen
-    metrics = rows(logdir / "learner.csv")
+    metrics = read_rows(logdir / "learner.csv")
 
     with training(logdir, "--log_interval=0.2") as program:
-        program.wait_until(lambda: len(rows(logdir / "learner.csv")) > len(metrics) + 2)
+        program.wait_until(lambda: len(read_rows(logdir / "learner.csv")) > len(metrics) + 2)
         stop(program, signal.SIGTERM)
-    resumed = rows(logdir / "learner.csv")[len(metrics) :]
+    resumed = read_rows(logdir / "learner.csv")[len(metrics) :]
     assert int(resumed[0]["frames"]) > saved  # counted on, not anew
     assert saved_frames(logdir) >= int(resumed[-1]["frames"])
     for row in resumed:
@@ -214,7 +215,7 @@ def test_two_queues_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
     assert len(list((logdir / "logs/queue").iterdir())) == 2
     # Each actor has a queue to itself, and would be stuck if the learner read the other one only.
     steps = {"0": 0, "1": 0}
-    for episode in rows(logdir / "actors.csv"):
+    for episode in read_rows(logdir / "actors.csv"):
         steps[episode["actor"]] += int(episode["episode_length"])
     assert min(steps.values()) > 64000 / 4
 
@@ -250,7 +251,7 @@ def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> 
     assert " pong " in output
     assert "human-normalised over tasks: mean " in output
     # 400 frames are 100 agent steps.
-    assert {e["episode_length"] for e in rows(logdir / "actors.csv")} == {"100"}
+    assert {e["episode_length"] for e in read_rows(logdir / "actors.csv")} == {"100"}
 
     evaluation = run("evaluate", f"--logdir={logdir}", "--test_num_episodes=1", "--greedy")
     assert evaluation.returncode == 0, evaluation.stderr

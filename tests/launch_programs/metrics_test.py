@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch_programs.metrics import CSVTable, Row, RowLogger, flatten_row
+from launch_programs.metrics import CSVTable, Row, RowLogger, flatten_row, read_rows
 
 TASKS = ("pong", "seaquest")
 
@@ -121,3 +121,12 @@ def test_an_empty_file_is_a_new_one(tmp_path: pathlib.Path) -> None:
     path.touch()
     CSVTable(path).append([{"x": 1}])
     assert read(path) == [["x"], ["1"]]
+
+
+def test_a_reader_of_a_growing_table_sees_complete_rows(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    assert read_rows(path) == []
+    path.write_text("a,b\n1,2\n3,")  # a row on its way
+    assert read_rows(path) == [{"a": "1", "b": "2"}]
+    path.write_text("a,b\n1,2\n3,4\n")
+    assert read_rows(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]

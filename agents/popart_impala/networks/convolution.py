@@ -41,22 +41,22 @@ class StridedConv2D(hk.Module):
         height, width = (self._seen(size) for size in x.shape[1:3])
         b, _, _, c = x.shape
         blocks = x[:, :height, :width].reshape(b, height // s, s, width // s, s, c)
-        blocks = blocks.transpose(0, 1, 3, 2, 4, 5)  # channels: row, column, channel
-        return self._convolve(blocks.reshape(b, height // s, width // s, s * s * c), c)
+        return self._convolve(blocks.transpose(0, 1, 3, 2, 4, 5))
 
     def _seen(self, size: int) -> int:
         """Rows or columns, out of `size`, that a kernel position reaches."""
         return (size - self._kernel) // self._stride * self._stride + self._kernel
 
-    def _convolve(self, blocks: jax.Array, c: int) -> jax.Array:
-        """Convolves blocks, float32 [B, H/s, W/s, s * s * c], of pixels with c channels."""
+    def _convolve(self, blocks: jax.Array) -> jax.Array:
+        """Convolves blocks of pixels: float32 [B, H/s, W/s, row s, column s, C]."""
         k, s = self._kernel, self._stride
+        c = blocks.shape[-1]
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(k * k * c))
         w = hk.get_parameter("w", (k, k, c, self._channels), init=w_init)
         b = hk.get_parameter("b", (self._channels,), init=jnp.zeros)
         kernel = w.reshape(k // s, s, k // s, s, c, self._channels).transpose(0, 2, 1, 3, 4, 5)
         y = jax.lax.conv_general_dilated(
-            blocks,
+            blocks.reshape(*blocks.shape[:3], s * s * c),
             kernel.reshape(k // s, k // s, s * s * c, self._channels),
             window_strides=(1, 1),
             padding="VALID",
@@ -76,6 +76,5 @@ class ImageConv2D(StridedConv2D):
         blocks = x[:, :, :height, :width].reshape(b, c, height // s, s, width // s, s)
         # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
         # convolution wants and in the one that its gradient wants, and XLA does so.
-        blocks = blocks.transpose(0, 2, 4, 3, 5, 1)  # channels: row, column, channel
-        blocks = blocks.reshape(b, height // s, width // s, s * s * c)
-        return self._convolve(blocks.astype(jnp.float32) / 255.0, c)
+        blocks = blocks.transpose(0, 2, 4, 3, 5, 1)
+        return self._convolve(blocks.astype(jnp.float32) / 255.0)
