@@ -8,7 +8,7 @@ import numpy as np
 from environments.atari_options import AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
 from environments.tasks import Task
-from environments.toy import Catch
+from environments.toy import GAMES
 from environments.types import BatchedEnvironment
 
 
@@ -57,8 +57,7 @@ def make_environment(
 
         return AtariEnvironment(tasks, index, options=atari, seed=seed)
     check_tasks(tasks, atari=atari)
-    # A Catch task's optimal return is the reward of its one catch.
-    return WithTask(Catch(scale=tasks[index].human_score, seed=seed), index, len(tasks))
+    return WithTask(GAMES[tasks[index].name].make(seed), index, len(tasks))
 
 
 def make_batched_environment(

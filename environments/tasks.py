@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from environments.atari57 import ATARI57_SCORES
+from environments.toy import GAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,16 +24,11 @@ class Task:
         return 100.0 * (score - self.random_score) / (self.human_score - self.random_score)
 
 
-def _catch(scale: int) -> Task:
-    # Catch's docstring derives these: optimum +scale, random policy -0.6 * scale.
-    return Task(f"catch_x{scale}", "toy", -0.6 * scale, 1.0 * scale, action_repeat=1)
-
-
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(Task(name, "atari", random, human, 4) for name, random, human in ATARI57_SCORES),
-        *(_catch(scale) for scale in (1, 100, 10_000)),
+        *(Task(name, "toy", game.random_score, game.optimum, 1) for name, game in GAMES.items()),
     )
 }
 
@@ -40,6 +36,9 @@ SUITES: dict[str, tuple[str, ...]] = {
     "atari3": ("pong", "riverraid", "seaquest"),
     "atari57": tuple(name for name, _, _ in ATARI57_SCORES),
     "toy": ("catch_x1", "catch_x100", "catch_x10000"),
+    "toy_scales": ("choice_x1", "choice_x100", "choice_x10000"),
+    "toy_density": ("follow_x1", "follow_x100", "streak_x1", "streak_x100"),
+    "toy_conflict": ("catch_lsr", "catch_rsl", "catch_srl", "catch_rls"),
 }
 
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from

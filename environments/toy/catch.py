@@ -1,13 +1,14 @@
 """A toy task that is learned in a minute: catch the falling ball."""
 
+from collections.abc import Sequence
+
 import dm_env
 import numpy as np
-from dm_env import specs
 
-LEFT, STAY, RIGHT = 0, 1, 2
+from environments.toy.board import COLUMNS, LEFT, RIGHT, ROWS, STAY, BoardGame
 
 
-class Catch(dm_env.Environment):
+class Catch(BoardGame):
     """Move the paddle in the last row to where the ball comes down.
 
     The ball starts in a random column of the first row and falls one row a step; the paddle starts
@@ -18,11 +19,17 @@ class Catch(dm_env.Environment):
     The optimal return is +scale (any column is reached in time). The ball's column is uniform and
     independent of a random policy, so that such a policy, wherever it ends, catches one ball in
     `columns`: its expected return is scale * (2 / columns - 1), which is -0.6 * scale for 5
-    columns.
+    columns. Neither depends on what the actions mean.
     """
 
     def __init__(
-        self, *, scale: float = 1.0, rows: int = 10, columns: int = 5, seed: int | None = None
+        self,
+        *,
+        scale: float = 1.0,
+        rows: int = ROWS,
+        columns: int = COLUMNS,
+        meanings: Sequence[int] = (LEFT, STAY, RIGHT),
+        seed: int | None = None,
     ):
         """Makes the game.
 
@@ -30,57 +37,43 @@ class Catch(dm_env.Environment):
           scale: the reward for a catch, positive.
           rows: height of the board, at least 2.
           columns: width of the board.
+          meanings: what actions 0, 1 and 2 do: LEFT, STAY and RIGHT in any order. Games that differ
+            in nothing else look the same and conflict.
           seed: of the ball's columns.
 
         Raises:
-          ValueError: if `scale` is not positive, or the ball comes down before the paddle can be
-            there.
+          ValueError: if `scale` is not positive, if the ball comes down before the paddle can be
+            there, or if `meanings` are not the three moves.
         """
-        if not scale > 0:
-            raise ValueError(f"scale is {scale}; it must be positive")
+        super().__init__(scale=scale, rows=rows, columns=columns)
         if columns < 1 or rows - 1 < max(1, columns // 2):
             raise ValueError(
                 f"a board of {rows} rows and {columns} columns is too low: the paddle needs "
                 f"up to {columns // 2} steps, and the ball falls for {rows - 1}"
             )
-        self._scale = scale
-        self._rows = rows
-        self._columns = columns
+        if sorted(meanings) != [LEFT, STAY, RIGHT]:
+            raise ValueError(f"meanings are {meanings}; they must be 0, 1 and 2 in some order")
+        self._meanings = tuple(meanings)
         self._random = np.random.default_rng(seed)
         self._ball_row: int | None = None  # None: no episode is running
         self._ball_column = 0
-        self._paddle = 0
 
     def reset(self) -> dm_env.TimeStep:
         """Starts an episode."""
         self._ball_row = 0
         self._ball_column = int(self._random.integers(self._columns))
         self._paddle = self._columns // 2
-        return dm_env.restart(self._board())
+        return dm_env.restart(self._board(0, {self._ball_column: 1.0}))
 
     def step(self, action: int) -> dm_env.TimeStep:
         """Moves the paddle, then the ball. Starts an episode if none is running."""
         if self._ball_row is None:
             return self.reset()
-        self._paddle = int(np.clip(self._paddle + int(action) - STAY, 0, self._columns - 1))
+        self._move(self._meanings[int(action)])
         self._ball_row += 1
-        board = self._board()
+        board = self._board(self._ball_row, {self._ball_column: 1.0})
         if self._ball_row < self._rows - 1:
             return dm_env.transition(reward=0.0, observation=board)
         self._ball_row = None
         caught = self._paddle == self._ball_column
         return dm_env.termination(self._scale if caught else -self._scale, board)
-
-    def observation_spec(self) -> specs.BoundedArray:
-        """The board, float32 [rows, columns]: 1 where the ball and the paddle are, else 0."""
-        return specs.BoundedArray((self._rows, self._columns), np.float32, 0.0, 1.0, "board")
-
-    def action_spec(self) -> specs.DiscreteArray:
-        """LEFT, STAY or RIGHT."""
-        return specs.DiscreteArray(3, dtype=np.int32, name="action")
-
-    def _board(self) -> np.ndarray:
-        board = np.zeros((self._rows, self._columns), np.float32)
-        board[self._ball_row, self._ball_column] = 1.0
-        board[-1, self._paddle] = 1.0
-        return board

@@ -10,7 +10,7 @@ from absl.testing import absltest
 from dm_env import test_utils
 
 from environments import SUITES, TASKS, AtariOptions, Catch, make_environment, parse_level_name
-from environments.toy import LEFT, RIGHT, STAY
+from environments.toy.board import LEFT, RIGHT, STAY
 
 
 def ball_and_paddle(board: np.ndarray) -> tuple[int, int]:

@@ -1,0 +1,10 @@
+"""Toy tasks, learned in minutes on one core: the same kind of board for all, and 3 actions."""
+
+from environments.toy.catch import Catch
+from environments.toy.choice import Choice
+from environments.toy.follow import Follow
+from environments.toy.games import GAMES, Game
+from environments.toy.rescaled import Rescaled
+from environments.toy.streak import Streak
+
+__all__ = ["GAMES", "Catch", "Choice", "Follow", "Game", "Rescaled", "Streak"]
