@@ -38,7 +38,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "toy": ("catch_x1", "catch_x100", "catch_x10000"),
     "toy_scales": ("choice_x1", "choice_x100", "choice_x10000"),
     "toy_density": ("follow_x1", "follow_x100", "streak_x1", "streak_x100"),
-    "toy_conflict": ("catch_lsr", "catch_rsl", "catch_srl", "catch_rls"),
+    "toy_conflict": tuple(f"catch_{order}" for order in ("lsr", "lrs", "slr", "srl", "rls", "rsl")),
 }
 
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from

@@ -1,0 +1,209 @@
+"""One run of `benchmarks.learning`: trains one configuration with one seed, in this process.
+
+All parts are those of a program: the builder's queue (a real Reverb server), learner and batched
+actor. Acting and learning take turns, an unroll from each environment and an update on all of them,
+so that a run is reproducible: the same seed gives the same numbers. Reverb costs about a third of
+the speed that a Python list in its place would have, and changes no number.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import statistics
+import sys
+import threading
+from collections.abc import Sequence
+
+import acme
+import jax
+import jax.numpy as jnp
+import reverb
+from acme.utils import loggers
+
+from agents.popart_impala import PopArtIMPALABuilder
+from agents.popart_impala.learning import PopArtIMPALALearner
+from agents.popart_impala.networks import progressive
+from agents.popart_impala.popart import PopArtState
+from agents.popart_impala.update import TrainingState
+from benchmarks.comparisons import COMPARISONS, Phase
+from environments import TASKS, AtariOptions, Task, make_batched_environment, make_environment
+from environments.toy import GAMES
+from launch_programs.parts import derive_seed
+
+# Points of a learning curve.
+BINS = 40
+
+# Episodes for each task that is evaluated after a phase.
+EVALUATION_EPISODES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseResult:
+    """What a phase of training gave. Returns are normalised: 0 is random play, 1 the optimum."""
+
+    num_params: int
+    frames: list[int]  # at the end of each bin
+    # By task, the mean return of the episodes that ended in each bin; None where there was none.
+    curves: dict[str, list[float | None]]
+    evaluation: dict[str, float]  # by evaluated task, mean return after the phase
+
+
+class Curves:
+    """Collects the returns of training episodes into bins of the frames at which they ended."""
+
+    def __init__(self, tasks: Sequence[Task], task_indices: Sequence[int], total_frames: int):
+        """Makes empty curves.
+
+        Args:
+          tasks: of the run.
+          task_indices: of the environments of the batch.
+          total_frames: of the phase.
+        """
+        self._tasks = tasks
+        self._environments = {i: task_indices.count(i) for i in sorted(set(task_indices))}
+        self._episodes = dict.fromkeys(self._environments, 0)
+        self._total_frames = total_frames
+        self._bins: dict[int, list[list[float]]] = {
+            i: [[] for _ in range(BINS)] for i in self._environments
+        }
+
+    def add(self, task: int, episode_return: float, frames: int) -> None:
+        """Adds an episode that ended at this number of frames."""
+        game = GAMES[self._tasks[task].name]
+        # Games whose scale changes have episodes of one length: a task's environments end their
+        # n-th episodes together, and the scale is the one that each of them has counted up to.
+        factor = game.factor_at(self._episodes[task] // self._environments[task])
+        self._episodes[task] += 1
+        place = min((frames - 1) * BINS // self._total_frames, BINS - 1)
+        self._bins[task][place].append(normalised(self._tasks[task], episode_return / factor))
+
+    def means(self) -> dict[str, list[float | None]]:
+        """By task, the mean of each bin."""
+        return {
+            self._tasks[i].name: [round(statistics.fmean(b), 4) if b else None for b in bins]
+            for i, bins in self._bins.items()
+        }
+
+
+def normalised(task: Task, episode_return: float) -> float:
+    """A return on the scale where random play has 0 and the optimum 1."""
+    return task.human_normalised(episode_return) / 100
+
+
+def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> TrainingState:
+    """The state in which a phase starts that follows another.
+
+    Parameters and PopArt statistics are the old ones, optimiser and counts start anew.
+
+    Args:
+      old: at the end of the phase before; its tasks are the first of the new phase's.
+      new: as initialised for the new phase.
+      grow: the new network is the old progressive one with a column more.
+    """
+    known = len(old.popart.mean)
+    popart = PopArtState(
+        mean=jnp.concatenate([old.popart.mean, new.popart.mean[known:]]),
+        variance=jnp.concatenate([old.popart.variance, new.popart.variance[known:]]),
+    )
+    params = progressive.grow(old.params, new.params) if grow else old.params
+    return new._replace(params=params, popart=popart)
+
+
+def train_phase(
+    phase: Phase, seed: int, before: TrainingState | None
+) -> tuple[PhaseResult, TrainingState]:
+    """Trains for a phase, then evaluates.
+
+    Args:
+      phase: what to train on, and how.
+      seed: of everything random.
+      before: the state at the end of the phase before, if there was one.
+
+    Returns:
+      The result and the state at the end.
+    """
+    config = phase.config
+    tasks = [TASKS[name] for name in phase.tasks]
+    played = [phase.tasks.index(name) for name in phase.played]
+    indices = [played[i % len(played)] for i in range(config.batch_size)]
+    atari = AtariOptions()  # no toy reads it
+    environment = make_batched_environment(tasks, indices, atari=atari, seed=derive_seed(seed, 0))
+    spec = acme.make_environment_spec(
+        make_environment(tasks, played[0], atari=atari, seed=derive_seed(seed, 0))
+    )
+    stop = threading.Event()
+    builder = PopArtIMPALABuilder(config, spec, should_stop=stop.is_set)
+    server = reverb.Server(builder.make_replay_tables(spec))
+    client = reverb.Client(f"localhost:{server.port}")
+    learner = builder.make_learner(
+        jax.random.PRNGKey(derive_seed(seed, 1)),
+        builder.networks,
+        builder.make_dataset_iterator(client),
+    )
+    if before is not None:
+        learner.restore(carry_over(before, learner.save(), grow=bool(config.frozen_columns)))
+    actor = builder.make_batched_actor(
+        jax.random.PRNGKey(derive_seed(seed, 2)), environment, client, learner
+    )
+    curves = Curves(tasks, indices, config.total_environment_frames)
+    try:
+        while learner.frames < config.total_environment_frames:
+            episodes = actor.run_unroll()  # one update's worth of unrolls: the batch is all of them
+            learner.step()
+            for episode in episodes:
+                curves.add(episode.task, episode.episode_return, learner.frames)
+    finally:
+        stop.set()
+        server.stop()
+        environment.close()
+    evaluation = {
+        name: _evaluate(builder, learner, tasks, phase.tasks.index(name))
+        for name in phase.evaluated
+    }
+    frames = [math.ceil(config.total_environment_frames * (i + 1) / BINS) for i in range(BINS)]
+    result = PhaseResult(builder.networks.num_params, frames, curves.means(), evaluation)
+    return result, learner.save()
+
+
+def _evaluate(
+    builder: PopArtIMPALABuilder, learner: PopArtIMPALALearner, tasks: Sequence[Task], index: int
+) -> float:
+    """Mean normalised return of one task, actions sampled.
+
+    The episodes have the same seeds in every run, so that a policy that did not change has the same
+    return.
+    """
+    actor = builder.make_actor(
+        jax.random.PRNGKey(0), builder.make_policy(), variable_source=learner
+    )
+    environment = make_environment(tasks, index, atari=AtariOptions(), seed=0)
+    loop = acme.EnvironmentLoop(
+        environment, actor, logger=loggers.NoOpLogger(), should_update=False
+    )
+    returns = [loop.run_episode()["episode_return"] for _ in range(EVALUATION_EPISODES)]
+    environment.close()
+    return round(normalised(tasks[index], statistics.fmean(map(float, returns))), 4)
+
+
+def train(phases: Sequence[Phase], seed: int) -> list[PhaseResult]:
+    """Trains for all phases of a configuration."""
+    results, state = [], None
+    for number, phase in enumerate(phases):
+        result, state = train_phase(phase, derive_seed(seed, number), state)
+        results.append(result)
+    return results
+
+
+def main(arguments: list[str]) -> None:
+    """Trains; writes the phases' results to a file, as JSON."""
+    name, configuration, seed, frames, output = arguments
+    comparison = COMPARISONS[name]()
+    if int(frames):  # otherwise the comparison's own
+        comparison = comparison.with_frames(int(frames))
+    results = train(comparison.configurations[configuration], int(seed))
+    pathlib.Path(output).write_text(json.dumps([dataclasses.asdict(r) for r in results]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
