@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from concurrent import futures
 
+import jax
 from absl import app, flags
 
 from benchmarks import learning_report
@@ -124,6 +125,7 @@ def main(argv: list[str]) -> None:
     """Trains and reports."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    jax.config.update("jax_platforms", "cpu")  # here only shapes are worked out
     output = pathlib.Path(FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
     names = [name for name in COMPARISONS if name in FLAGS.comparison]
