@@ -42,11 +42,10 @@ def _networks(config: RunConfig) -> tuple[Networks, Signature]:
     """Network and unrolls of a run on Atari games with all 18 actions."""
     agent = config.agent
     networks = make_networks(
-        agent.network,
+        agent,
         features_spec=FEATURES,
         num_actions=_NUM_ACTIONS,
         num_tasks=len(config.tasks),
-        use_lstm=agent.use_lstm,
     )
     state = networks.initial_state(1)
     return networks, unroll_signature(FEATURES, _NUM_ACTIONS, agent.unroll_length, state)

@@ -70,11 +70,10 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
     check_tasks(config.task_list(), atari=config.atari)
     spec = environment_spec(config)
     make_networks(  # complains where network and observations do not fit
-        config.agent.network,
+        config.agent,
         features_spec=spec.observations.features,
         num_actions=spec.actions.num_values,
         num_tasks=len(config.tasks),
-        use_lstm=config.agent.use_lstm,
     )
     directory.create()
     lock = directory.lock()

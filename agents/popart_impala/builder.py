@@ -59,11 +59,10 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         self._log_interval = log_interval
         self._should_stop = should_stop
         self.networks = networks.make_networks(
-            config.network,
+            config,
             features_spec=observation.features,
             num_actions=environment_spec.actions.num_values,
             num_tasks=observation.task.num_values,
-            use_lstm=config.use_lstm,
         )
         self._signature = unrolls.unroll_signature(
             observation.features,

@@ -21,8 +21,18 @@ class Config:
     """
 
     # Network.
-    network: str = "shallow"  # a name of networks.TORSOS
+    network: str = "shallow"  # a name of networks.NETWORKS
     use_lstm: bool = False  # LSTM of 256 units between torso and heads
+    hidden_size: int = 256  # units of the linear layers in front of LSTM or heads
+    task_input: bool = False  # shallow, deep, mlp: such a layer is given the one-hot task as well
+    # Attentive networks: K sub-networks, None for floor((tasks + 2) / 4) + 1; their weights from
+    # global average pools instead of whole feature maps; from a network of their own.
+    subnets: int | None = None
+    use_gap: bool = False
+    use_separate_attn_net: bool = False
+    # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
+    # tasks are the newest column's, which learns.
+    frozen_columns: tuple[int, ...] = ()
 
     # Data.
     unroll_length: int = 20  # T, agent steps
@@ -52,8 +62,24 @@ class Config:
     gradient_clipping: float = 40.0  # global norm
 
     def __post_init__(self) -> None:
-        for name in ("unroll_length", "batch_size", "action_repeat", "total_environment_frames"):
+        for name in (
+            "hidden_size",
+            "unroll_length",
+            "batch_size",
+            "action_repeat",
+            "total_environment_frames",
+        ):
             self._require(name, _is_count(getattr(self, name)), "a whole number of at least 1")
+        self._require(
+            "subnets",
+            self.subnets is None or _is_count(self.subnets),
+            "a whole number of at least 1, or left out",
+        )
+        self._require(
+            "frozen_columns",
+            isinstance(self.frozen_columns, tuple) and all(map(_is_count, self.frozen_columns)),
+            "a tuple of whole numbers of at least 1",
+        )
         self._require(
             "queue_size",
             self.queue_size is None or _is_count(self.queue_size),

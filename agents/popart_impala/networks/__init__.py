@@ -1,22 +1,20 @@
-"""Networks: one torso per file, one registry, one assembly of torso, core and heads.
+"""Networks: one per file, one registry, one way to make them.
 
-To add a network: write a Haiku module that maps (features [B, ...], task int32 [B]) to [B, D], and
-add one line to `TORSOS`.
+To add a network: write a Haiku module from (features [B, ...], task int32 [B]) to a `TorsoOutput`
+(or a whole `Network`, where one torso for all tasks is not what it has), and add one line to
+`NETWORKS`.
 """
 
-from agents.popart_impala.networks.assembly import (
-    VALUE_HEAD,
-    NetworkOutput,
-    Networks,
-    make_networks,
-)
-from agents.popart_impala.networks.registry import TORSOS, default_torso
+from agents.popart_impala.networks.assembly import Networks, make_networks
+from agents.popart_impala.networks.registry import NETWORKS
+from agents.popart_impala.networks.types import VALUE_HEAD, Network, NetworkOutput, TorsoOutput
 
 __all__ = [
-    "TORSOS",
+    "NETWORKS",
     "VALUE_HEAD",
+    "Network",
     "NetworkOutput",
     "Networks",
-    "default_torso",
+    "TorsoOutput",
     "make_networks",
 ]

@@ -1,5 +1,6 @@
-"""Torso, previous action and reward, optional LSTM, one policy head, one value output per task."""
+"""A network by its name, as pure functions."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,20 +9,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.networks.lstm import ResetLSTM
-from agents.popart_impala.networks.registry import TORSOS
+from agents.popart_impala.config import Config
+from agents.popart_impala.networks.registry import NETWORKS, OPTIONS
+from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
-
-# Haiku's name of the layer whose outputs PopArt normalises: params[VALUE_HEAD] is {"w", "b"}.
-VALUE_HEAD = "value_head"
-LSTM_SIZE = 256
-
-
-class NetworkOutput(NamedTuple):
-    """Heads of the network; leading axes [B] or [T, B]."""
-
-    logits: jax.Array  # float32 [..., num_actions]
-    normalised_values: jax.Array  # float32 [..., num_tasks]
 
 
 class Networks(NamedTuple):
@@ -36,61 +27,38 @@ class Networks(NamedTuple):
     unroll: Callable[[Params, AgentInput, RecurrentState], NetworkOutput]
     num_actions: int
     num_tasks: int
+    num_params: int  # numbers in `init`'s parameters
 
 
 def make_networks(
-    name: str, *, features_spec: Any, num_actions: int, num_tasks: int, use_lstm: bool
+    config: Config, *, features_spec: Any, num_actions: int, num_tasks: int
 ) -> Networks:
-    """Builds the network called `name`.
+    """Builds the network that `config` names, with the options it gives.
 
     Args:
-      name: a key of `TORSOS`.
+      config: the agent's settings; `network` is a key of `NETWORKS`.
       features_spec: `shape` and `dtype` of one environment's features.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
-      use_lstm: puts an LSTM of 256 units between torso and heads, reset where an episode starts.
 
     Raises:
-      ValueError: the name is unknown, or the torso does not accept such features.
+      ValueError: the name is unknown, an option is set that this network does not have, or the
+        network does not accept such features.
     """
-    if name not in TORSOS:
-        raise ValueError(f"network={name!r}: must be one of {', '.join(sorted(TORSOS))}")
+    name = config.network
+    if name not in NETWORKS:
+        raise ValueError(f"network={name!r}: must be one of {', '.join(sorted(NETWORKS))}")
+    entry = NETWORKS[name]
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    for option in OPTIONS:
+        value = getattr(config, option)
+        if value != defaults[option] and option not in entry.options:
+            able = ", ".join(n for n, other in sorted(NETWORKS.items()) if option in other.options)
+            raise ValueError(f"{option}={value!r}: network={name!r} has no such option; {able} do")
 
     def build() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
-        torso = TORSOS[name]()
-        core = ResetLSTM(LSTM_SIZE) if use_lstm else None
-        policy_head = hk.Linear(num_actions, name="policy_head")
-        value_head = hk.Linear(num_tasks, name=VALUE_HEAD)
-
-        def embed(inputs: AgentInput) -> jax.Array:
-            return jnp.concatenate(
-                [
-                    torso(inputs.features, inputs.task),
-                    jax.nn.one_hot(inputs.previous_action, num_actions),
-                    jnp.clip(inputs.previous_reward, -1.0, 1.0)[:, None],
-                ],
-                axis=1,
-            )
-
-        def heads(x: jax.Array) -> NetworkOutput:
-            return NetworkOutput(policy_head(x), value_head(x))
-
-        def initial_state(batch_size: int) -> RecurrentState:
-            return () if core is None else core.initial_state(batch_size)
-
-        def step(inputs: AgentInput, state: RecurrentState) -> tuple[NetworkOutput, RecurrentState]:
-            x = embed(inputs)
-            if core is not None:
-                x, state = core.step(x, inputs.first, state)
-            return heads(x), state
-
-        def unroll(inputs: AgentInput, state: RecurrentState) -> NetworkOutput:
-            x = hk.BatchApply(embed)(inputs)
-            if core is not None:
-                x, _ = core.unroll(x, inputs.first, state)
-            return hk.BatchApply(heads)(x)
-
-        return step, (initial_state, step, unroll)
+        network = entry.make(config, num_actions, num_tasks)
+        return network.step, (network.initial_state, network.step, network.unroll)
 
     transformed = hk.without_apply_rng(hk.multi_transform(build))
     apply_initial_state, apply_step, apply_unroll = transformed.apply
@@ -108,5 +76,14 @@ def make_networks(
         )
         return transformed.init(rng, inputs, initial_state(1))
 
-    jax.eval_shape(init, jax.random.PRNGKey(0))  # a torso's complaint comes here, not in a node
-    return Networks(init, initial_state, apply_step, apply_unroll, num_actions, num_tasks)
+    # A torso's complaint comes here, not in a node.
+    params = jax.eval_shape(init, jax.random.PRNGKey(0))
+    return Networks(
+        init,
+        initial_state,
+        apply_step,
+        apply_unroll,
+        num_actions,
+        num_tasks,
+        num_params=sum(leaf.size for leaf in jax.tree.leaves(params)),
+    )

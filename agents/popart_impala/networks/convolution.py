@@ -13,6 +13,35 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
+    """Blocks of s x s pixels, as far as a kernel reaches: [B, H, W, C] -> [B, H/s, W/s, s, s, C].
+
+    Args:
+      x: any dtype.
+      kernel: a multiple of the stride.
+      stride: s.
+    """
+    s = stride
+    height, width = (_seen(size, kernel, stride) for size in x.shape[1:3])
+    b, _, _, c = x.shape
+    blocks = x[:, :height, :width].reshape(b, height // s, s, width // s, s, c)
+    return blocks.transpose(0, 1, 3, 2, 4, 5)
+
+
+def image_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
+    """The same of images with their channels before rows and columns: [B, C, H, W]."""
+    s = stride
+    height, width = (_seen(size, kernel, stride) for size in x.shape[2:])
+    b, c, _, _ = x.shape
+    blocks = x[:, :, :height, :width].reshape(b, c, height // s, s, width // s, s)
+    return blocks.transpose(0, 2, 4, 3, 5, 1)
+
+
+def _seen(size: int, kernel: int, stride: int) -> int:
+    """Rows or columns, out of `size`, that a kernel position reaches."""
+    return (size - kernel) // stride * stride + kernel
+
+
 class StridedConv2D(hk.Module):
     """Maps float32 [B, H, W, C] to float32 [B, (H-k)//s + 1, (W-k)//s + 1, channels]."""
 
@@ -37,15 +66,7 @@ class StridedConv2D(hk.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The convolution; see the class."""
-        s = self._stride
-        height, width = (self._seen(size) for size in x.shape[1:3])
-        b, _, _, c = x.shape
-        blocks = x[:, :height, :width].reshape(b, height // s, s, width // s, s, c)
-        return self._convolve(blocks.transpose(0, 1, 3, 2, 4, 5))
-
-    def _seen(self, size: int) -> int:
-        """Rows or columns, out of `size`, that a kernel position reaches."""
-        return (size - self._kernel) // self._stride * self._stride + self._kernel
+        return self._convolve(pixel_blocks(x, self._kernel, self._stride))
 
     def _convolve(self, blocks: jax.Array) -> jax.Array:
         """Convolves blocks of pixels: float32 [B, H/s, W/s, row s, column s, C]."""
@@ -70,11 +91,7 @@ class ImageConv2D(StridedConv2D):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The convolution; see the class."""
-        s = self._stride
-        height, width = (self._seen(size) for size in x.shape[2:])
-        b, c, _, _ = x.shape
-        blocks = x[:, :, :height, :width].reshape(b, c, height // s, s, width // s, s)
         # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
         # convolution wants and in the one that its gradient wants, and XLA does so.
-        blocks = blocks.transpose(0, 2, 4, 3, 5, 1)
+        blocks = image_blocks(x, self._kernel, self._stride)
         return self._convolve(blocks.astype(jnp.float32) / 255.0)

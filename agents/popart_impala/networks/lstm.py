@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+LSTM_SIZE = 256  # units, as in IMPALA's paper
+
 
 class ResetLSTM(hk.Module):
     """`hk.ResetCore(hk.LSTM(size))`, with the inputs of a whole sequence projected in one product.
@@ -13,9 +15,9 @@ class ResetLSTM(hk.Module):
     and state are Haiku's (Jozefowicz et al. 2015: 1 is added to the forget gate).
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, name: str = "lstm"):
         """Makes the core; `size` is that of the hidden state and of the output."""
-        super().__init__(name="lstm")
+        super().__init__(name=name)
         self._size = size
 
     def initial_state(self, batch_size: int) -> hk.LSTMState:

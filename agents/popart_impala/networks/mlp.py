@@ -4,15 +4,22 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents.popart_impala.config import Config
+from agents.popart_impala.networks.hidden import Hidden
+from agents.popart_impala.networks.types import TorsoOutput
+
 
 class MLPTorso(hk.Module):
-    """Two linear layers of 256 with ReLU on the flattened features."""
+    """Two linear layers of `hidden_size` with ReLU on the flattened features."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config, num_tasks: int):
+        """Makes the torso."""
         super().__init__(name="mlp")
+        self._layers = [Hidden(config, num_tasks, name=f"linear_{i}") for i in range(2)]
 
-    def __call__(self, features: jax.Array, task: jax.Array) -> jax.Array:
-        """Maps features [B, ...] of any shape to float32 [B, 256]. The task is not used."""
-        del task
-        flat = hk.Flatten()(features.astype(jnp.float32))
-        return hk.nets.MLP([256, 256], activate_final=True, name="layers")(flat)
+    def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
+        """Maps features [B, ...] of any shape to an embedding float32 [B, hidden_size]."""
+        x = features.astype(jnp.float32)
+        for layer in self._layers:
+            x = layer(x, task)
+        return TorsoOutput(x)

@@ -1,28 +1,36 @@
 """The networks that `--network` chooses from."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
-import jax
-import numpy as np
-
+from agents.popart_impala.config import Config
+from agents.popart_impala.networks.attentive import AttentiveTorso
+from agents.popart_impala.networks.deep import DeepTorso
 from agents.popart_impala.networks.mlp import MLPTorso
+from agents.popart_impala.networks.progressive import ProgressiveNetwork
+from agents.popart_impala.networks.self_attention import self_attention_torso
 from agents.popart_impala.networks.shallow import ShallowTorso
+from agents.popart_impala.networks.single import with_torso
+from agents.popart_impala.networks.types import Network
 
-# A torso is called with features [B, ...] and task int32 [B], and returns [B, D].
-Torso = Callable[[jax.Array, jax.Array], jax.Array]
+# Fields of Config that are for some networks only.
+OPTIONS = ("task_input", "subnets", "use_gap", "use_separate_attn_net", "frozen_columns")
 
-TORSOS: dict[str, Callable[[], Torso]] = {
-    "shallow": ShallowTorso,
-    "mlp": MLPTorso,
+_ATTENTION = ("subnets", "use_gap", "use_separate_attn_net")
+
+
+class Entry(NamedTuple):
+    """A network of the registry."""
+
+    make: Callable[[Config, int, int], Network]  # (config, num_actions, num_tasks) -> network
+    options: tuple[str, ...] = ()  # those of `OPTIONS` that it has
+
+
+NETWORKS: dict[str, Entry] = {
+    "shallow": Entry(with_torso(ShallowTorso), ("task_input",)),
+    "deep": Entry(with_torso(DeepTorso), ("task_input",)),
+    "mlp": Entry(with_torso(MLPTorso), ("task_input",)),
+    "attentive": Entry(with_torso(AttentiveTorso), _ATTENTION),
+    "self_attention": Entry(with_torso(self_attention_torso), _ATTENTION),
+    "progressive": Entry(ProgressiveNetwork, ("frozen_columns",)),
 }
-
-
-def default_torso(features_spec: Any) -> str:
-    """Name of the torso for these features: "shallow" for stacks of images, "mlp" for the rest.
-
-    Args:
-      features_spec: anything with a `shape` and a `dtype`.
-    """
-    is_image = len(features_spec.shape) == 3 and features_spec.dtype == np.uint8
-    return "shallow" if is_image else "mlp"

@@ -18,6 +18,7 @@ from acme import core
 from acme.utils import loggers
 
 from agents.popart_impala import acting, adding, reverb_queue, unrolls, update
+from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
 from agents.popart_impala.variables import VariableClient
@@ -69,7 +70,10 @@ def with_tasks(environments: list[CountingEnvironment]) -> list[WithTask]:
 
 def lstm_networks(features_spec: Any) -> Networks:
     return make_networks(
-        "mlp", features_spec=features_spec, num_actions=NUM_ACTIONS, num_tasks=2, use_lstm=True
+        Config(network="mlp", use_lstm=True),
+        features_spec=features_spec,
+        num_actions=NUM_ACTIONS,
+        num_tasks=2,
     )
 
 
@@ -353,7 +357,7 @@ def test_atari_stacks_are_rebuilt_bit_for_bit(
     environment = make_batched_environment(tasks, indices, atari=options, seed=3)
     spec = environment.observation_spec().features
     networks = make_networks(
-        "shallow", features_spec=spec, num_actions=18, num_tasks=len(tasks), use_lstm=False
+        Config(network="shallow"), features_spec=spec, num_actions=18, num_tasks=len(tasks)
     )
     signature = signature_of(networks, spec)
     assert signature.inputs.features.shape == (T + 1 + 3, 84, 84)

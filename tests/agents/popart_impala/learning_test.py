@@ -35,11 +35,10 @@ TASK = np.array([0, 1, 1, 0], np.int32)  # none of task 2
 FEATURES = np.zeros((6,), np.float32)  # as a spec: shape and dtype
 NETWORKS: dict[bool, Networks] = {
     use_lstm: make_networks(
-        "mlp",
+        Config(network="mlp", use_lstm=use_lstm),
         features_spec=FEATURES,
         num_actions=NUM_ACTIONS,
         num_tasks=NUM_TASKS,
-        use_lstm=use_lstm,
     )
     for use_lstm in (False, True)
 }

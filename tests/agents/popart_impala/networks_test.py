@@ -1,5 +1,6 @@
 """Networks: one step and a whole unroll agree, episodes do not see each other, sizes, errors."""
 
+import re
 from typing import Any
 
 import jax
@@ -8,34 +9,56 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from agents.popart_impala.networks import VALUE_HEAD, Networks, default_torso, make_networks
+from agents.popart_impala.config import Config
+from agents.popart_impala.networks import NETWORKS, VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.types import AgentInput
 
 T, B = 6, 2
 NUM_ACTIONS, NUM_TASKS = 5, 3
-IMAGES = specs.BoundedArray((4, 36, 44), np.uint8, 0, 255, "frames")
+IMAGES = specs.BoundedArray((4, 36, 44), np.uint8, 0, 255, "images")
 VECTOR = specs.Array((7,), np.float32, "vector")
 
 # PopArt-IMPALA's networks: their policy is not told the task.
-NETWORKS = [
-    pytest.param(name, spec, use_lstm, id=f"{name}{'-lstm' if use_lstm else ''}")
-    for name, spec in (("shallow", IMAGES), ("mlp", VECTOR))
-    for use_lstm in (False, True)
+Case = tuple[str, specs.Array, dict[str, Any]]
+TASK_BLIND: list[Case] = [("shallow", IMAGES, {}), ("deep", IMAGES, {}), ("mlp", VECTOR, {})]
+# Those that are, by an option or by what they are.
+TASK_AWARE: list[Case] = [
+    ("shallow", IMAGES, {"task_input": True}),
+    ("deep", IMAGES, {"task_input": True}),
+    ("mlp", VECTOR, {"task_input": True}),
+    ("attentive", IMAGES, {}),
+    ("attentive", IMAGES, {"subnets": 3, "use_gap": True}),
+    ("attentive", IMAGES, {"use_separate_attn_net": True}),
+    ("attentive", VECTOR, {"subnets": 4}),
+    ("self_attention", IMAGES, {}),
+    ("progressive", IMAGES, {"frozen_columns": (1, 1)}),
+    ("progressive", VECTOR, {"frozen_columns": (1, 1)}),
 ]
 
 
+def cases(networks: list[Case]) -> list[Any]:
+    return [
+        pytest.param(
+            Config(network=name, use_lstm=use_lstm, hidden_size=32, **options),
+            spec,
+            id="-".join([name, spec.name, *map(str, options), *["lstm"] * use_lstm]),
+        )
+        for name, spec, options in networks
+        # What an option does is before the LSTM, except for columns, which have one each.
+        for use_lstm in ((False,) if options and name != "progressive" else (False, True))
+    ]
+
+
+def build(config: Config, spec: specs.Array) -> Networks:
+    return make_networks(config, features_spec=spec, num_actions=NUM_ACTIONS, num_tasks=NUM_TASKS)
+
+
 def make(name: str, spec: specs.Array, use_lstm: bool) -> Networks:
-    return make_networks(
-        name,
-        features_spec=spec,
-        num_actions=NUM_ACTIONS,
-        num_tasks=NUM_TASKS,
-        use_lstm=use_lstm,
-    )
+    return build(Config(network=name, use_lstm=use_lstm), spec)
 
 
 def random_inputs(spec: specs.Array, seed: int = 0) -> AgentInput:
-    """[T, B] inputs; episodes start at times 0 and 3 in sequence 0, at 2, 3 and 5 in sequence 1."""
+    """[T, B] inputs of two tasks; episodes start at times 0 and 3, and at 2, 3 and 5."""
     rng = np.random.default_rng(seed)
     first = np.zeros((T, B), bool)
     first[[0, 3], 0] = True
@@ -46,7 +69,7 @@ def random_inputs(spec: specs.Array, seed: int = 0) -> AgentInput:
         features = rng.normal(size=(T, B, *spec.shape)).astype(np.float32)
     return AgentInput(
         features=features,
-        task=rng.integers(NUM_TASKS, size=(T, B), dtype=np.int32),
+        task=np.broadcast_to(rng.permutation(NUM_TASKS)[:B].astype(np.int32), (T, B)),
         previous_action=rng.integers(NUM_ACTIONS, size=(T, B), dtype=np.int32),
         previous_reward=rng.normal(size=(T, B)).astype(np.float32),
         first=first,
@@ -61,14 +84,18 @@ def random_state(networks: Networks) -> Any:
 
 
 def outputs(networks: Networks, inputs: AgentInput, state: Any) -> np.ndarray:
-    """All outputs of `unroll`, [T, B, num_actions + num_tasks]."""
+    """All heads of `unroll`, [T, B, num_actions + num_tasks]."""
     params = networks.init(jax.random.PRNGKey(0))
-    return np.concatenate(jax.jit(networks.unroll)(params, inputs, state), axis=-1)
+    return np.concatenate(jax.jit(networks.unroll)(params, inputs, state)[:2], axis=-1)
 
 
-@pytest.mark.parametrize(("name", "spec", "use_lstm"), NETWORKS)
-def test_unroll_is_step_after_step(name: str, spec: specs.Array, use_lstm: bool) -> None:
-    networks = make(name, spec, use_lstm)
+def test_every_network_of_the_registry_is_tested() -> None:
+    assert {name for name, *_ in TASK_BLIND + TASK_AWARE} == set(NETWORKS)
+
+
+@pytest.mark.parametrize(("config", "spec"), cases(TASK_BLIND + TASK_AWARE))
+def test_unroll_is_step_after_step(config: Config, spec: specs.Array) -> None:
+    networks = build(config, spec)
     params = networks.init(jax.random.PRNGKey(0))
     inputs, state = random_inputs(spec), random_state(networks)
     unrolled = outputs(networks, inputs, state)
@@ -79,7 +106,7 @@ def test_unroll_is_step_after_step(name: str, spec: specs.Array, use_lstm: bool)
         assert output.logits.shape == (B, NUM_ACTIONS)
         assert output.normalised_values.shape == (B, NUM_TASKS)
         np.testing.assert_allclose(
-            np.concatenate(output, axis=-1), unrolled[t], rtol=1e-4, atol=1e-5
+            np.concatenate(output[:2], axis=-1), unrolled[t], rtol=1e-4, atol=1e-5
         )
 
 
@@ -113,12 +140,23 @@ def test_the_state_at_an_episodes_start_is_the_initial_one() -> None:
     jax.tree.map(np.testing.assert_array_equal, (output, state), (expected, expected_state))
 
 
-@pytest.mark.parametrize(("name", "spec", "use_lstm"), NETWORKS)
-def test_outputs_do_not_depend_on_the_task(name: str, spec: specs.Array, use_lstm: bool) -> None:
-    networks = make(name, spec, use_lstm)
+def change_the_task(config: Config, spec: specs.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs for random inputs, and for the same inputs with other tasks."""
+    networks = build(config, spec)
     inputs, state = random_inputs(spec), random_state(networks)
     other = inputs._replace(task=(inputs.task + 1) % NUM_TASKS)
-    np.testing.assert_array_equal(outputs(networks, inputs, state), outputs(networks, other, state))
+    return outputs(networks, inputs, state), outputs(networks, other, state)
+
+
+@pytest.mark.parametrize(("config", "spec"), cases(TASK_BLIND))
+def test_outputs_do_not_depend_on_the_task(config: Config, spec: specs.Array) -> None:
+    np.testing.assert_array_equal(*change_the_task(config, spec))
+
+
+@pytest.mark.parametrize(("config", "spec"), cases(TASK_AWARE))
+def test_outputs_depend_on_the_task(config: Config, spec: specs.Array) -> None:
+    before, after = change_the_task(config, spec)
+    assert (before != after).any(axis=-1).all()
 
 
 def test_previous_action_and_clipped_reward_are_inputs() -> None:
@@ -137,23 +175,77 @@ def test_previous_action_and_clipped_reward_are_inputs() -> None:
     assert (acted != outputs(networks, inputs, ())).all()
 
 
-@pytest.mark.parametrize("use_lstm", [False, True])
-def test_number_of_parameters_of_the_shallow_network(use_lstm: bool) -> None:
-    atari = specs.BoundedArray((4, 84, 84), np.uint8, 0, 255, "frames")
-    networks = make_networks(
-        "shallow", features_spec=atari, num_actions=18, num_tasks=57, use_lstm=use_lstm
-    )
-    # 84 x 84 -> (84 - 8) / 4 + 1 = 20 -> (20 - 4) / 2 + 1 = 9, with 32 channels: 2592.
-    torso = (8 * 8 * 4 * 16 + 16) + (4 * 4 * 16 * 32 + 32) + (2592 * 256 + 256)
-    core = 256 + 18 + 1  # with the previous action and reward
+ATARI = specs.BoundedArray((4, 84, 84), np.uint8, 0, 255, "frames")
+SHALLOW_MAPS = 9 * 9 * 32  # 84 -> (84 - 8) / 4 + 1 = 20 -> (20 - 4) / 2 + 1 = 9
+SHALLOW_CONVS = (8 * 8 * 4 * 16 + 16) + (4 * 4 * 16 * 32 + 32)
+
+
+def deep_convs(channels: int) -> int:
+    """Parameters of the 15 convolutions on so many input channels."""
+    total, before = 0, channels
+    for after in (16, 32, 32):
+        total += 9 * before * after + after + 4 * (9 * after * after + after)
+        before = after
+    return total
+
+
+def heads(embedding: int, num_actions: int, num_tasks: int, use_lstm: bool) -> int:
+    """Parameters of LSTM and heads behind an embedding, the previous action and the reward."""
+    core = embedding + num_actions + 1
     lstm = 0
     if use_lstm:
         lstm = (core + 256) * 4 * 256 + 4 * 256
         core = 256
-    heads = (core + 1) * (18 + 57)
+    return lstm + (core + 1) * (num_actions + num_tasks)
+
+
+AUGMENTED = (2 * 2 * 16 * 8 + 8) + (16 * 72 + 72) + (24 * 24 + 24) + 2 * (2 * 20 - 1) * 6
+POOLED = 10 * 10 * 32
+
+
+@pytest.mark.parametrize("use_lstm", [False, True])
+@pytest.mark.parametrize(
+    ("options", "torso"),
+    [
+        ({"network": "shallow"}, SHALLOW_CONVS + (SHALLOW_MAPS + 1) * 256),
+        ({"network": "shallow", "task_input": True}, SHALLOW_CONVS + (SHALLOW_MAPS + 1 + 57) * 256),
+        # 84 -> 42 -> 21 -> 11 by pooling.
+        ({"network": "deep"}, deep_convs(4) + (11 * 11 * 32 + 1) * 256),
+        # K = floor(59 / 4) + 1 = 15 for 57 tasks.
+        (
+            {"network": "attentive"},
+            15 * (SHALLOW_CONVS + SHALLOW_MAPS + 57 + 1) + (SHALLOW_MAPS + 1) * 256,
+        ),
+        (
+            {"network": "attentive", "subnets": 2, "use_gap": True, "use_separate_attn_net": True},
+            3 * SHALLOW_CONVS + 2 * (32 + 57 + 1) + (SHALLOW_MAPS + 1) * 256,
+        ),
+        (
+            {"network": "self_attention", "subnets": 2},
+            2 * (8 * 8 * 4 * 16 + 16 + AUGMENTED + POOLED + 57 + 1) + (POOLED + 1) * 256,
+        ),
+        ({"network": "progressive"}, SHALLOW_CONVS + (SHALLOW_MAPS + 1) * 256),
+    ],
+    ids=str,
+)
+def test_number_of_parameters(options: dict[str, Any], torso: int, use_lstm: bool) -> None:
+    networks = make_networks(
+        Config(use_lstm=use_lstm, **options), features_spec=ATARI, num_actions=18, num_tasks=57
+    )
     params = jax.eval_shape(networks.init, jax.random.PRNGKey(0))
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == torso + lstm + heads
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == networks.num_params
+    assert networks.num_params == torso + heads(256, 18, 57, use_lstm)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_the_papers_number_of_parameters_of_the_deep_network() -> None:
+    # IMPALA's figure 3 says 1.6 million, for DeepMind Lab's 96 x 72 RGB and 9 actions, with an
+    # LSTM that is also given the 64 outputs of a language LSTM that this project has no use for.
+    lab = specs.BoundedArray((3, 72, 96), np.uint8, 0, 255, "frames")
+    networks = make_networks(
+        Config(network="deep", use_lstm=True), features_spec=lab, num_actions=9, num_tasks=1
+    )
+    assert round((networks.num_params + 64 * 4 * 256) / 1e6, 1) == 1.6
 
 
 @pytest.mark.parametrize(("use_lstm", "core"), [(False, 256 + NUM_ACTIONS + 1), (True, 256)])
@@ -180,10 +272,28 @@ def test_initial_state() -> None:
     assert not any(np.any(x) for x in jax.tree.leaves(state))
 
 
-def test_default_torso() -> None:
-    assert default_torso(IMAGES) == "shallow"
-    assert default_torso(VECTOR) == "mlp"
-    assert default_torso(specs.Array((10, 5), np.float32)) == "mlp"
+def test_hidden_size() -> None:
+    networks = build(Config(network="mlp", hidden_size=9), VECTOR)
+    # 7 features -> 9 -> 9, with action and reward to the heads.
+    assert networks.num_params == 8 * 9 + 10 * 9 + (9 + NUM_ACTIONS + 2) * (NUM_ACTIONS + NUM_TASKS)
+
+
+@pytest.mark.parametrize(
+    ("network", "option", "able"),
+    [
+        ("mlp", {"subnets": 2}, "attentive, self_attention"),
+        ("attentive", {"task_input": True}, "deep, mlp, shallow"),
+        ("shallow", {"use_gap": True}, "attentive, self_attention"),
+        ("attentive", {"frozen_columns": (1,)}, "progressive"),
+    ],
+)
+def test_an_option_that_the_network_does_not_have(
+    network: str, option: dict[str, Any], able: str
+) -> None:
+    (name, value), *_ = option.items()
+    message = re.escape(f"{name}={value!r}: network={network!r} has no such option; {able} do")
+    with pytest.raises(ValueError, match=message):
+        build(Config(network=network, **option), IMAGES)
 
 
 def test_unknown_network() -> None:
@@ -195,3 +305,9 @@ def test_unknown_network() -> None:
 def test_shallow_network_refuses_what_is_no_stack_of_large_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 36 x 36.*network='mlp'"):
         make("shallow", specs.Array(shape, np.uint8), use_lstm=False)
+
+
+@pytest.mark.parametrize("network", ["deep", "self_attention"])
+def test_networks_for_images_refuse_what_is_none(network: str) -> None:
+    with pytest.raises(ValueError, match=f"network='{network}': needs stacked images"):
+        make(network, VECTOR, use_lstm=False)

@@ -11,6 +11,7 @@ import reverb
 from dm_env import specs
 
 from agents.popart_impala import reverb_queue
+from agents.popart_impala.config import Config
 from agents.popart_impala.networks import make_networks
 from agents.popart_impala.types import Unroll
 from agents.popart_impala.unrolls import Signature, unroll_signature
@@ -21,7 +22,10 @@ FEATURES = specs.Array((2,), np.float32, "features")
 
 def make_signature(use_lstm: bool) -> Signature:
     networks = make_networks(
-        "mlp", features_spec=FEATURES, num_actions=3, num_tasks=2, use_lstm=use_lstm
+        Config(network="mlp", use_lstm=use_lstm),
+        features_spec=FEATURES,
+        num_actions=3,
+        num_tasks=2,
     )
     return unroll_signature(FEATURES, 3, 4, networks.initial_state(1))
 

@@ -1,0 +1,25 @@
+"""What image networks ask of their observations."""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_images(network: str, features: Any, at_least: int) -> None:
+    """Checks that features are batches of stacked images.
+
+    Args:
+      network: the name that the user chose.
+      features: array [B, ...].
+      at_least: smallest height and width.
+
+    Raises:
+      ValueError: features are not uint8 [B, S, H, W] with H and W at least that.
+    """
+    shape = features.shape[1:]
+    if len(shape) != 3 or min(shape[1:]) < at_least or features.dtype != np.uint8:
+        raise ValueError(
+            f"network={network!r}: needs stacked images [S, H, W] of at least {at_least} x "
+            f"{at_least}, uint8; the observations are {list(shape)}, {features.dtype}; use "
+            "network='mlp'"
+        )

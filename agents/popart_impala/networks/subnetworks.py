@@ -1,0 +1,114 @@
+"""K sub-networks computed as one: the same layers, each with parameters of its own.
+
+Each module maps a batch of observations to feature maps float32 [B, H, W, K, C]. Parameters have
+the sub-network as their first axis.
+"""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.popart_impala.networks.convolution import image_blocks, pixel_blocks
+from agents.popart_impala.networks.grouped import grouped_convolution
+from agents.popart_impala.networks.images import check_images
+
+
+def biased(x: jax.Array) -> jax.Array:
+    """`x` [B, H, W, K, C] with a bias for each sub-network and channel added."""
+    return x + jnp.broadcast_to(hk.get_parameter("b", x.shape[-2:], init=jnp.zeros), x.shape)
+
+
+class SharedInputConv2D(hk.Module):
+    """The first convolution of K sub-networks: one with K times the channels, on uint8 images."""
+
+    def __init__(self, subnets: int, channels: int, kernel: int, stride: int):
+        """Makes the layer; `kernel` is a multiple of `stride`."""
+        super().__init__(name="conv_0")
+        self._subnets = subnets
+        self._channels = channels
+        self._kernel = kernel
+        self._stride = stride
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Maps uint8 [B, S, H, W] to [B, H', W', K, channels], without padding."""
+        n, s, k, d = self._kernel, self._stride, self._subnets, self._channels
+        blocks = image_blocks(images, n, s).astype(jnp.float32) / 255.0
+        c = images.shape[1]
+        w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
+        w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
+        m = n // s
+        kernel = w.reshape(k, m, s, m, s, c, d).transpose(1, 3, 2, 4, 5, 0, 6)
+        y = jax.lax.conv_general_dilated(
+            blocks.reshape(*blocks.shape[:3], s * s * c),
+            kernel.reshape(m, m, s * s * c, k * d),
+            window_strides=(1, 1),
+            padding="VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return biased(y.reshape(*y.shape[:3], k, d))
+
+
+class SubnetConv2D(hk.Module):
+    """A further convolution of each sub-network, without padding."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, name: str = "conv"):
+        """Makes the layer; `kernel` is a multiple of `stride`."""
+        super().__init__(name=name)
+        self._channels = channels
+        self._kernel = kernel
+        self._stride = stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, K, C] to [B, H', W', K, channels]."""
+        n, s, d = self._kernel, self._stride, self._channels
+        b, _, _, k, c = x.shape
+        w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
+        w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
+        m = n // s
+        if s > 1:
+            blocks = pixel_blocks(x.reshape(*x.shape[:3], k * c), n, s)
+            h, v = blocks.shape[1:3]
+            blocks = blocks.reshape(b, h, v, s, s, k, c).transpose(0, 1, 2, 5, 3, 4, 6)
+            x = blocks.reshape(b, h, v, k, s * s * c)
+            w = w.reshape(k, m, s, m, s, c, d).transpose(0, 1, 3, 2, 4, 5, 6)
+            w = w.reshape(k, m, m, s * s * c, d)
+        return biased(grouped_convolution(x, w))
+
+
+class ConvSubnetworks(hk.Module):
+    """K times the convolutions of the shallow network: 16 of 8x8 stride 4, 32 of 4x4 stride 2."""
+
+    def __init__(self, subnets: int):
+        """Makes the sub-networks."""
+        super().__init__(name="subnetworks")
+        self._subnets = subnets
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps uint8 images [B, S, H, W] to feature maps; [B, 9, 9, K, 32] for 84 x 84.
+
+        Raises:
+          ValueError: the images are smaller than 36 x 36.
+        """
+        check_images("attentive", features, at_least=36)
+        x = jax.nn.relu(SharedInputConv2D(self._subnets, 16, kernel=8, stride=4)(features))
+        return jax.nn.relu(SubnetConv2D(32, kernel=4, stride=2, name="conv_1")(x))
+
+
+class LinearSubnetworks(hk.Module):
+    """K linear layers with ReLU, for observations that are not images."""
+
+    def __init__(self, subnets: int, hidden_size: int):
+        """Makes the sub-networks, of `hidden_size` units each."""
+        super().__init__(name="subnetworks")
+        self._subnets = subnets
+        self._hidden_size = hidden_size
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps features [B, ...] of any shape to [B, 1, 1, K, hidden_size]."""
+        x = hk.Flatten()(features.astype(jnp.float32))
+        k, d = self._subnets, self._hidden_size
+        w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(x.shape[1]))
+        w = hk.get_parameter("w", (k, x.shape[1], d), init=w_init)
+        y = x @ w.transpose(1, 0, 2).reshape(x.shape[1], k * d)
+        return jax.nn.relu(biased(y.reshape(-1, 1, 1, k, d)))
