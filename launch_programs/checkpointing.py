@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
+from agents.popart_impala.popart import PopArtState
 from agents.popart_impala.types import Params
 from agents.popart_impala.update import TrainingState
+from launch_programs.run_directory import RunDirectory
 
 # How many checkpoints are kept: the newest, and those to fall back to.
 _MAX_TO_KEEP = 3
@@ -17,6 +19,7 @@ class SavedPolicy(NamedTuple):
     """The part of a checkpoint that acts."""
 
     params: Params
+    popart: PopArtState  # statistics of its values
     steps: int  # learner steps
     frames: int  # environment frames
 
@@ -93,9 +96,29 @@ class Checkpointer:
             args=ocp.args.Composite(state=ocp.args.StandardRestore(), info=ocp.args.JsonRestore()),
         )
         return SavedPolicy(
-            restored.state["params"], restored.info["steps"], restored.info["frames"]
+            restored.state["params"],
+            PopArtState(**restored.state["popart"]),
+            restored.info["steps"],
+            restored.info["frames"],
         )
 
 
 def _arrays(state: TrainingState) -> dict[str, Any]:
     return {"params": state.params, "opt_state": state.opt_state, "popart": state.popart}
+
+
+def restore_policy(directory: RunDirectory) -> SavedPolicy:
+    """The newest policy of a run.
+
+    Raises:
+      ValueError: the run has no checkpoint.
+    """
+    policy = None
+    if directory.checkpoints.is_dir():
+        policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
+    if policy is None:
+        raise ValueError(
+            f"{directory.path} has no checkpoint yet: train it first, with "
+            f"python -m launch_programs.train --logdir={directory.path}"
+        )
+    return policy

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from environments import check_tasks, parse_level_name
 from launch_programs import command_line
-from launch_programs.checkpointing import Checkpointer, SavedPolicy
+from launch_programs.checkpointing import SavedPolicy, restore_policy
 from launch_programs.evaluation import (
     Aggregate,
     FixedVariables,
@@ -50,16 +50,7 @@ def load(directory: RunDirectory) -> tuple[RunConfig, SavedPolicy]:
     Raises:
       ValueError: the directory has no run or no checkpoint.
     """
-    config = directory.read_config()
-    policy = None
-    if directory.checkpoints.is_dir():
-        policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
-    if policy is None:
-        raise ValueError(
-            f"{directory.path} has no checkpoint yet: train it first, with "
-            f"python -m launch_programs.train --logdir={directory.path}"
-        )
-    return config, policy
+    return directory.read_config(), restore_policy(directory)
 
 
 def select_tasks(config: RunConfig, level_name: str | None) -> list[int]:
@@ -115,17 +106,22 @@ def evaluate(
         flush=True,
     )
     scores = []
+    attention: dict[str, list[float]] = {}
     for index in indices:
         started = time.monotonic()
         player = TaskPlayer(config, builder, index, source, greedy=greedy, seed=seed)
         returns = [player.play().episode_return for _ in range(episodes)]
         player.close()
+        if player.mean_attention is not None:
+            attention[tasks[index].name] = player.mean_attention
         scores.append(score(tasks[index], returns))
         seconds = time.monotonic() - started
         print(f"  {tasks[index].name}: mean {scores[-1].mean:,.1f} ({seconds:.0f} s)", flush=True)
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
-    _write(directory, policy, scores, total, greedy=greedy, seed=seed)
+    if attention:
+        _print_attention(attention)
+    _write(directory, policy, scores, total, attention, greedy=greedy, seed=seed)
     return scores
 
 
@@ -149,11 +145,22 @@ def _print(scores: list[TaskScore], total: Aggregate, reference: str) -> None:
     )
 
 
+def _print_attention(attention: dict[str, list[float]]) -> None:
+    subnets = len(next(iter(attention.values())))
+    table = Table("attention, mean over steps")
+    for subnet in range(subnets):
+        table.add_column(f"sub-network {subnet}", justify="right")
+    for task, weights in attention.items():
+        table.add_row(task, *(f"{weight:.3f}" for weight in weights))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 40 + 17 * subnets).print(table)
+
+
 def _write(
     directory: RunDirectory,
     policy: SavedPolicy,
     scores: list[TaskScore],
     total: Aggregate,
+    attention: dict[str, list[float]],
     *,
     greedy: bool,
     seed: int,
@@ -168,6 +175,7 @@ def _write(
             "seed": seed,
             "tasks": [s._asdict() for s in scores],
             "human_normalised": total._asdict(),
+            **({"attention": attention} if attention else {}),
         },
     )
     with (directory.path / f"{stem}.csv").open("w", newline="") as file:

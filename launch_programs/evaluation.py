@@ -9,10 +9,11 @@ from typing import NamedTuple
 import acme
 import dm_env
 import jax
+import numpy as np
 from acme import core
-from acme.utils import loggers
+from acme.utils import loggers, observers
 
-from agents.popart_impala.acting import EpisodeResult
+from agents.popart_impala.acting import Actor, EpisodeResult
 from agents.popart_impala.builder import PopArtIMPALABuilder
 from agents.popart_impala.types import PolicyVariables
 from environments import Task, make_environment
@@ -65,6 +66,33 @@ class _Stoppable(dm_env.Environment):
         self._environment.close()
 
 
+class _AttentionMeter(observers.EnvLoopObserver):
+    """Adds up the actor's attention weights, step after step."""
+
+    def __init__(self, actor: Actor):
+        self._actor = actor
+        self._steps = 0
+        self._sum: np.ndarray | None = None
+
+    @property
+    def mean(self) -> list[float] | None:
+        return None if self._sum is None else (self._sum / self._steps).tolist()
+
+    def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep) -> None:
+        pass
+
+    def observe(
+        self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
+    ) -> None:
+        weights = self._actor.attention
+        if weights is not None:
+            self._sum = weights.astype(np.float64) + (0.0 if self._sum is None else self._sum)
+            self._steps += 1
+
+    def get_metrics(self) -> dict[str, float]:
+        return {}
+
+
 class TaskPlayer:
     """One task of a run and an actor for it, in an EnvironmentLoop."""
 
@@ -101,11 +129,13 @@ class TaskPlayer:
             builder.make_policy(greedy=greedy),
             variable_source=variable_source,
         )
+        self._attention = _AttentionMeter(self._actor)
         self._loop = acme.EnvironmentLoop(
             _Stoppable(self._environment, should_stop),
             self._actor,
             logger=loggers.NoOpLogger(),
             should_update=False,
+            observers=[self._attention],
         )
 
     def play(self) -> EpisodeResult:
@@ -119,6 +149,11 @@ class TaskPlayer:
         return EpisodeResult(
             self._task, float(result["episode_return"]), int(result["episode_length"])
         )
+
+    @property
+    def mean_attention(self) -> list[float] | None:
+        """Mean weight of each sub-network over all steps played; None if the network has none."""
+        return self._attention.mean
 
     def close(self) -> None:
         """Closes the environment."""

@@ -11,18 +11,27 @@ from absl import flags
 
 from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
 from environments import AtariOptions, Task, parse_level_name
+from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
     RunConfig,
     default_environments_per_actor,
     default_num_actors,
     flatten,
 )
+from launch_programs.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
 _AGENT_HELP = {
-    "network": "Network: shallow (images) or mlp; by default what suits the observations.",
+    "network": "Network: shallow, deep, self_attention (images); mlp (anything else); attentive, "
+    "progressive (either); by default shallow or mlp, whichever suits the observations.",
     "use_lstm": "Puts an LSTM of 256 units between torso and heads.",
+    "hidden_size": "Units of the linear layers in front of LSTM or heads.",
+    "task_input": "shallow, deep, mlp: gives these layers the one-hot task as well.",
+    "subnets": "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
+    "use_gap": "Attentive networks: weights from global average pools of the feature maps instead "
+    "of the maps.",
+    "use_separate_attn_net": "Attentive networks: weights from a sub-network of their own.",
     "unroll_length": "Agent steps in one unroll.",
     "batch_size": "Unrolls in one learner update.",
     "queue_size": "Unrolls that the queue holds before actors wait; by default one batch.",
@@ -55,6 +64,7 @@ _ENUMS = {
     "action_set": ("full", "minimal"),
 }
 _RUN_DEFAULTS: dict[str, Any] = {
+    "grow_from": None,
     "num_queues": 1,
     "seed": 1,
     "evaluation_interval": 1_000_000,
@@ -70,6 +80,18 @@ def define_run_flags() -> None:
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
         "Seaquest), atari57, toy. Games as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5.",
+    )
+    flags.DEFINE_enum(
+        "preset",
+        None,
+        list(PRESETS),
+        "A paper's settings; other flags override them. They are printed with their source.",
+    )
+    flags.DEFINE_string(
+        "grow_from",
+        None,
+        "Run directory of a progressive network: keeps its columns, frozen, and adds one that "
+        "learns the tasks of --level_name.",
     )
     for field in dataclasses.fields(Config):
         if field.name in _AGENT_HELP:
@@ -122,22 +144,31 @@ def _define(field: dataclasses.Field[Any], default: Any, helps: dict[str, str]) 
 def resolve(saved: RunConfig | None) -> RunConfig:
     """The run that the parsed flags ask for.
 
+    A value is the flag's if it is given, else the preset's, else the resumed run's, else, for a
+    network that grows, the earlier run's, else the default.
+
     Args:
-      saved: the run to be resumed: flags that were not given take its values.
+      saved: the run to be resumed.
 
     Raises:
-      ValueError: a value is out of range; the message names the flag, the value and what is
-        accepted.
+      ValueError: a value is out of range, or there is no such run to grow from; the message names
+        the flag, the value and what is accepted.
     """
-    earlier = {} if saved is None else {k.split(".")[-1]: v for k, v in flatten(saved).items()}
+    preset = PRESETS[FLAGS.preset].values if FLAGS.preset else {}
+    parent = _parent() if saved is None and FLAGS["grow_from"].present else None
+    frozen = 0 if saved is None else sum(saved.agent.frozen_columns)
+    earlier = _settings(saved) if parent is None else _inherited(parent)
 
     def value(name: str, default: Any) -> Any:
         if FLAGS[name].present:
             return FLAGS[name].value
-        return earlier.get(name, default)
+        return preset.get(name, earlier.get(name, default))
 
     if FLAGS["level_name"].present or saved is None:
         tasks = parse_level_name(FLAGS.level_name)
+        before = parent.tasks if parent else saved.tasks[:frozen] if saved else ()
+        if before:
+            tasks = parse_level_name(",".join([*before, *(task.name for task in tasks)]))
     else:
         tasks = saved.task_list()
     agent = {
@@ -145,22 +176,70 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         for field in dataclasses.fields(Config)
         if field.name in _AGENT_HELP
     }
-    if not FLAGS["network"].present and saved is None:
-        agent["network"] = default_network(tasks)
+    agent["network"] = value("network", default_network(tasks))
+    if parent is not None:
+        columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
+        frozen = sum(columns)
+    else:
+        columns = () if saved is None else saved.agent.frozen_columns
     num_actors = value("num_actors", None)
     per_actor = value("environments_per_actor", None)
     return RunConfig(
         tasks=tuple(task.name for task in tasks),
-        agent=Config(**agent, action_repeat=tasks[0].action_repeat),
+        agent=Config(**agent, frozen_columns=columns, action_repeat=tasks[0].action_repeat),
         atari=AtariOptions(
             **{f.name: value(f.name, f.default) for f in dataclasses.fields(AtariOptions)}
         ),
         num_actors=default_num_actors() if num_actors is None else num_actors,
         environments_per_actor=(
-            default_environments_per_actor(len(tasks)) if per_actor is None else per_actor
+            default_environments_per_actor(len(tasks) - frozen) if per_actor is None else per_actor
         ),
         **{name: value(name, default) for name, default in _RUN_DEFAULTS.items()},
     )
+
+
+def _settings(config: RunConfig | None) -> dict[str, Any]:
+    """Values by their flags' names."""
+    return {} if config is None else {k.split(".")[-1]: v for k, v in flatten(config).items()}
+
+
+def _inherited(parent: RunConfig) -> dict[str, Any]:
+    """The settings of an earlier run that its columns must keep to mean the same."""
+    names = ["network", "use_lstm", "hidden_size"]
+    names += [field.name for field in dataclasses.fields(AtariOptions)]
+    return {name: value for name, value in _settings(parent).items() if name in names}
+
+
+def _parent() -> RunConfig:
+    """The run that `--grow_from` names."""
+    try:
+        parent = RunDirectory(FLAGS.grow_from).read_config()
+    except ValueError as error:
+        raise ValueError(f"grow_from={FLAGS.grow_from!r}: {error}") from error
+    if parent.agent.network != "progressive":
+        raise ValueError(
+            f"grow_from={FLAGS.grow_from!r}: its network is {parent.agent.network!r}; it must be "
+            "'progressive'"
+        )
+    return parent
+
+
+def describe_preset(config: RunConfig) -> list[str]:
+    """Lines that say what `--preset` stands for, and which of its values a flag overrides."""
+    if not FLAGS.preset:
+        return []
+    preset = PRESETS[FLAGS.preset]
+    settings = _settings(config)
+    values = [f"{name}={value}" for name, value in preset.values.items()]
+    overridden = [
+        f"{name}={settings[name]} instead of {value}"
+        for name, value in preset.values.items()
+        if FLAGS[name].present and settings[name] != value
+    ]
+    lines = [f"preset {FLAGS.preset}: {preset.source}", "  " + ", ".join(values)]
+    if overridden:
+        lines.append(f"overridden: {', '.join(overridden)}")
+    return lines
 
 
 def default_network(tasks: tuple[Task, ...]) -> str:

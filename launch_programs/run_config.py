@@ -36,6 +36,7 @@ class RunConfig:
     """
 
     tasks: tuple[str, ...]  # names; their order gives the task indices
+    grow_from: str | None  # run directory whose columns a progressive network began with
     agent: Config
     atari: AtariOptions
     num_actors: int  # processes
@@ -68,7 +69,12 @@ class RunConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
         if not self.tasks:
             raise ValueError("tasks=(): must be at least one task")
-        num_tasks = len(self.tasks)
+        num_tasks = len(self.learned_tasks)
+        if num_tasks < 1:
+            raise ValueError(
+                f"tasks={self.tasks}: must be more than the {sum(self.agent.frozen_columns)} of "
+                "the frozen columns"
+            )
         if self.num_actors * self.environments_per_actor % num_tasks:
             raise ValueError(
                 f"num_actors={self.num_actors} times environments_per_actor="
@@ -81,10 +87,18 @@ class RunConfig:
         """The tasks that `tasks` names."""
         return parse_level_name(",".join(self.tasks))
 
+    @property
+    def learned_tasks(self) -> range:
+        """Indices of the tasks that are played to learn: all but those of frozen columns."""
+        return range(sum(self.agent.frozen_columns), len(self.tasks))
+
     def task_indices(self, actor: int) -> list[int]:
         """The task of each environment of an actor: round-robin over all actors' environments."""
         begin = actor * self.environments_per_actor
-        return [i % len(self.tasks) for i in range(begin, begin + self.environments_per_actor)]
+        learned = self.learned_tasks
+        return [
+            learned[i % len(learned)] for i in range(begin, begin + self.environments_per_actor)
+        ]
 
     @property
     def cores_per_actor(self) -> int:
@@ -93,7 +107,9 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As nested dicts, lists and scalars."""
-        return {**dataclasses.asdict(self), "tasks": list(self.tasks)}
+        values = {**dataclasses.asdict(self), "tasks": list(self.tasks)}
+        values["agent"]["frozen_columns"] = list(self.agent.frozen_columns)
+        return values
 
 
 def from_json(values: dict[str, Any]) -> RunConfig:
@@ -103,11 +119,12 @@ def from_json(values: dict[str, Any]) -> RunConfig:
       ValueError: a field is missing, unknown or out of range.
     """
     try:
+        agent = values["agent"]
         return RunConfig(
             **{
                 **values,
                 "tasks": tuple(values["tasks"]),
-                "agent": Config(**values["agent"]),
+                "agent": Config(**{**agent, "frozen_columns": tuple(agent["frozen_columns"])}),
                 "atari": AtariOptions(**values["atari"]),
             }
         )
@@ -142,5 +159,5 @@ def default_num_actors() -> int:
 
 
 def default_environments_per_actor(num_tasks: int) -> int:
-    """About 16, as a multiple of the number of tasks."""
+    """About 24, as a multiple of the number of tasks."""
     return num_tasks * max(1, round(_ENVIRONMENTS_PER_ACTOR / num_tasks))

@@ -12,12 +12,13 @@ from types import FrameType
 
 from absl import flags
 
-from agents.popart_impala.networks import make_networks
 from environments import check_tasks, suite_name
 from launch_programs import command_line
 from launch_programs import flags as run_flags
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.parts import environment_spec
+from launch_programs.checkpointing import restore_policy
+from launch_programs.flags import define_run_flags, describe_preset, resolve
+from launch_programs.growing import write_first_checkpoint
+from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
 
@@ -68,16 +69,13 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
         directory = RunDirectory(FLAGS.logdir)
         config = _resolve_in(directory)
     check_tasks(config.task_list(), atari=config.atari)
-    spec = environment_spec(config)
-    make_networks(  # complains where network and observations do not fit
-        config.agent,
-        features_spec=spec.observations.features,
-        num_actions=spec.actions.num_values,
-        num_tasks=len(config.tasks),
-    )
+    make_builder(config)  # complains where network and observations do not fit
+    if config.grow_from is not None and not directory.config.exists():
+        restore_policy(RunDirectory(config.grow_from))  # complains if there is none
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
+    write_first_checkpoint(config, directory)
     return config, directory, lock
 
 
@@ -169,11 +167,16 @@ class Program:
 def describe(config: RunConfig, directory: RunDirectory, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
+    learned = [config.tasks[task] for task in config.learned_tasks]
+    network = agent.network + (" with LSTM" if agent.use_lstm else "")
+    if config.grow_from is not None:
+        network += f" grown from {config.grow_from}"
     return "\n".join(
         [
-            f"{'Resuming' if resumed else 'Training'}: {', '.join(config.tasks)} "
+            *describe_preset(config),
+            f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
             f"for {agent.total_environment_frames:,} frames",
-            f"  network {agent.network}{' with LSTM' if agent.use_lstm else ''}, "
+            f"  network {network}, {make_builder(config).networks.num_params:,} parameters, "
             f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
             f"  {config.num_actors} actors x {config.environments_per_actor} environments, "
             f"batches of {agent.batch_size} unrolls of {agent.unroll_length} steps",

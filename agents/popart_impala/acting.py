@@ -25,6 +25,7 @@ class PolicyStep(NamedTuple):
     logits: Array  # float32 [B, num_actions]
     state: RecurrentState  # [B, ...], after the step
     key: chex.PRNGKey  # for the next step
+    attention: Array | None  # float32 [B, K], weights of sub-networks, if the network has them
 
 
 # (params, random key, inputs [B, ...], recurrent state [B, ...]) -> PolicyStep
@@ -44,7 +45,7 @@ def make_policy(networks: Networks, *, greedy: bool = False) -> Policy:
             action = jnp.argmax(output.logits, axis=-1)
         else:
             action = jax.random.categorical(sample_key, output.logits)
-        return PolicyStep(action.astype(jnp.int32), output.logits, state, key)
+        return PolicyStep(action.astype(jnp.int32), output.logits, state, key, output.attention)
 
     return policy
 
@@ -177,6 +178,12 @@ class Actor(core.Actor):
         self._previous = (np.int32(0), np.float32(0), True)  # a_{t-1}, r_t, first
         self._state = initial_state
         self._extras: dict[str, Any] = {}
+        self._attention: np.ndarray | None = None
+
+    @property
+    def attention(self) -> np.ndarray | None:
+        """Weights of the sub-networks in the last choice, [K]; None if the network has none."""
+        return self._attention
 
     def observe_first(self, timestep: dm_env.TimeStep) -> None:
         """Starts an episode."""
@@ -202,6 +209,8 @@ class Actor(core.Actor):
             "params_step": self._variables.step,
         }
         self._state, self._key = output.state, output.key
+        if output.attention is not None:
+            self._attention = np.asarray(output.attention)[0]
         return np.asarray(output.action)[0]
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:

@@ -65,6 +65,23 @@ def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
     return sequences._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
 
 
+def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax.Array:
+    """The sub-networks' mean weights in the steps of each task.
+
+    Args:
+      attention: float32 [T, B, K].
+      task: int32 [T, B].
+      num_tasks: number of tasks.
+
+    Returns:
+      float32 [num_tasks, K]; NaN for a task that the batch does not have.
+    """
+    member = jax.nn.one_hot(task.reshape(-1), num_tasks)  # [T B, num_tasks]
+    steps = jnp.sum(member, axis=0)
+    sums = member.T @ attention.reshape(-1, attention.shape[-1])
+    return sums / jnp.broadcast_to(steps[:, None], sums.shape)
+
+
 def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
     """The update as one compiled function.
 
@@ -83,7 +100,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         params: Params, popart_state: popart.PopArtState, batch: Unroll
     ) -> tuple[jax.Array, Any]:
         output = networks.unroll(params, batch.inputs, batch.initial_state)
-        return losses.popart_vtrace_loss(
+        loss, (new_popart_state, metrics) = losses.popart_vtrace_loss(
             losses.LossInput(
                 logits=output.logits,
                 normalised_values=output.normalised_values,
@@ -97,6 +114,10 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
             popart_state,
             config,
         )
+        if output.attention is not None:
+            means = mean_attention(output.attention, batch.inputs.task, networks.num_tasks)
+            metrics |= {f"attention_{k}": means[:, k] for k in range(means.shape[1])}
+        return loss, (new_popart_state, metrics)
 
     def update(
         params: Params,

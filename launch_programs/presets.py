@@ -1,0 +1,79 @@
+"""`--preset`: the papers' settings under a name.
+
+What a paper tunes while it trains (population-based training of learning rate and entropy cost) has
+no one value; there a preset keeps the project's default.
+"""
+
+from typing import Any, NamedTuple
+
+
+class Preset(NamedTuple):
+    """Values of flags, and where they come from."""
+
+    source: str
+    values: dict[str, Any]  # by the flag's name
+
+
+# arXiv 1802.01561, sections 5.1 and 5.3 and appendix D: what all its Atari agents share.
+_IMPALA = {
+    "use_lstm": False,
+    "popart": False,
+    "reward_clipping": "abs_one",
+    "action_set": "full",
+    "life_loss": True,
+    "unroll_length": 20,
+    "batch_size": 32,
+    "discounting": 0.99,
+    "baseline_cost": 0.5,
+    "entropy_cost": 0.01,
+    "loss_reduction": "sum",
+    "learning_rate": 6e-4,
+    "rmsprop_decay": 0.99,
+    "rmsprop_epsilon": 0.01,
+    "gradient_clipping": 40.0,
+}
+_POPART = {
+    **_IMPALA,
+    "popart": True,
+    "popart_step_size": 3e-4,
+    "popart_scale_min": 1e-4,
+    "popart_scale_max": 1e6,
+    "reward_clipping": "none",
+    "life_loss": False,
+}
+
+PRESETS = {
+    "impala_shallow": Preset(
+        "Espeholt et al. 2018, arXiv 1802.01561: the shallow network, one game, clipped rewards",
+        {**_IMPALA, "network": "shallow"},
+    ),
+    "impala_deep": Preset(
+        "Espeholt et al. 2018, arXiv 1802.01561: the deep network, one game, clipped rewards",
+        {**_IMPALA, "network": "deep"},
+    ),
+    "popart_impala_multitask": Preset(
+        "Hessel et al. 2018, arXiv 1809.04474: PopArt, the deep network, unclipped rewards",
+        {**_POPART, "network": "deep"},
+    ),
+    "amt": Preset(
+        "attentive network of arXiv 1907.02874, weights from flattened features; the rest as "
+        "popart_impala_multitask",
+        {
+            **_POPART,
+            "network": "attentive",
+            "subnets": None,
+            "use_gap": False,
+            "use_separate_attn_net": False,
+        },
+    ),
+    "amt_self_attention": Preset(
+        "amt with attention-augmented convolutions (arXiv 1904.09925) in its sub-networks",
+        {
+            **_POPART,
+            "network": "self_attention",
+            "subnets": None,
+            "use_gap": False,
+            "use_separate_attn_net": False,
+        },
+    ),
+}

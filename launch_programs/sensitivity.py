@@ -1,0 +1,164 @@
+"""How much a grown column uses the earlier ones: `python -m launch_programs.sensitivity`.
+
+Plays tasks of a progressive network's later columns with its newest checkpoint and prints the
+Average Fisher Sensitivity of arXiv 1606.04671, section 3, for each layer and column: how strongly
+the policy's choices depend on that layer's features in that column.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from agents.popart_impala.acting import make_policy
+from agents.popart_impala.networks.progressive import layer_names, make_sensitivity
+from agents.popart_impala.types import AgentInput
+from environments import check_tasks, make_batched_environment
+from launch_programs import command_line
+from launch_programs.checkpointing import SavedPolicy
+from launch_programs.evaluate import load, select_tasks
+from launch_programs.parts import derive_seed, environment_spec, make_builder
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+_ENVIRONMENTS = 8  # that are stepped together
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string("logdir", None, "Run directory of a grown network.", required=True)
+    flags.DEFINE_string("level_name", None, "Tasks to play; by default those of the newest column.")
+    flags.DEFINE_integer("steps", 2_000, "Agent steps to play per task.", lower_bound=1)
+    flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
+
+
+class Moments(NamedTuple):
+    """Sums over steps and positions for each feature of one layer in one column, float64 [C]."""
+
+    positions: float  # steps times positions of an image
+    value: np.ndarray  # of activations
+    square: np.ndarray  # of squared activations
+    derivative: np.ndarray  # of squared derivatives of log pi with respect to them
+
+    def fisher(self) -> np.ndarray:
+        """Mean squared derivative of log pi with respect to the features, scaled to variance 1."""
+        variance = self.square / self.positions - (self.value / self.positions) ** 2
+        return np.maximum(variance, 0.0) * self.derivative / self.positions
+
+
+def moments(activation: jax.Array, derivative: jax.Array) -> Moments:
+    """Of activations [B, ..., C] and derivatives of the same shape."""
+    h = np.asarray(activation, np.float64).reshape(-1, activation.shape[-1])
+    g = np.asarray(derivative, np.float64).reshape(h.shape)
+    return Moments(float(len(h)), h.sum(0), (h**2).sum(0), (g**2).sum(0))
+
+
+def average_fisher_sensitivity(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Share of each column in what the policy depends on in one layer (equation 6 of the paper).
+
+    Args:
+      columns: the diagonal of the Fisher matrix for each column's features, each [C].
+
+    Returns:
+      float64 [num_columns]: each feature's shares over the columns, which sum to 1, averaged over
+      the features that matter in any column; NaN if none does.
+    """
+    fisher = np.stack(columns)
+    total = fisher.sum(axis=0)
+    matters = total > 0
+    if not matters.any():
+        return np.full(len(columns), np.nan)
+    return (fisher[:, matters] / total[matters]).mean(axis=1)
+
+
+def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed: int) -> np.ndarray:
+    """Plays a task and measures.
+
+    Args:
+      config: the run.
+      policy: its checkpoint.
+      task: index of the task.
+      steps: agent steps to play, rounded up to a multiple of 8.
+      seed: of games and actions.
+
+    Returns:
+      float64 [num_layers, num_columns], the sensitivity of every layer, NaN where a layer does not
+      matter.
+    """
+    networks = make_builder(config).networks
+    sensitivity = make_sensitivity(
+        config.agent, num_actions=networks.num_actions, num_tasks=networks.num_tasks
+    )
+    act = make_policy(networks)
+    environment = make_batched_environment(
+        config.task_list(), [task] * _ENVIRONMENTS, atari=config.atari, seed=derive_seed(seed, task)
+    )
+    key = jax.random.PRNGKey(derive_seed(seed, task, 1))
+    state = networks.initial_state(_ENVIRONMENTS)
+    timestep = environment.reset()
+    previous = np.zeros(_ENVIRONMENTS, np.int32)
+    sums: list[list[Moments]] | None = None
+    for _ in range(-(-steps // _ENVIRONMENTS)):
+        inputs = AgentInput(
+            features=timestep.observation.features,
+            task=timestep.observation.task,
+            previous_action=np.where(timestep.first, 0, previous),
+            previous_reward=np.where(timestep.first, np.float32(0), timestep.reward),
+            first=timestep.first,
+        )
+        output = act(policy.params, key, inputs, state)
+        of_step = jax.tree.map(moments, *sensitivity(policy.params, inputs, state, output.action))
+        sums = of_step if sums is None else jax.tree.map(np.add, sums, of_step)
+        state, key, previous = output.state, output.key, np.asarray(output.action)
+        timestep = environment.step(previous)
+    environment.close()
+    assert sums is not None
+    return np.stack(
+        [average_fisher_sensitivity([column.fisher() for column in layer]) for layer in sums]
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Entry point."""
+    directory = RunDirectory(FLAGS.logdir)
+    command_line.set_up_process()
+    try:
+        command_line.reject_positional_arguments(argv)
+        config, policy = load(directory)
+        if not config.agent.frozen_columns:
+            raise ValueError(
+                f"logdir={FLAGS.logdir!r}: has no earlier columns; give a run that was started "
+                "with --grow_from"
+            )
+        tasks = (
+            list(config.learned_tasks)
+            if FLAGS.level_name is None
+            else select_tasks(config, FLAGS.level_name)
+        )
+        check_tasks(config.task_list(), atari=config.atari)
+    except (ValueError, OSError) as error:
+        command_line.fail(error)
+    columns = len(config.agent.frozen_columns) + 1
+    table = Table("task", "layer")
+    for column in range(columns):
+        table.add_column(f"column {column}", justify="right")
+    layers = layer_names(environment_spec(config).observations.features)
+    for task in tasks:
+        shares = measure(config, policy, task, FLAGS.steps, FLAGS.seed)
+        for layer, row in zip(layers, shares, strict=True):
+            table.add_row(config.tasks[task], layer, *(f"{share:.3f}" for share in row))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
+    console.print(f"Average Fisher sensitivity over {FLAGS.steps} steps per task", highlight=False)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)
