@@ -18,14 +18,21 @@ FLAGS = flags.FLAGS
 
 # Settings without a flag of their own, and why.
 NO_FLAG = {
+    "grow_from": "a flag that takes a run, tested in growing_test",
     "tasks": "--level_name is their flag",
     "agent.action_repeat": "it is the tasks'",
+    "agent.frozen_columns": "--grow_from sets them",
 }
 
 # For every flag, a value other than its default, and the setting that it must become.
 OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "network": ("mlp", "mlp"),
     "use_lstm": ("true", True),
+    "hidden_size": ("128", 128),
+    "task_input": ("true", True),
+    "subnets": ("3", 3),
+    "use_gap": ("true", True),
+    "use_separate_attn_net": ("true", True),
     "unroll_length": ("7", 7),
     "batch_size": ("16", 16),
     "queue_size": ("99", 99),
@@ -57,6 +64,16 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "log_interval": ("0.5", 0.5),
 }
 
+# Flags of `train` that are not settings themselves.
+OTHER_NAMES = {
+    "preset",
+    "grow_from",
+    "level_name",
+    "logdir",
+    "launch_type",
+    "test_num_episodes",
+}
+
 
 def resolved(*arguments: str, saved: RunConfig | None = None) -> RunConfig:
     with given(define_run_flags, *arguments):
@@ -67,6 +84,7 @@ def test_defaults() -> None:
     config = resolved()
     assert config == RunConfig(
         tasks=("pong", "riverraid", "seaquest"),
+        grow_from=None,
         agent=Config(),  # network: shallow, action repeat: 4
         atari=AtariOptions(),
         num_actors=run_config.default_num_actors(),
@@ -116,8 +134,8 @@ def test_a_resumed_run_keeps_what_no_flag_changes(name: str) -> None:
     )
 
 
-# The default of queue_size is to leave it out, which cannot be given.
-@pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"queue_size"}))
+# The default of these is to leave them out, which cannot be given.
+@pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"queue_size", "subnets"}))
 def test_a_given_flag_overrides_the_resumed_run_even_with_the_default(name: str) -> None:
     text, value = OTHER_VALUES[name]
     setting = setting_of(name)
@@ -154,7 +172,7 @@ def test_every_flag_has_help_that_a_user_of_help_sees(program: Any) -> None:
         for name in names:
             assert re.fullmatch(r"(<[a-z_|]+>: )?[A-Z].*\.", FLAGS[name].help), name
     if program is train:
-        assert names == {*OTHER_VALUES, "level_name", "logdir", "launch_type", "test_num_episodes"}
+        assert names == {*OTHER_VALUES, *OTHER_NAMES}
 
 
 def test_flags_of_the_original_program() -> None:

@@ -16,6 +16,7 @@ from tests.launch_programs.runs import CONFIG
 # A value other than CONFIG's for every setting, and whether a resumed run may have it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "tasks": (("seaquest", "pong"), False),
+    "grow_from": ("runs/earlier", False),
     "num_actors": (3, True),
     "environments_per_actor": (6, True),
     "num_queues": (2, True),
@@ -25,6 +26,12 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "log_interval": (1.0, True),
     "agent.network": ("mlp", False),
     "agent.use_lstm": (True, False),
+    "agent.hidden_size": (128, False),
+    "agent.task_input": (True, False),
+    "agent.subnets": (3, False),
+    "agent.use_gap": (True, False),
+    "agent.use_separate_attn_net": (True, False),
+    "agent.frozen_columns": ((1,), False),
     "agent.unroll_length": (10, False),
     "agent.batch_size": (16, False),
     "agent.queue_size": (64, True),

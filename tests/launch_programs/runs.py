@@ -17,6 +17,7 @@ from tests.launch_programs.command_lines import given
 
 CONFIG = RunConfig(
     tasks=("pong", "seaquest"),
+    grow_from=None,
     agent=Config(),
     atari=AtariOptions(),
     num_actors=2,
@@ -29,9 +30,9 @@ CONFIG = RunConfig(
 )
 
 
-def make_run(path: pathlib.Path, level: str, steps: int = 5) -> RunDirectory:
+def make_run(path: pathlib.Path, level: str, *more_flags: str, steps: int = 5) -> RunDirectory:
     """A run directory with a checkpoint of fresh parameters."""
-    with given(define_run_flags, f"--level_name={level}"):
+    with given(define_run_flags, f"--level_name={level}", *more_flags):
         config = resolve(None)
     directory = RunDirectory(path)
     directory.create()

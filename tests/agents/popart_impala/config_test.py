@@ -13,6 +13,9 @@ NAN = math.nan
 
 # Values that are refused, by field.
 REFUSED: dict[str, list[Any]] = {
+    "hidden_size": [0, -1, 1.5],
+    "subnets": [0, -2, 1.5, True],
+    "frozen_columns": [(0,), (1, -1), [1], 3],
     "unroll_length": [0, -1, NAN, 1.5, True],
     "batch_size": [0, -32, NAN, 2.5],
     "queue_size": [0, -1, NAN, 64.5],
@@ -32,9 +35,19 @@ REFUSED: dict[str, list[Any]] = {
     "gradient_clipping": [0.0, -40.0, NAN],
 }
 # Names that another place looks up, and switches.
-UNCHECKED = {"network", "use_lstm", "popart"}
+UNCHECKED = {
+    "network",
+    "use_lstm",
+    "task_input",
+    "use_gap",
+    "use_separate_attn_net",
+    "popart",
+}
 
 ACCEPTED: dict[str, list[Any]] = {
+    "hidden_size": [1],
+    "subnets": [None, 1, 15],
+    "frozen_columns": [(), (1, 2)],
     "unroll_length": [1, 100],
     "batch_size": [1],
     "queue_size": [None, 32, 1000],  # batch_size is 32

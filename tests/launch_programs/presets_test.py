@@ -1,0 +1,64 @@
+"""Presets: the papers' values, overridden by flags, and said so."""
+
+import pytest
+
+from agents.popart_impala.config import Config
+from environments import AtariOptions
+from launch_programs.flags import define_run_flags, describe_preset, resolve
+from launch_programs.presets import PRESETS
+from launch_programs.run_config import RunConfig, flatten
+from tests.launch_programs.command_lines import given
+
+
+def resolved(*arguments: str, saved: RunConfig | None = None) -> tuple[RunConfig, list[str]]:
+    with given(define_run_flags, *arguments):
+        config = resolve(saved)
+        return config, describe_preset(config)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_sets_its_values(name: str) -> None:
+    config, lines = resolved(f"--preset={name}")
+    settings = {key.split(".")[-1]: value for key, value in flatten(config).items()}
+    for key, value in PRESETS[name].values.items():
+        assert settings[key] == value, key
+        assert f"{key}={value}" in lines[1]
+    assert lines[0] == f"preset {name}: {PRESETS[name].source}"
+    assert "arXiv" in lines[0]
+    assert len(lines) == 2
+
+
+def test_what_the_papers_say() -> None:
+    """The values by hand from the papers' tables (arXiv 1802.01561, 1809.04474, 1907.02874)."""
+    impala, _ = resolved("--preset=impala_deep", "--level_name=pong")
+    assert impala.agent == Config(network="deep", popart=False, reward_clipping="abs_one")
+    assert impala.atari == AtariOptions(life_loss=True)
+    multitask, _ = resolved("--preset=popart_impala_multitask", "--level_name=atari57")
+    assert multitask.agent == Config(network="deep")
+    assert multitask.atari == AtariOptions()
+    assert len(multitask.tasks) == 57
+    amt, _ = resolved("--preset=amt")
+    assert amt.tasks == ("pong", "riverraid", "seaquest")
+    assert amt.agent == Config(network="attentive")
+    augmented, _ = resolved("--preset=amt_self_attention")
+    assert augmented.agent == Config(network="self_attention")
+    shallow, _ = resolved("--preset=impala_shallow")
+    assert shallow.agent == Config(network="shallow", popart=False, reward_clipping="abs_one")
+
+
+def test_flags_override_a_preset_and_it_is_shown() -> None:
+    config, lines = resolved("--preset=amt", "--subnets=4", "--entropy_cost=0.01", "--nopopart")
+    assert (config.agent.subnets, config.agent.popart) == (4, False)
+    assert lines[2] == "overridden: popart=False instead of True, subnets=4 instead of None"
+
+
+def test_a_resumed_run_with_its_preset() -> None:
+    saved, _ = resolved("--preset=impala_shallow", "--level_name=pong")
+    assert resolved(saved=saved) == (saved, [])
+    assert resolved("--preset=impala_shallow", saved=saved)[0] == saved
+    # Another preset asks for something else, which the run's directory then refuses.
+    assert resolved("--preset=amt", saved=saved)[0].agent.network == "attentive"
+
+
+def test_no_preset() -> None:
+    assert resolved()[1] == []
