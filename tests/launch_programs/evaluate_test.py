@@ -166,3 +166,20 @@ def test_a_newer_checkpoint_is_what_is_evaluated(tmp_path: pathlib.Path) -> None
     assert load(directory)[1].steps == 12
     evaluate.evaluate(directory, episodes=1, greedy=True, seed=1, level_name="catch_x1")
     assert (tmp_path / "evaluation-12-greedy.json").exists()
+
+
+def test_attention_of_an_attentive_network(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    flags = ("--network=attentive", "--subnets=3")
+    directory = make_run(tmp_path / "run", "catch_x1,catch_x100", *flags)
+    evaluate.evaluate(directory, episodes=2, greedy=False, seed=3)
+    values, _ = read_results(directory.path / "evaluation-5")
+    assert list(values["attention"]) == ["catch_x1", "catch_x100"]
+    for weights in values["attention"].values():
+        assert len(weights) == 3
+        assert sum(weights) == pytest.approx(1.0, rel=1e-5)
+        assert all(0 < weight < 1 for weight in weights)
+    out = capsys.readouterr().out
+    assert "sub-network 2" in out
+    assert f"{values['attention']['catch_x100'][0]:.3f}" in out

@@ -1,0 +1,87 @@
+"""What each network costs, and an attentive one by its sub-networks: `benchmarks.networks`.
+
+Measures the learner's update and one actor's forward pass, each in a process like its node's, for
+every network on Atari's images. Needs the machine to itself.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.throughput import measure_stage
+from launch_programs.flags import define_run_flags, resolve
+from launch_programs.parts import make_builder
+from launch_programs.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+# (network, sub-networks)
+_NETWORKS: list[tuple[str, int | None]] = [
+    ("shallow", None),
+    ("deep", None),
+    *(("attentive", subnets) for subnets in (1, 2, 4, 8)),
+    ("progressive", None),
+    *(("self_attention", subnets) for subnets in (1, 2)),
+]
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    define_run_flags()
+    flags.DEFINE_float("seconds", 10.0, "Seconds that each stage is measured.")
+    flags.DEFINE_string("json", None, "File to write the figures to; by default none.")
+
+
+def main(argv: list[str]) -> None:
+    """Measures and reports."""
+    del argv
+    table = Table("network", "K")
+    for column in ("parameters", "learner", "inference", "learner, of shallow's"):
+        table.add_column(column, justify="right")
+    figures = []
+    for network, subnets in _NETWORKS:
+        name = network if subnets is None else f"{network} K={subnets}"
+        print(f"{name}: {2 * FLAGS.seconds:.0f} s or more", file=sys.stderr, flush=True)
+        FLAGS["network"].using_default_value = False
+        FLAGS.network, FLAGS.subnets = network, subnets
+        config = resolve(None)
+        with tempfile.TemporaryDirectory() as temporary:
+            directory = RunDirectory(pathlib.Path(temporary) / "run")
+            directory.create()
+            directory.write_config(config)
+            learner = measure_stage("learner", directory, config).core_ms
+            inference = measure_stage("inference", directory, config).core_ms
+        parameters = make_builder(config).networks.num_params
+        figures.append(
+            {
+                "network": network,
+                "subnets": subnets,
+                "parameters": parameters,
+                "learner_core_ms_per_agent_step": learner,
+                "inference_core_ms_per_agent_step": inference,
+            }
+        )
+        ratio = learner / figures[0]["learner_core_ms_per_agent_step"]
+        table.add_row(
+            network,
+            "" if subnets is None else str(subnets),
+            f"{parameters:,}",
+            f"{learner:.3f}",
+            f"{inference:.3f}",
+            f"{ratio:.1f}",
+        )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print("core-ms per agent step")
+    console.print(table)
+    if FLAGS.json is not None:
+        pathlib.Path(FLAGS.json).write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
