@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import jax
@@ -62,7 +62,9 @@ def define_flags() -> None:
     flags.DEFINE_string("output", "benchmarks/results/learning", "Directory of the results.")
 
 
-def train_all(names: Sequence[str], seeds: int, frames: int) -> dict[str, dict[str, list[Run]]]:
+def train_all(
+    names: Sequence[str], seeds: int, frames: int
+) -> Iterator[tuple[str, dict[str, list[Run]]]]:
     """Trains everything.
 
     Args:
@@ -70,37 +72,40 @@ def train_all(names: Sequence[str], seeds: int, frames: int) -> dict[str, dict[s
       seeds: how many.
       frames: of each phase; 0 for the comparison's own.
 
-    Returns:
-      By comparison and configuration, a run for each seed.
+    Yields:
+      A comparison and, by configuration, a run for each seed, as soon as all of them are there.
 
     Raises:
       RuntimeError: a run failed; with what it printed.
     """
-    jobs = [
-        (name, configuration, seed)
+    jobs = {
+        name: [
+            (configuration, seed)
+            for configuration in COMPARISONS[name]().configurations
+            for seed in range(seeds)
+        ]
         for name in names
-        for configuration in COMPARISONS[name]().configurations
-        for seed in range(seeds)
-    ]
-    started, done = time.monotonic(), 0
-    runs: dict[str, dict[str, list[Run]]] = {}
-    with futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        pending = [pool.submit(_train, *job, frames) for job in jobs]
-        try:
-            for (name, configuration, seed), run in zip(jobs, pending, strict=True):
-                result = run.result()
-                runs.setdefault(name, {}).setdefault(configuration, []).append(result)
+    }
+    total, done, started = sum(map(len, jobs.values())), 0, time.monotonic()
+    pool = futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        pending = {
+            name: [pool.submit(_train, name, *job, frames) for job in jobs[name]] for name in names
+        }
+        for name in names:
+            runs: dict[str, list[Run]] = {}
+            for (configuration, seed), run in zip(jobs[name], pending[name], strict=True):
+                runs.setdefault(configuration, []).append(run.result())
                 done += 1
-                elapsed = time.monotonic() - started
                 print(
-                    f"{done} of {len(jobs)} runs  {elapsed:.0f} s  "
+                    f"{done} of {total} runs  {time.monotonic() - started:.0f} s  "
                     f"{name}: {configuration}, seed {seed}",
                     file=sys.stderr,
                     flush=True,
                 )
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further run starts
-    return runs
+            yield name, runs
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further run starts
 
 
 def _train(name: str, configuration: str, seed: int, frames: int) -> Run:
@@ -129,7 +134,7 @@ def main(argv: list[str]) -> None:
     output = pathlib.Path(FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
     names = [name for name in COMPARISONS if name in FLAGS.comparison]
-    for name, runs in train_all(names, FLAGS.seeds, FLAGS.frames).items():
+    for name, runs in train_all(names, FLAGS.seeds, FLAGS.frames):
         (output / f"{name}.json").write_text(json.dumps(runs, separators=(",", ":")) + "\n")
     learning_report.report(output)
 

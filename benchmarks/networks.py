@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 from absl import app, flags
 from rich.console import Console
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> None:
     table = Table("network", "K")
     for column in ("parameters", "learner", "inference", "learner, of shallow's"):
         table.add_column(column, justify="right")
-    figures = []
+    figures: list[dict[str, Any]] = []
     for network, subnets in _NETWORKS:
         name = network if subnets is None else f"{network} K={subnets}"
         print(f"{name}: {2 * FLAGS.seconds:.0f} s or more", file=sys.stderr, flush=True)
