@@ -4,6 +4,7 @@ Measures the learner's update and one actor's forward pass, each in a process li
 every network on Atari's images. Needs the machine to itself.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -48,9 +49,9 @@ def main(argv: list[str]) -> None:
     for network, subnets in _NETWORKS:
         name = network if subnets is None else f"{network} K={subnets}"
         print(f"{name}: {2 * FLAGS.seconds:.0f} s or more", file=sys.stderr, flush=True)
-        FLAGS["network"].using_default_value = False
-        FLAGS.network, FLAGS.subnets = network, subnets
         config = resolve(None)
+        agent = dataclasses.replace(config.agent, network=network, subnets=subnets)
+        config = dataclasses.replace(config, agent=agent)
         with tempfile.TemporaryDirectory() as temporary:
             directory = RunDirectory(pathlib.Path(temporary) / "run")
             directory.create()
