@@ -105,6 +105,7 @@ def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> Trainin
     popart = PopArtState(
         mean=jnp.concatenate([old.popart.mean, new.popart.mean[known:]]),
         variance=jnp.concatenate([old.popart.variance, new.popart.variance[known:]]),
+        updates=jnp.concatenate([old.popart.updates, new.popart.updates[known:]]),
     )
     params = progressive.grow(old.params, new.params) if grow else old.params
     return new._replace(params=params, popart=popart)

@@ -42,7 +42,8 @@ _AGENT_HELP = {
     "soft_asymmetric: 0.3 min(tanh r, 0) + 5 max(tanh r, 0).",
     "loss_reduction": "Sum or mean of the loss over the steps of a batch; the papers sum.",
     "popart": "Normalises values per task by PopArt; --nopopart is plain IMPALA.",
-    "popart_step_size": "Step size of PopArt's moving averages, in (0, 1].",
+    "popart_step_size": "Step size of PopArt's moving averages, in (0, 1]; a task's first steps "
+    "are larger.",
     "popart_scale_min": "Lower bound of PopArt's sigma.",
     "popart_scale_max": "Upper bound of PopArt's sigma.",
     "learning_rate": "Initial learning rate; falls linearly to 0 at --total_environment_frames.",

@@ -50,7 +50,7 @@ class Config:
 
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
     popart: bool = True
-    popart_step_size: float = 3e-4  # one moving-average step per update
+    popart_step_size: float = 3e-4  # of the moving averages; a task's first steps are larger
     popart_scale_min: float = 1e-4  # bounds of sigma
     popart_scale_max: float = 1e6
 

@@ -138,9 +138,10 @@ def popart_vtrace_loss(
         jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
     )
 
-    new_state = popart.update_statistics(
-        state, targets, known, batch.task, config.popart_step_size if config.popart else 0.0
-    )
+    new_state = state
+    if config.popart:
+        step_size = popart.step_sizes(state, config.popart_step_size)
+        new_state = popart.update_statistics(state, targets, known, batch.task, step_size)
     new = popart.scale_of(new_state, config.popart_scale_min, config.popart_scale_max)
     own_new = popart.Scale(new.mu[batch.task], new.sigma[batch.task])
     renormalised = popart.renormalise(

@@ -22,6 +22,7 @@ class PopArtState(NamedTuple):
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
+    updates: jax.Array  # int32 [num_tasks], how often the task's were updated
 
 
 class Scale(NamedTuple):
@@ -40,7 +41,11 @@ class Head(NamedTuple):
 
 def initial_state(num_tasks: int) -> PopArtState:
     """Mean 0 and variance 1 for every task: normalised values are the values."""
-    return PopArtState(mean=jnp.zeros(num_tasks), variance=jnp.ones(num_tasks))
+    return PopArtState(
+        mean=jnp.zeros(num_tasks),
+        variance=jnp.ones(num_tasks),
+        updates=jnp.zeros(num_tasks, jnp.int32),
+    )
 
 
 def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
@@ -48,12 +53,30 @@ def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
     return Scale(state.mean, jnp.clip(jnp.sqrt(state.variance), scale_min, scale_max))
 
 
+def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
+    """The next step of each task's statistics: max(step_size, 1 / (updates + 2)).
+
+    So the statistics begin as plain averages of the batches so far, with the initial ones as the
+    first of them, until the average would move by less than `step_size`. The papers take
+    `step_size` from the first update on, and with 3e-4 the statistics need thousands of updates to
+    arrive, in which rewards are as good as not normalised (docs/results.md).
+
+    Args:
+      state: the statistics before the step.
+      step_size: in (0, 1], the smallest step.
+
+    Returns:
+      float32 [num_tasks].
+    """
+    return jnp.maximum(step_size, 1.0 / (state.updates + 2.0))
+
+
 def update_statistics(
     state: PopArtState,
     targets: jax.Array,
     weights: jax.Array,
     tasks: jax.Array,
-    step_size: float,
+    step_size: jax.Array,
 ) -> PopArtState:
     """One moving-average step towards the moments of a batch of value targets, task by task.
 
@@ -66,7 +89,7 @@ def update_statistics(
       targets: float32 [T, B], unnormalised value targets.
       weights: float32 [T, B], 1 for a target that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
-      step_size: b in (0, 1].
+      step_size: float32 [num_tasks], b of each task, in (0, 1].
 
     Returns:
       The statistics after. A task with no counting target keeps its statistics exactly.
@@ -74,6 +97,7 @@ def update_statistics(
     chex.assert_rank([targets, weights, tasks], [2, 2, 1])
     chex.assert_equal_shape([targets, weights])
     chex.assert_shape(tasks, targets.shape[1:])
+    chex.assert_equal_shape([step_size, state.mean])
     member = jax.nn.one_hot(tasks, state.mean.shape[0])  # [B, num_tasks]
     member = weights[:, :, None] * member[None]  # [T, B, num_tasks]
     weight = jnp.sum(member, axis=(0, 1))
@@ -90,6 +114,7 @@ def update_statistics(
     return PopArtState(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),
+        updates=state.updates + present.astype(jnp.int32),
     )
 
 

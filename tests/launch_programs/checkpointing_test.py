@@ -4,14 +4,13 @@ import pathlib
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import TrainingState, make_optimiser
 from launch_programs.checkpointing import Checkpointer, SavedPolicy
+from tests.agents.popart_impala.statistics import settled
 
 FRAMES = 2**40 + 3  # more than an int32 holds
 
@@ -28,7 +27,7 @@ def make_state(seed: int, steps: int = 7) -> TrainingState:
     opt_state = make_optimiser(Config()).init(params)
     opt_state = jax.tree.map(lambda x: array(*x.shape), opt_state)
     mean, variance = array(3), np.abs(array(3))
-    statistics = jax.device_get(popart.PopArtState(jnp.asarray(mean), jnp.asarray(variance)))
+    statistics = jax.device_get(settled(mean, variance))
     return TrainingState(params, opt_state, statistics, steps=steps, frames=FRAMES)
 
 

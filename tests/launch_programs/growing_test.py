@@ -3,7 +3,6 @@
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from launch_programs.flags import define_run_flags, resolve
 from launch_programs.growing import write_first_checkpoint
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from tests.agents.popart_impala.statistics import settled
 from tests.launch_programs.command_lines import given
 from tests.launch_programs.runs import make_run
 
@@ -63,7 +63,7 @@ def test_the_first_checkpoint(parent: RunDirectory, tmp_path: pathlib.Path) -> N
     # Statistics other than the initial ones, and a checkpoint that is newer.
     state, _ = Checkpointer(parent.checkpoints).restore(_state(parent)) or (None, None)
     assert state is not None
-    statistics = popart.PopArtState(jnp.array([3.0, -7.0]), jnp.full(2, 9.0))
+    statistics = settled([3.0, -7.0], np.full(2, 9.0))
     Checkpointer(parent.checkpoints).save(state._replace(popart=statistics, steps=7), {})
     config = resolved("--level_name=catch_x10000", f"--grow_from={parent.path}")
     directory = RunDirectory(tmp_path / "grown")

@@ -26,6 +26,7 @@ from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
 from agents.popart_impala.update import TrainingState, learning_rate, time_major
 from agents.popart_impala.variables import POLICY
+from tests.agents.popart_impala.statistics import settled
 
 Array = np.ndarray
 
@@ -126,7 +127,7 @@ def make_learner(
 def with_statistics(learner: PopArtIMPALALearner) -> TrainingState:
     """The learner's state, with statistics that are not the initial ones."""
     mean, variance = np.array([1.0, -20.0, 5.0]), np.array([4.0, 900.0, 0.25])
-    statistics = popart.PopArtState(jnp.array(mean), jnp.array(variance))
+    statistics = settled(mean, variance)
     return learner.save()._replace(popart=jax.device_get(statistics))
 
 
@@ -233,7 +234,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     return TrainingState(
         params,
         tuple(s._replace(nu=mean_square) if hasattr(s, "nu") else s for s in state.opt_state),
-        popart.PopArtState(jnp.array(mean), jnp.array(variance)),
+        settled(mean, variance) if config.popart else state.popart,
         state.steps + 1,
         state.frames + 4 * T * B,
     )

@@ -11,6 +11,7 @@ import pytest
 from agents.popart_impala import losses, popart
 from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
 from tests.agents.popart_impala import oracle
+from tests.agents.popart_impala.statistics import settled
 
 Array = np.ndarray
 
@@ -68,7 +69,7 @@ def random_batch(seed: int) -> losses.LossInput:
 
 
 def state() -> popart.PopArtState:
-    return popart.PopArtState(mean=jnp.asarray(MEAN), variance=jnp.asarray(SIGMA**2))
+    return settled(MEAN, SIGMA**2)
 
 
 def as_oracle(batch: losses.LossInput) -> oracle.Batch:

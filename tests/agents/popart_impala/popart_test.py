@@ -9,13 +9,21 @@ import pytest
 
 from agents.popart_impala import popart
 from tests.agents.popart_impala import oracle
+from tests.agents.popart_impala.statistics import settled
 
 Array = np.ndarray
 
 UNIT = 2.0**-24  # the largest relative error of one rounding to float32
 SCALE_MIN, SCALE_MAX = 1e-4, 1e6
 
-update_statistics = jax.jit(popart.update_statistics)
+
+@jax.jit
+def update_statistics(
+    state: popart.PopArtState, targets: Any, weights: Any, tasks: Any, step_size: Any
+) -> popart.PopArtState:
+    """With the same step size for all tasks."""
+    steps = jnp.full(state.mean.shape, step_size)
+    return popart.update_statistics(state, targets, weights, tasks, steps)
 
 
 def scale_of(state: popart.PopArtState) -> popart.Scale:
@@ -39,7 +47,7 @@ def test_update_by_hand() -> None:
     # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
-    state = popart.PopArtState(mean=jnp.array([7.0, 10.0]), variance=jnp.array([2.0, 4.0]))
+    state = settled(mean=jnp.array([7.0, 10.0]), variance=jnp.array([2.0, 4.0]))
     targets = jnp.array([[1.0], [100.0], [3.0]])
     weights = jnp.array([[1.0], [0.0], [1.0]])
     new = update_statistics(state, targets, weights, jnp.array([1]), 0.25)
@@ -80,7 +88,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
 
 def test_a_task_without_counting_targets_keeps_its_statistics_exactly() -> None:
     # Task 0 is absent, none of task 2's targets counts, task 1 changes.
-    state = popart.PopArtState(
+    state = settled(
         mean=jnp.array([1 / 3, 1 / 3, -12345.678]), variance=jnp.array([1 / 7, 1 / 7, 3e9])
     )
     targets = jnp.arange(8.0).reshape(2, 4) / 3
@@ -111,7 +119,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     centre, step_size = 1e5, 0.1
     rng = np.random.default_rng(3)
     weights, task = np.ones((20, 32), np.float32), np.zeros(32, np.int32)
-    start = popart.PopArtState(mean=jnp.array([centre + 3]), variance=jnp.array([9.0]))
+    start = settled(mean=jnp.array([centre + 3]), variance=jnp.array([9.0]))
     state = start
     statistics = oracle.Statistics(exact(start.mean), exact(start.mean) ** 2 + 9.0)
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
@@ -149,12 +157,12 @@ def test_statistics_do_not_depend_on_the_precision_of_matrix_products() -> None:
 
 def test_sigma_stays_in_its_bounds() -> None:
     variance = jnp.array([0.0, 1e-12, 0.25, 1e11, 1e20])
-    scale = popart.scale_of(popart.PopArtState(jnp.zeros(5), variance), 1e-2, 1e5)
+    scale = popart.scale_of(settled(jnp.zeros(5), variance), 1e-2, 1e5)
     expected = np.array([1e-2, 1e-2, 0.5, 1e5, 1e5], np.float32)
     np.testing.assert_array_equal(scale.sigma, expected)
 
     # Targets that never differ let the variance go to 0, and not below.
-    state = popart.PopArtState(mean=jnp.array([0.1]), variance=jnp.array([1e-3]))
+    state = settled(mean=jnp.array([0.1]), variance=jnp.array([1e-3]))
     targets, weights = jnp.full((3, 2), 0.1), jnp.ones((3, 2))
     for _ in range(300):
         state = update_statistics(state, targets, weights, jnp.zeros(2, jnp.int32), 0.3)
@@ -179,8 +187,35 @@ def test_update_refuses_malformed_arrays(targets: Any, weights: Any, tasks: Any)
             jnp.ones(targets),
             jnp.ones(weights),
             jnp.zeros(tasks, jnp.int32),
-            0.1,
+            jnp.full(2, 0.1),
         )
+
+
+def test_first_steps_average_what_there_was() -> None:
+    """The statistics are those of all batches so far, with mean 0 and variance 1 as the first."""
+    rng = np.random.default_rng(5)
+    step_size, updates = 0.02, 80
+    state = popart.initial_state(2)
+    batches: list[Array] = []
+    for update in range(updates):
+        targets = jnp.asarray(rng.normal(3e3, 1e3, size=(4, 5)), jnp.float32)
+        steps = popart.step_sizes(state, step_size)
+        np.testing.assert_allclose(steps, [max(step_size, 1 / (update + 2)), 0.5], rtol=1e-6)
+        state = popart.update_statistics(
+            state, targets, jnp.ones_like(targets), jnp.zeros(5, jnp.int32), steps
+        )
+        batches.append(exact(targets))
+        if update < 1 / step_size - 2:
+            moments = [
+                [0.0] + [b.mean() for b in batches],
+                [1.0] + [(b**2).mean() for b in batches],
+            ]
+            mean, second_moment = (np.mean(m) for m in moments)
+            np.testing.assert_allclose(state.mean[0], mean, rtol=1e-5)
+            np.testing.assert_allclose(state.variance[0], second_moment - mean**2, rtol=1e-4)
+    np.testing.assert_array_equal(state.updates, [updates, 0])
+    # The other task had no targets.
+    assert (float(state.mean[1]), float(state.variance[1])) == (0, 1)
 
 
 # Output preservation.

@@ -1,0 +1,14 @@
+"""PopArt statistics for tests."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from agents.popart_impala.popart import PopArtState
+
+
+def settled(mean: Any, variance: Any) -> PopArtState:
+    """Statistics [num_tasks] after so many updates that their steps have the configured size."""
+    mean = jnp.asarray(mean, jnp.float32)
+    variance = jnp.asarray(variance, jnp.float32)
+    return PopArtState(mean, variance, updates=jnp.full(mean.shape, 10**9, jnp.int32))
