@@ -107,6 +107,14 @@ def _arrays(state: TrainingState) -> dict[str, Any]:
     return {"params": state.params, "opt_state": state.opt_state, "popart": state.popart}
 
 
+def has_checkpoint(directory: RunDirectory) -> bool:
+    """Whether there is a checkpoint in a run's directory."""
+    return (
+        directory.checkpoints.is_dir()
+        and Checkpointer(directory.checkpoints, read_only=True).latest_step is not None
+    )
+
+
 def restore_policy(directory: RunDirectory) -> SavedPolicy:
     """The newest policy of a run.
 
@@ -114,7 +122,7 @@ def restore_policy(directory: RunDirectory) -> SavedPolicy:
       ValueError: the run has no checkpoint.
     """
     policy = None
-    if directory.checkpoints.is_dir():
+    if has_checkpoint(directory):
         policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
     if policy is None:
         raise ValueError(

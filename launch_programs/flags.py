@@ -80,7 +80,8 @@ def define_run_flags() -> None:
         "level_name",
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
-        "Seaquest), atari57, toy. Games as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5.",
+        "Seaquest), atari57, toy, toy_scales, toy_density, toy_conflict. Games as pong, Pong, "
+        "PongNoFrameskip-v4 or ALE/Pong-v5.",
     )
     flags.DEFINE_enum(
         "preset",

@@ -15,9 +15,9 @@ from absl import flags
 from environments import check_tasks, suite_name
 from launch_programs import command_line
 from launch_programs import flags as run_flags
-from launch_programs.checkpointing import restore_policy
+from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import define_run_flags, describe_preset, resolve
-from launch_programs.growing import write_first_checkpoint
+from launch_programs.growing import first_state
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
@@ -70,12 +70,12 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
         config = _resolve_in(directory)
     check_tasks(config.task_list(), atari=config.atari)
     make_builder(config)  # complains where network and observations do not fit
-    if config.grow_from is not None and not directory.config.exists():
-        restore_policy(RunDirectory(config.grow_from))  # complains if there is none
+    grown = first_state(config, directory)
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
-    write_first_checkpoint(config, directory)
+    if grown is not None:
+        Checkpointer(directory.checkpoints).save(grown, {})
     return config, directory, lock
 
 

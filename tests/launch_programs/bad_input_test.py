@@ -90,6 +90,11 @@ def one_line(out: str, err: str) -> str:
         ("--noop_max=-1", "noop_max is -1; it must be in [0, 1000]"),
         ("--max_frames_per_episode=0", "max_frames_per_episode is 0; it must be at least 1"),
         ("--network=resnet", "network='resnet': must be one of "),
+        ("--subnets=0", "subnets=0: must be a whole number of at least 1, or left out"),
+        ("--subnets=2", "subnets=2: network='shallow' has no such option; attentive, self_att"),
+        ("--hidden_size=0", "hidden_size=0: must be a whole number of at least 1"),
+        ("--preset=amt --level_name=toy --task_input", "task_input=True: network='attentive' has"),
+        ("--grow_from=nowhere", "grow_from='nowhere': nowhere is not a run directory: it has no "),
         ("--level_name=toy --network=shallow", "network='shallow': needs stacked images [S, H, W]"),
         (
             "--level_name=pong,breakout --num_actors=1 --environments_per_actor=2 "

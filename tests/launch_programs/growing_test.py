@@ -8,9 +8,11 @@ import pytest
 
 from agents.popart_impala import popart
 from agents.popart_impala.networks import VALUE_HEAD
+from agents.popart_impala.update import TrainingState, make_optimiser
 from launch_programs.checkpointing import Checkpointer, restore_policy
 from launch_programs.flags import define_run_flags, resolve
-from launch_programs.growing import write_first_checkpoint
+from launch_programs.growing import first_state
+from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 from tests.agents.popart_impala.statistics import settled
@@ -59,7 +61,7 @@ def test_a_grown_run_resumes_and_grows_again(parent: RunDirectory, tmp_path: pat
     assert again.task_indices(0) == [3] * 24
 
 
-def test_the_first_checkpoint(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
+def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
     # Statistics other than the initial ones, and a checkpoint that is newer.
     state, _ = Checkpointer(parent.checkpoints).restore(_state(parent)) or (None, None)
     assert state is not None
@@ -67,32 +69,32 @@ def test_the_first_checkpoint(parent: RunDirectory, tmp_path: pathlib.Path) -> N
     Checkpointer(parent.checkpoints).save(state._replace(popart=statistics, steps=7), {})
     config = resolved("--level_name=catch_x10000", f"--grow_from={parent.path}")
     directory = RunDirectory(tmp_path / "grown")
-    directory.create()
-    write_first_checkpoint(config, directory)
-    policy = restore_policy(directory)
-    assert (policy.steps, policy.frames) == (0, 0)
-    np.testing.assert_array_equal(policy.popart.mean, [3, -7, 0])
-    np.testing.assert_array_equal(policy.popart.variance, [9, 9, 1])
+    first = first_state(config, directory)
+    assert first is not None
+    assert (first.steps, first.frames) == (0, 0)
+    np.testing.assert_array_equal(first.popart.mean, [3, -7, 0])
+    np.testing.assert_array_equal(first.popart.variance, [9, 9, 1])
     for module, values in state.params.items():
         for name, x in values.items():
-            kept = policy.params[module][name]
+            kept = first.params[module][name]
             kept = kept[..., :2] if module == VALUE_HEAD else kept
             np.testing.assert_array_equal(kept, x)
-    assert policy.params[VALUE_HEAD]["b"].shape == (3,)
-    # A run that has a checkpoint goes on from that.
-    newer = policy.params
-    later = jax.tree.map(lambda x: x + 1, newer)
-    like = _state(directory, config)
-    Checkpointer(directory.checkpoints).save(like._replace(params=later, steps=3), {})
-    write_first_checkpoint(config, directory)
-    assert restore_policy(directory).steps == 3
+    assert first.params[VALUE_HEAD]["b"].shape == (3,)
+    assert not directory.path.exists()
+    # It can be saved and restored as any other, and a run that has a checkpoint goes on from that.
+    directory.create()
+    Checkpointer(directory.checkpoints).save(first, {})
+    restored = restore_policy(directory)
+    jax.tree.map(np.testing.assert_array_equal, restored.params, first.params)
+    jax.tree.map(np.testing.assert_array_equal, restored.popart, first.popart)
+    assert first_state(config, directory) is None
+    # A run that does not grow starts from nothing.
+    assert first_state(parent.read_config(), RunDirectory(tmp_path / "other")) is None
 
 
-def _state(directory: RunDirectory, config: RunConfig | None = None):  # type: ignore[no-untyped-def]
-    from agents.popart_impala.update import TrainingState, make_optimiser
-    from launch_programs.parts import make_builder
-
-    config = config or directory.read_config()
+def _state(directory: RunDirectory) -> TrainingState:
+    """A state of the structure of the run's."""
+    config = directory.read_config()
     networks = make_builder(config).networks
     params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
     return TrainingState(
@@ -115,7 +117,5 @@ def test_refused(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="its network is 'mlp'; it must be 'progressive'"):
         resolved("--level_name=catch_x100", f"--grow_from={mlp.path}")
     config = resolved("--level_name=choice_x1", f"--grow_from={parent.path}", "--hidden_size=16")
-    directory = RunDirectory(tmp_path / "grown")
-    directory.create()
     with pytest.raises(ValueError, match=f"^grow_from='{parent.path}': .*has no place"):
-        write_first_checkpoint(config, directory)
+        first_state(config, RunDirectory(tmp_path / "grown"))
