@@ -1,0 +1,95 @@
+"""A run's learning curve: `python -m benchmarks.run_curve --logdir=RUN --output=PATH`.
+
+Writes PATH.csv, the mean return of every 20 training episodes of each task with the frames at their
+end, and PATH.png, the same as a figure with random and human play.
+"""
+
+import csv
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import app, flags
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from environments import TASKS
+from launch_programs.metrics import read_rows
+from launch_programs.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+EPISODES = 20  # of which a point is the mean
+
+
+class Point(NamedTuple):
+    """A mean over consecutive episodes of one task."""
+
+    task: str
+    frames: int  # at the end of the last of them
+    mean_return: float
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string("logdir", None, "Run directory.", required=True)
+    flags.DEFINE_string("output", None, "Path of the files, without .csv and .png.", required=True)
+
+
+def curve(rows: Sequence[dict[str, str]], tasks: Sequence[str]) -> list[Point]:
+    """Means of every `EPISODES` episodes, task by task; what is left over at the end is left out.
+
+    Args:
+      rows: of actors.csv.
+      tasks: the run's.
+    """
+    points = []
+    for task in tasks:
+        own = [row for row in rows if row["task"] == task]
+        for end in range(EPISODES, len(own) + 1, EPISODES):
+            returns = [float(row["episode_return"]) for row in own[end - EPISODES : end]]
+            points.append(Point(task, int(own[end - 1]["frames"]), statistics.fmean(returns)))
+    return points
+
+
+def plot(points: Sequence[Point], path: pathlib.Path) -> None:
+    """Draws a panel for each task into a PNG file."""
+    tasks = list(dict.fromkeys(point.task for point in points))
+    figure = Figure(figsize=(5.2 * len(tasks), 4.0), layout="constrained")
+    for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
+        own = [point for point in points if point.task == task]
+        axis.plot([p.frames for p in own], [p.mean_return for p in own], color="#0072B2")
+        axis.axhline(TASKS[task].random_score, color="0.6", linewidth=0.8, linestyle="--")
+        axis.set_title(f"{task} (dashed: random play)")
+        axis.set_xlabel("environment frames")
+        axis.set_ylabel(f"mean return of {EPISODES} episodes")
+        axis.xaxis.set_major_formatter(EngFormatter())
+    figure.savefig(path, dpi=100)
+
+
+def main(argv: list[str]) -> None:
+    """Reads, writes, draws."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    directory = RunDirectory(FLAGS.logdir)
+    try:
+        config = directory.read_config()
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+    points = curve(read_rows(directory.path / "actors.csv"), config.tasks)
+    if not points:
+        raise app.UsageError(f"{directory.path}: no task has {EPISODES} episodes yet")
+    with pathlib.Path(f"{FLAGS.output}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Point._fields)
+        writer.writerows(points)
+    plot(points, pathlib.Path(f"{FLAGS.output}.png"))
+    last = {point.task: point for point in points}
+    for point in last.values():
+        print(f"{point.task}: {point.mean_return:.1f} at {point.frames:,} frames")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
