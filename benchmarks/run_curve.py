@@ -1,7 +1,7 @@
 """A run's learning curve: `python -m benchmarks.run_curve --logdir=RUN --output=PATH`.
 
 Writes PATH.csv, the mean return of every 20 training episodes of each task with the frames at their
-end, and PATH.png, the same as a figure with random and human play.
+end, and PATH.png, the same as a figure with random play.
 """
 
 import csv
@@ -16,7 +16,6 @@ from matplotlib.ticker import EngFormatter
 
 from environments import TASKS
 from launch_programs.metrics import read_rows
-from launch_programs.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
@@ -37,15 +36,14 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Path of the files, without .csv and .png.", required=True)
 
 
-def curve(rows: Sequence[dict[str, str]], tasks: Sequence[str]) -> list[Point]:
+def curve(rows: Sequence[dict[str, str]]) -> list[Point]:
     """Means of every `EPISODES` episodes, task by task; what is left over at the end is left out.
 
     Args:
       rows: of actors.csv.
-      tasks: the run's.
     """
     points = []
-    for task in tasks:
+    for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         for end in range(EPISODES, len(own) + 1, EPISODES):
             returns = [float(row["episode_return"]) for row in own[end - EPISODES : end]]
@@ -72,14 +70,11 @@ def main(argv: list[str]) -> None:
     """Reads, writes, draws."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    directory = RunDirectory(FLAGS.logdir)
-    try:
-        config = directory.read_config()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    points = curve(read_rows(directory.path / "actors.csv"), config.tasks)
+    points = curve(read_rows(pathlib.Path(FLAGS.logdir) / "actors.csv"))
     if not points:
-        raise app.UsageError(f"{directory.path}: no task has {EPISODES} episodes yet")
+        raise app.UsageError(
+            f"logdir={FLAGS.logdir!r}: no task has {EPISODES} training episodes there"
+        )
     with pathlib.Path(f"{FLAGS.output}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Point._fields)

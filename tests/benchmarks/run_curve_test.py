@@ -16,7 +16,7 @@ def test_points_are_means_of_consecutive_episodes_of_one_task(tmp_path: pathlib.
     pong, seaquest = rows_of("pong", 2 * EPISODES + 3, -21.0), rows_of("seaquest", EPISODES, 0.0)
     mixed = [row for pair in zip(pong, seaquest, strict=False) for row in pair]
     mixed += pong[len(seaquest) :]
-    points = curve(mixed, ["pong", "riverraid", "seaquest"])
+    points = curve(mixed)
     half = (EPISODES - 1) / 2
     assert points == [
         Point("pong", 100 * (EPISODES - 1), -21.0 + half),
