@@ -27,7 +27,7 @@ _AGENT_HELP = {
     "progressive (either); by default shallow or mlp, whichever suits the observations.",
     "use_lstm": "Puts an LSTM of 256 units between torso and heads.",
     "hidden_size": "Units of the linear layers in front of LSTM or heads.",
-    "task_input": "Gives these layers of shallow, deep and mlp the one-hot task as well.",
+    "task_input": "Gives the linear layers of shallow, deep and mlp the one-hot task as well.",
     "subnets": "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
     "use_gap": "Attentive networks: weights from global average pools of the feature maps instead "
     "of the maps.",

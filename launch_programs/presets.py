@@ -14,7 +14,7 @@ class Preset(NamedTuple):
     values: dict[str, Any]  # by the flag's name
 
 
-# arXiv 1802.01561, sections 5.1 and 5.3 and appendix D: what all its Atari agents share.
+# What the Atari agents of arXiv 1802.01561 share. They see four stacked frames and have no LSTM.
 _IMPALA = {
     "use_lstm": False,
     "popart": False,

@@ -61,7 +61,7 @@ def moments(activation: jax.Array, derivative: jax.Array) -> Moments:
 
 
 def average_fisher_sensitivity(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Share of each column in what the policy depends on in one layer (equation 6 of the paper).
+    """Share of each column in what the policy depends on in one layer (section 3).
 
     Args:
       columns: the diagonal of the Fisher matrix for each column's features, each [C].

@@ -21,7 +21,7 @@ TOY = (
 
 
 def train(path: pathlib.Path, *flags: str) -> str:
-    done = run("launch_programs.train", f"--logdir={path}", *flags)
+    done = run("train", f"--logdir={path}", *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -47,10 +47,10 @@ def test_a_network_learns_a_second_task_in_a_new_column(tmp_path: pathlib.Path) 
     assert scores[0] == scores[1]
     # Only the second was played.
     assert {row["task"] for row in read_rows(new / "actors.csv")} == {"catch_x100"}
-    report = run("launch_programs.sensitivity", f"--logdir={new}", "--steps=80")
+    report = run("sensitivity", f"--logdir={new}", "--steps=80")
     assert report.returncode == 0, report.stderr
     assert "linear_0" in report.stdout and "column 1" in report.stdout
-    refused = run("launch_programs.sensitivity", f"--logdir={old}")
+    refused = run("sensitivity", f"--logdir={old}")
     assert refused.returncode == 2
     assert "has no earlier columns" in refused.stderr
 
