@@ -138,6 +138,7 @@ def short_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_evaluation")
+@pytest.mark.slow
 def test_runs_are_reproducible_and_seeds_differ() -> None:
     phases = [tiny("catch_x100")]
     first = training.train(phases, seed=1)

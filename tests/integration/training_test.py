@@ -200,6 +200,7 @@ def test_a_failed_node_ends_the_program_with_its_error(tmp_path: pathlib.Path) -
         assert f"To resume: python -m launch_programs.train --logdir={logdir}" in program.output
 
 
+@pytest.mark.slow
 def test_two_queues_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     train(
@@ -220,6 +221,7 @@ def test_two_queues_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
     assert min(steps.values()) > 64000 / 4
 
 
+@pytest.mark.slow
 def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     train(
