@@ -1,7 +1,7 @@
 """K convolutions at once, each on its own channels: what K sub-networks need.
 
-XLA's own gradient of a grouped convolution is slow on CPUs, by the kernel above all: 1.2 s where
-this one takes 0.17 s (K = 2, a batch of 672; docs/performance.md). So it has one of its own.
+XLA's own gradient of a grouped convolution is slow on CPUs, by the kernel above all: five to nine times
+as long as this one (docs/performance.md).
 """
 
 import jax
