@@ -1,7 +1,7 @@
 """K convolutions at once, each on its own channels: what K sub-networks need.
 
-XLA's own gradient of a grouped convolution is slow on CPUs, by the kernel above all: five to nine times
-as long as this one (docs/performance.md).
+XLA's own gradient of a grouped convolution is slow on CPUs, by the kernel above all: it takes five
+to nine times as long as this one (docs/performance.md).
 """
 
 import jax
