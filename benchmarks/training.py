@@ -17,14 +17,13 @@ from collections.abc import Sequence
 
 import acme
 import jax
-import jax.numpy as jnp
 import reverb
 from acme.utils import loggers
 
 from agents.popart_impala import PopArtIMPALABuilder
 from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.networks import progressive
-from agents.popart_impala.popart import PopArtState
+from agents.popart_impala.popart import extend
 from agents.popart_impala.update import TrainingState
 from benchmarks.comparisons import COMPARISONS, Phase
 from environments import TASKS, AtariOptions, Task, make_batched_environment, make_environment
@@ -101,14 +100,8 @@ def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> Trainin
       new: as initialised for the new phase.
       grow: the new network is the old progressive one with a column more.
     """
-    known = len(old.popart.mean)
-    popart = PopArtState(
-        mean=jnp.concatenate([old.popart.mean, new.popart.mean[known:]]),
-        variance=jnp.concatenate([old.popart.variance, new.popart.variance[known:]]),
-        updates=jnp.concatenate([old.popart.updates, new.popart.updates[known:]]),
-    )
     params = progressive.grow(old.params, new.params) if grow else old.params
-    return new._replace(params=params, popart=popart)
+    return new._replace(params=params, popart=extend(old.popart, new.popart))
 
 
 def train_phase(

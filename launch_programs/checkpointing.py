@@ -122,7 +122,7 @@ def restore_policy(directory: RunDirectory) -> SavedPolicy:
       ValueError: the run has no checkpoint.
     """
     policy = None
-    if has_checkpoint(directory):
+    if directory.checkpoints.is_dir():
         policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
     if policy is None:
         raise ValueError(

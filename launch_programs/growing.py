@@ -1,7 +1,6 @@
 """`--grow_from`: what a progressive network with one column more starts from."""
 
 import jax
-import numpy as np
 
 from agents.popart_impala import popart
 from agents.popart_impala.networks.progressive import grow
@@ -38,11 +37,8 @@ def first_state(config: RunConfig, directory: RunDirectory) -> TrainingState | N
         params = grow(parent.params, new)
     except ValueError as error:
         raise ValueError(f"grow_from={config.grow_from!r}: {error}") from error
-    num_frozen = sum(config.agent.frozen_columns)
-    statistics = jax.tree.map(
-        lambda kept, initial: np.concatenate([kept, initial[num_frozen:]]),
-        parent.popart,
-        jax.device_get(popart.initial_state(networks.num_tasks)),
+    statistics = jax.device_get(
+        popart.extend(parent.popart, popart.initial_state(networks.num_tasks))
     )
     opt_state = jax.device_get(make_optimiser(config.agent).init(params))
     return TrainingState(params, opt_state, statistics, steps=0, frames=0)

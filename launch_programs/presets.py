@@ -41,6 +41,13 @@ _POPART = {
     "reward_clipping": "none",
     "life_loss": False,
 }
+_AMT = {
+    **_POPART,
+    "network": "attentive",
+    "subnets": None,
+    "use_gap": False,
+    "use_separate_attn_net": False,
+}
 
 PRESETS = {
     "impala_shallow": Preset(
@@ -58,22 +65,10 @@ PRESETS = {
     "amt": Preset(
         "attentive network of arXiv 1907.02874, weights from flattened features; the rest as "
         "popart_impala_multitask",
-        {
-            **_POPART,
-            "network": "attentive",
-            "subnets": None,
-            "use_gap": False,
-            "use_separate_attn_net": False,
-        },
+        _AMT,
     ),
     "amt_self_attention": Preset(
         "amt with attention-augmented convolutions (arXiv 1904.09925) in its sub-networks",
-        {
-            **_POPART,
-            "network": "self_attention",
-            "subnets": None,
-            "use_gap": False,
-            "use_separate_attn_net": False,
-        },
+        {**_AMT, "network": "self_attention"},
     ),
 }

@@ -51,11 +51,12 @@ def define_flags() -> None:
     )
 
 
-def prepare() -> tuple[RunConfig, RunDirectory, int]:
+def prepare() -> tuple[RunConfig, RunDirectory, int, int]:
     """Resolves the flags, checks that such a run can start, and claims its directory.
 
     Returns:
-      The run, its directory, and the descriptor of the directory's lock.
+      The run, its directory, the descriptor of the directory's lock, and the network's number of
+      parameters.
 
     Raises:
       ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot
@@ -69,14 +70,14 @@ def prepare() -> tuple[RunConfig, RunDirectory, int]:
         directory = RunDirectory(FLAGS.logdir)
         config = _resolve_in(directory)
     check_tasks(config.task_list(), atari=config.atari)
-    make_builder(config)  # complains where network and observations do not fit
+    networks = make_builder(config).networks  # complains where they do not fit the observations
     grown = first_state(config, directory)
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
     if grown is not None:
         Checkpointer(directory.checkpoints).save(grown, {})
-    return config, directory, lock
+    return config, directory, lock, networks.num_params
 
 
 def _resolve_in(directory: RunDirectory) -> RunConfig:
@@ -164,7 +165,7 @@ class Program:
         print(complete.decode(), end="", flush=True)
 
 
-def describe(config: RunConfig, directory: RunDirectory, resumed: bool) -> str:
+def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
     learned = [config.tasks[task] for task in config.learned_tasks]
@@ -176,7 +177,7 @@ def describe(config: RunConfig, directory: RunDirectory, resumed: bool) -> str:
             *describe_preset(config),
             f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
             f"for {agent.total_environment_frames:,} frames",
-            f"  network {network}, {make_builder(config).networks.num_params:,} parameters, "
+            f"  network {network}, {num_params:,} parameters, "
             f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
             f"  {config.num_actors} actors x {config.environments_per_actor} environments, "
             f"batches of {agent.batch_size} unrolls of {agent.unroll_length} steps",
@@ -191,10 +192,10 @@ def main(argv: list[str]) -> int:
     try:
         command_line.reject_positional_arguments(argv)
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
-        config, directory, lock = prepare()
+        config, directory, lock, num_params = prepare()
     except (ValueError, OSError) as error:
         command_line.fail(error)
-    print(describe(config, directory, resumed), flush=True)
+    print(describe(config, directory, num_params, resumed), flush=True)
     program = Program(directory, FLAGS.launch_type, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)

@@ -48,6 +48,11 @@ def initial_state(num_tasks: int) -> PopArtState:
     )
 
 
+def extend(kept: PopArtState, initial: PopArtState) -> PopArtState:
+    """`kept` for the first tasks and `initial` for those that follow them."""
+    return jax.tree.map(lambda k, i: jnp.concatenate([k, i[len(k) :]]), kept, initial)
+
+
 def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
     """mu and sigma = sqrt(variance), sigma clipped to [scale_min, scale_max]."""
     return Scale(state.mean, jnp.clip(jnp.sqrt(state.variance), scale_min, scale_max))

@@ -14,6 +14,7 @@ import numpy as np
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.hidden import Hidden
+from agents.popart_impala.networks.images import are_images
 from agents.popart_impala.networks.subnetworks import ConvSubnetworks, LinearSubnetworks
 from agents.popart_impala.networks.types import TorsoOutput
 
@@ -65,7 +66,7 @@ class AttentiveTorso(hk.Module):
         number = self._subnets + self._config.use_separate_attn_net
         if self._make_subnetworks is not None:
             return self._make_subnetworks(number)
-        if features.ndim == 4 and features.dtype == np.uint8:
+        if are_images(features[0]):
             return ConvSubnetworks(number)
         return LinearSubnetworks(number, self._config.hidden_size)
 

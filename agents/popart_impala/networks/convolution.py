@@ -37,6 +37,28 @@ def image_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
     return blocks.transpose(0, 2, 4, 3, 5, 1)
 
 
+def convolve_blocks(blocks: jax.Array, w: jax.Array) -> jax.Array:
+    """The strided convolution, without padding, of the image that the blocks are made of.
+
+    Args:
+      blocks: float32 [B, H/s, W/s, row s, column s, C].
+      w: float32 [n, n, C, D], the kernel; n is a multiple of s.
+
+    Returns:
+      float32 [B, (H-n)/s + 1, (W-n)/s + 1, D].
+    """
+    s, c = blocks.shape[-2:]
+    n, d = w.shape[0], w.shape[-1]
+    kernel = w.reshape(n // s, s, n // s, s, c, d).transpose(0, 2, 1, 3, 4, 5)
+    return jax.lax.conv_general_dilated(
+        blocks.reshape(*blocks.shape[:3], s * s * c),
+        kernel.reshape(n // s, n // s, s * s * c, d),
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
 def _seen(size: int, kernel: int, stride: int) -> int:
     """Rows or columns, out of `size`, that a kernel position reaches."""
     return (size - kernel) // stride * stride + kernel
@@ -70,19 +92,11 @@ class StridedConv2D(hk.Module):
 
     def _convolve(self, blocks: jax.Array) -> jax.Array:
         """Convolves blocks of pixels: float32 [B, H/s, W/s, row s, column s, C]."""
-        k, s = self._kernel, self._stride
-        c = blocks.shape[-1]
+        k, c = self._kernel, blocks.shape[-1]
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(k * k * c))
         w = hk.get_parameter("w", (k, k, c, self._channels), init=w_init)
         b = hk.get_parameter("b", (self._channels,), init=jnp.zeros)
-        kernel = w.reshape(k // s, s, k // s, s, c, self._channels).transpose(0, 2, 1, 3, 4, 5)
-        y = jax.lax.conv_general_dilated(
-            blocks.reshape(*blocks.shape[:3], s * s * c),
-            kernel.reshape(k // s, k // s, s * s * c, self._channels),
-            window_strides=(1, 1),
-            padding="VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = convolve_blocks(blocks, w)
         return y + jnp.broadcast_to(b, y.shape)
 
 

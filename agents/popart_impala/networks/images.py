@@ -5,6 +5,11 @@ from typing import Any
 import numpy as np
 
 
+def are_images(spec: Any) -> bool:
+    """Whether one environment's features, of this `shape` and `dtype`, are stacked images."""
+    return len(spec.shape) == 3 and spec.dtype == np.uint8
+
+
 def check_images(network: str, features: Any, at_least: int) -> None:
     """Checks that features are batches of stacked images.
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
-from agents.popart_impala.networks.images import check_images
+from agents.popart_impala.networks.images import are_images, check_images
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
 from agents.popart_impala.networks.single import actions_and_rewards
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput
@@ -147,7 +147,9 @@ class ProgressiveNetwork:
           features: [B, ...].
           nudges: what is added to each activation, if anything.
         """
-        layers = self._layers(features)
+        if are_images(features[0]):
+            check_images("progressive", features, at_least=36)
+        layers = _layers(features[0], self._hidden_size)
         activations: Activations = []
         for i, layer in enumerate(layers):
             activations.append([])
@@ -170,20 +172,6 @@ class ProgressiveNetwork:
             embeddings.append(activations[-1][column] + adapted)
         return embeddings, activations
 
-    def _layers(self, features: jax.Array) -> list[_Layer]:
-        def linear(name: str) -> Callable[[jax.Array], jax.Array]:
-            module = hk.Linear(self._hidden_size, name=name)
-            return lambda x: module(hk.Flatten()(x).astype(jnp.float32))
-
-        if features.ndim == 4 and features.dtype == np.uint8:
-            check_images("progressive", features, at_least=36)
-            return [
-                _Layer("conv_0", lambda name: ImageConv2D(16, 8, 4, name=name)),
-                _Layer("conv_1", lambda name: StridedConv2D(32, 4, 2, name=name)),
-                _Layer("linear", linear),
-            ]
-        return [_Layer("linear_0", linear), _Layer("linear_1", linear)]
-
     def _adapter(self, layer: _Layer, column: int, earlier: list[jax.Array]) -> jax.Array:
         """U ReLU(V [alpha_j h^j]) of a column's layer; `earlier` are the h^j [B, ..., C]."""
         name = f"column_{column}_{layer.name}_adapter"
@@ -201,8 +189,23 @@ class ProgressiveNetwork:
 
 def layer_names(features_spec: Any) -> list[str]:
     """Names of the layers of a column, in order, for observations of this `shape` and `dtype`."""
-    is_image = len(features_spec.shape) == 3 and features_spec.dtype == np.uint8
-    return ["conv_0", "conv_1", "linear"] if is_image else ["linear_0", "linear_1"]
+    return [layer.name for layer in _layers(features_spec, hidden_size=1)]
+
+
+def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
+    """The layers of a column for observations of this `shape` and `dtype`."""
+
+    def linear(name: str) -> Callable[[jax.Array], jax.Array]:
+        module = hk.Linear(hidden_size, name=name)
+        return lambda x: module(hk.Flatten()(x).astype(jnp.float32))
+
+    if are_images(features_spec):
+        return [
+            _Layer("conv_0", lambda name: ImageConv2D(16, 8, 4, name=name)),
+            _Layer("conv_1", lambda name: StridedConv2D(32, 4, 2, name=name)),
+            _Layer("linear", linear),
+        ]
+    return [_Layer("linear_0", linear), _Layer("linear_1", linear)]
 
 
 def grow(old: Params, new: Params) -> Params:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.networks.convolution import image_blocks, pixel_blocks
+from agents.popart_impala.networks.convolution import convolve_blocks, image_blocks, pixel_blocks
 from agents.popart_impala.networks.grouped import grouped_convolution
 from agents.popart_impala.networks.images import check_images
 
@@ -37,15 +37,7 @@ class SharedInputConv2D(hk.Module):
         c = images.shape[1]
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
         w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
-        m = n // s
-        kernel = w.reshape(k, m, s, m, s, c, d).transpose(1, 3, 2, 4, 5, 0, 6)
-        y = jax.lax.conv_general_dilated(
-            blocks.reshape(*blocks.shape[:3], s * s * c),
-            kernel.reshape(m, m, s * s * c, k * d),
-            window_strides=(1, 1),
-            padding="VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = convolve_blocks(blocks, w.transpose(1, 2, 3, 0, 4).reshape(n, n, c, k * d))
         return biased(y.reshape(*y.shape[:3], k, d))
 
 
