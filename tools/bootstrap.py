@@ -396,7 +396,8 @@ def resolve(upgrade: bool) -> None:
     command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--python", python]
     command += ["--override", "overrides.txt", "--custom-compile-command", "make lock"]
     command += ["--upgrade"] if upgrade else []
-    command += ["requirements.in", "requirements-dev.in", "--output-file", "requirements.lock"]
+    command += ["requirements.in", "requirements-ray.in", "requirements-dev.in"]
+    command += ["--output-file", "requirements.lock"]
     run(command, "The requirements could not be resolved.")
     say("Wrote requirements.lock.")
 
