@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
     stop, ports = processes.Event(), processes.Queue()
     queues = [
         processes.Process(target=serve, args=(config, ports, stop))
-        for _ in range(config.num_queues)
+        for _ in range(config.num_queues or 1)
     ]
     for queue in queues:
         queue.start()
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
         "bytes_per_agent_step": size,
     }
     print(
-        f"{config.num_actors} actors, {config.num_queues} queues: {rate:,.0f} agent steps/s, "
+        f"{config.num_actors} actors, {len(queues)} queues: {rate:,.0f} agent steps/s, "
         f"{rate * size / 2**20:,.0f} MiB/s\n"
         f"of one core: {per_core:,.0f} agent steps/s, {per_core * size / 2**20:,.0f} MiB/s\n"
         "core-ms per agent step: "

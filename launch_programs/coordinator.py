@@ -2,6 +2,7 @@
 
 import collections
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -10,11 +11,14 @@ from typing import Any
 import launchpad as lp
 from absl import logging
 from acme.utils import counting
+from launchpad import context
 
 from environments import TASKS
+from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from launch_programs.supervisor import GIVEN_UP
 
 # How many of a task's last training episodes its printed mean return is of.
 _RECENT_EPISODES = 100
@@ -24,6 +28,11 @@ _LISTED_TASKS = 6
 
 # Seconds that the coordinator waits for the learner's last checkpoint; Launchpad kills after 10.
 _LINGER = 8.0
+
+# Seconds between questions to the coordinator whether the program has ended, of those whose
+# launcher does not tell them (run_node.py), and how long the coordinator answers them at the end.
+ENDED_POLL = 1.0
+_ENDED_ANSWERS = 3 * ENDED_POLL
 
 
 class Coordinator:
@@ -41,6 +50,7 @@ class Coordinator:
         self._config = config
         directory = RunDirectory(path)
         self._progress = directory.progress
+        self._failures = FailureLog(directory)
         self._tables = {
             name: CSVTable(directory.path / f"{name}.csv")
             for name in ("learner", "actors", "evaluator")
@@ -53,6 +63,8 @@ class Coordinator:
         }
         self._learner_done = threading.Event()
         self._finished = False
+        self._given_up: str | None = None  # why the program must end
+        self._asked = False  # whether there are nodes that ask for its end
 
     def increment(self, **counts: float) -> dict[str, float]:
         """Adds to the counts, as Acme's counters do with their parent; returns all of them."""
@@ -85,6 +97,28 @@ class Coordinator:
                 stamp["frames"] = frames
             self._tables[table].append([{**stamp, **row} for row in rows])
 
+    def record_failure(self, node: str, failure: str) -> None:
+        """A failure that `node` got over, for the run's log; see `FailureLog.add`."""
+        self._failures.add(node, failure)
+
+    def give_up(self, node: str, cause: str) -> None:
+        """Ends the program, since `node` cannot go on and a new start would not help.
+
+        Args:
+          node: such as "actor/3".
+          cause: a line that says it, and what else may help to understand it.
+        """
+        if self._given_up is None:
+            print(cause, flush=True)
+            summary = cause.splitlines()[0]
+            self._failures.add(node, f"{summary}; the program ends")
+            self._given_up = f"{node}: {summary}"
+
+    def has_ended(self) -> bool:
+        """Whether the program ends, so that nodes that nobody else tells should stop."""
+        self._asked = True
+        return self._finished or self._given_up is not None or self._stop.is_set()
+
     def learner_done(self, finished: bool) -> None:
         """The learner's word that it has saved its last checkpoint.
 
@@ -95,18 +129,28 @@ class Coordinator:
         self._learner_done.set()
 
     def run(self) -> None:
-        """Writes a line of progress at every interval; stops the program when it is finished."""
+        """Writes a line of progress at every interval, until the program ends.
+
+        Its own end is what tells a launcher that the program has ended: with exit code 0, or with
+        `GIVEN_UP` and the cause as the last line that it prints.
+        """
         next_line = time.monotonic() + self._config.log_interval
         while not self._stop.wait(0.2):
-            if self._learner_done.is_set() and self._finished:
-                self._write_progress()
-                lp.stop()
-                self._stop.wait()
-            elif time.monotonic() >= next_line:
+            if self._given_up is not None or (self._learner_done.is_set() and self._finished):
+                break
+            if time.monotonic() >= next_line:
                 self._write_progress()
                 next_line += self._config.log_interval
+        if self._finished:
+            self._write_progress()
+            _end_launchpads_own_program()
+        if self._asked:
+            self._stop.wait(_ENDED_ANSWERS)
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
         self._learner_done.wait(_LINGER)
+        if self._given_up is not None:
+            print(self._given_up, flush=True)
+            sys.exit(GIVEN_UP)
 
     def _write_progress(self) -> None:
         with self._lock:
@@ -118,6 +162,13 @@ class Coordinator:
             )
             with self._progress.open("a") as file:
                 file.write(line + "\n")
+
+
+def _end_launchpads_own_program() -> None:
+    """Vertex AI's job ends only when it is told to; other launchers see the coordinator end."""
+    launch_context = context.get_context()
+    if launch_context._is_initialized:  # by `lp.launch`; there is no public question
+        launch_context.program_stopper()
 
 
 def progress_line(

@@ -66,7 +66,7 @@ _ENUMS = {
 }
 _RUN_DEFAULTS: dict[str, Any] = {
     "grow_from": None,
-    "num_queues": 1,
+    "num_queues": 0,
     "seed": 1,
     "evaluation_interval": 1_000_000,
     "checkpoint_interval": 60.0,
@@ -110,8 +110,8 @@ def define_run_flags() -> None:
     flags.DEFINE_integer(
         "num_queues",
         _RUN_DEFAULTS["num_queues"],
-        "Reverb servers that share the actors' unrolls: one runs in the learner's process, several "
-        "in processes of their own (when: docs/performance.md).",
+        "Reverb servers in processes of their own, which share the actors' unrolls; 0 for one in "
+        "the learner's process (when: docs/performance.md).",
     )
     flags.DEFINE_integer("seed", _RUN_DEFAULTS["seed"], "Seed of parameters, games and actions.")
     flags.DEFINE_integer(

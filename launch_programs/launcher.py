@@ -1,9 +1,9 @@
 """Runs the program of a run directory: the process between `train` and the nodes.
 
-Launchpad ends a program by force if it must, the process that launched it included. So `train`
-starts this program in a process of its own, and lives to tell how it ended.
+It lives in a session of its own, so that Ctrl-C reaches `train` alone, and in a network of its own,
+so that nobody else reaches the nodes. It ends with `train`.
 
-    python -m launch_programs.launcher LOGDIR local_mp|local_mt
+    python -m launch_programs.launcher LOGDIR local_mp|local_mt MAX_RESTARTS
 """
 
 import os
@@ -11,7 +11,63 @@ import signal
 import sys
 import threading
 
-from launch_programs.run_directory import RunDirectory
+from launch_programs import private_network
+
+
+def main(arguments: list[str]) -> int:
+    """Launches the program and waits for its end; returns the exit code, 1 if it failed."""
+    path, launch_type, max_restarts = arguments
+    # First of all: what is imported below may start threads, which a process must not have then.
+    try:
+        private_network.enter()
+        open_network = ""
+    except OSError as error:
+        open_network = (
+            "nodes listen on all network interfaces, since this system does not allow private "
+            f"networks ({error.strerror}); see docs/cluster.md, security"
+        )
+
+    from launch_programs.failure_log import FailureLog
+    from launch_programs.local_launch import LocalLauncher
+    from launch_programs.program import make_program, process_environments
+    from launch_programs.run_directory import RunDirectory
+    from launch_programs.supervisor import ProgramFailed, RestartLimit, Supervisor
+
+    directory = RunDirectory(path)
+    config = directory.read_config()
+    failures = FailureLog(directory)
+    if open_network:
+        failures.add("launcher", open_network)
+    program = make_program(config, directory)
+    if launch_type == "local_mt":
+        _run_threads(program)
+        return 0
+    launcher = LocalLauncher(
+        program, process_environments(config.cores_per_actor), directory.logs.absolute()
+    )
+    supervisor = Supervisor(
+        launcher.nodes, launcher.start, RestartLimit(int(max_restarts)), failures.add
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
+    _stop_with_parent()
+    try:
+        supervisor.run(stop)
+    except ProgramFailed as failure:
+        print(failure, flush=True)
+        return 1
+    return 0
+
+
+def _run_threads(program: object) -> None:
+    """Launchpad's own launcher for threads of one process: for debugging, without restarts."""
+    import launchpad as lp
+    from absl import flags
+
+    flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
+    manager = lp.launch(program, launch_type="local_mt", terminal="current_terminal")
+    _stop_with_parent()
+    manager.wait()
 
 
 def _stop_with_parent() -> None:
@@ -27,32 +83,5 @@ def _stop_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def main(arguments: list[str]) -> None:
-    """Launches the program and waits for its end; raises if a node failed."""
-    path, launch_type = arguments
-    directory = RunDirectory(path)
-    config = directory.read_config()
-    # Read by Launchpad when it is imported.
-    os.environ["LAUNCHPAD_LOGGING_DIR"] = str(directory.logs.absolute())
-
-    import launchpad as lp
-    from absl import flags
-
-    from launch_programs.program import local_resources, make_program
-
-    flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
-    program = make_program(config, directory)
-    # Node output goes to files: that is also the only way of running processes in which Launchpad
-    # 0.5.2 sees a node's exit code, and so stops the program when a node fails.
-    manager = lp.launch(
-        program,
-        launch_type=launch_type,
-        local_resources=local_resources(config),
-        terminal="output_to_files",
-    )
-    _stop_with_parent()
-    manager.wait()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ Public methods are remote calls: arguments and results that travel to the coordi
 Python values (Courier never answers a call whose arguments hold NumPy values).
 """
 
+import os
 import pathlib
 import time
 from typing import Any
@@ -148,7 +149,7 @@ class ActorNode:
             config.task_indices(self._actor),
             atari=config.atari,
             seed=seed,
-            num_threads=config.cores_per_actor,
+            num_threads=int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
         )
         actor = builder.make_batched_actor(
             jax.random.PRNGKey(seed), environment, self._queue, self._learner

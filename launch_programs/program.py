@@ -7,20 +7,19 @@
     actor         ActorNode, one for each actor          a queue, learner, coordinator
     evaluator     EvaluatorNode                          learner, coordinator
 
-One queue shares the learner's process: the learner is its only reader, and reading inside a process
-saves the network's copies. Several queues have processes of their own, and actors are dealt to them
-round-robin: for more data than one server can take in.
+The queue shares the learner's process: the learner is its only reader, and reading inside a process
+saves the network's copies. With `--num_queues` the queues have processes of their own, and actors
+are dealt to them round-robin: for other hosts, and for more data than one server can take in.
 
-Launchpad pickles the nodes, so what they run lives in packages.
+A launcher binds the nodes' addresses, pickles the nodes and starts them: on this machine
+(local_launch.py), on a cluster (ray_launch.py, vertex.py), or a user does it node by node
+(run_node.py). What nodes run lives in packages, therefore.
 """
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import launchpad as lp
 import reverb
-from launchpad.nodes.python.local_multi_processing import PythonProcess
 
 from launch_programs.coordinator import Coordinator
 from launch_programs.nodes import ActorNode, EvaluatorNode, LearnerNode
@@ -54,7 +53,7 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
         )
     queue_nodes = [
         _QueueNode(priority_tables_fn=lambda: _make_tables(config))
-        for _ in range(config.num_queues)
+        for _ in range(max(1, config.num_queues))
     ]
     queues = [node.create_handle() for node in queue_nodes]
     learner_node = lp.CourierNode(
@@ -66,7 +65,7 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
         courier_client_kwargs=_CLIENT,
     )
     learner = learner_node.create_handle()
-    if config.num_queues == 1:
+    if config.num_queues == 0:
         with program.group("learner"):
             program.add_node(lp.MultiThreadingColocation([*queue_nodes, learner_node]))
     else:
@@ -77,7 +76,7 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
                 program.add_node(node)
     with program.group("actor"):
         for i in range(config.num_actors):
-            queue = queues[i % config.num_queues]
+            queue = queues[i % len(queues)]
             program.add_node(lp.PyClassNode(ActorNode, config, i, queue, learner, coordinator))
     if config.evaluation_interval:
         with program.group("evaluator"):
@@ -95,8 +94,21 @@ _ONE_HEAP = {
 }
 
 
-def local_environments(config: RunConfig) -> dict[str, dict[str, str]]:
-    """Environment variables of the nodes' processes on one machine, by group."""
+def named_nodes(program: lp.Program) -> dict[str, lp.PyNode]:
+    """The nodes by the names that users see: their group and their number in it, as "actor/3"."""
+    return {
+        f"{group}/{i}": node
+        for group, nodes in program.groups.items()
+        for i, node in enumerate(nodes)
+    }
+
+
+def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
+    """Environment variables of the nodes' processes, by group.
+
+    Args:
+      cores_per_actor: CPU cores that an actor may use.
+    """
     common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
     # Only the learner may use accelerators: every JAX process takes a whole one.
     cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
@@ -106,14 +118,6 @@ def local_environments(config: RunConfig) -> dict[str, dict[str, str]]:
         "coordinator": cpu_only,
         "learner": {**common, **_ONE_HEAP},
         "queue": cpu_only,
-        "actor": {**cpu_only, "NPROC": str(config.cores_per_actor)},
+        "actor": {**cpu_only, "NPROC": str(cores_per_actor)},
         "evaluator": {**cpu_only, "NPROC": "1"},
-    }
-
-
-def local_resources(config: RunConfig) -> Mapping[str, Any]:
-    """The same for `lp.launch`."""
-    return {
-        group: PythonProcess(env=variables)
-        for group, variables in local_environments(config).items()
     }

@@ -41,7 +41,7 @@ class RunConfig:
     atari: AtariOptions
     num_actors: int  # processes
     environments_per_actor: int
-    num_queues: int  # Reverb servers that share the actors' unrolls
+    num_queues: int  # Reverb servers in processes of their own; 0 for one in the learner's
     seed: int
     evaluation_interval: int  # environment frames between the evaluator's rounds; 0 for none
     checkpoint_interval: float  # seconds
@@ -51,7 +51,7 @@ class RunConfig:
         for name, least in (
             ("num_actors", 1),
             ("environments_per_actor", 1),
-            ("num_queues", 1),
+            ("num_queues", 0),
             ("seed", 0),
             ("evaluation_interval", 0),
         ):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 from absl import flags
@@ -24,8 +25,8 @@ from launch_programs.run_directory import RunDirectory, default_path
 
 FLAGS = flags.FLAGS
 
-# A program that is asked to stop saves its checkpoint within seconds; Launchpad kills after 10.
-_KILL_AFTER = 13.0
+# A program that is asked to stop saves its checkpoint within seconds; the launcher kills after 11.
+_KILL_AFTER = 14.0
 
 
 def define_flags() -> None:
@@ -42,6 +43,13 @@ def define_flags() -> None:
         "local_mp",
         ["local_mp", "local_mt"],
         "Nodes as processes (local_mp) or as threads of one process (local_mt).",
+    )
+    flags.DEFINE_integer(
+        "max_restarts",
+        5,
+        "Times in ten minutes that an actor, or the evaluator, that died is started again before "
+        "the program stops; 0 for never.",
+        lower_bound=0,
     )
     flags.DEFINE_integer(
         "test_num_episodes",
@@ -103,12 +111,12 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
 class Program:
     """The launcher as a child process."""
 
-    def __init__(self, directory: RunDirectory, launch_type: str, lock: int):
+    def __init__(self, directory: RunDirectory, arguments: Sequence[str], lock: int):
         """Starts it.
 
         Args:
           directory: of the run, with its configuration written.
-          launch_type: local_mp or local_mt.
+          arguments: of the launcher, after the directory.
           lock: descriptor of the run directory's lock, which the launcher keeps too.
         """
         self._progress = directory.progress
@@ -118,7 +126,7 @@ class Program:
             # A session of its own: Ctrl-C reaches only this process, which stops the program in
             # order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch_programs.launcher", directory.path, launch_type],
+                [sys.executable, "-m", "launch_programs.launcher", directory.path, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -196,7 +204,7 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, num_params, resumed), flush=True)
-    program = Program(directory, FLAGS.launch_type, lock)
+    program = Program(directory, [FLAGS.launch_type, str(FLAGS.max_restarts)], lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)
     code = program.wait()

@@ -89,7 +89,7 @@ def test_defaults() -> None:
         atari=AtariOptions(),
         num_actors=run_config.default_num_actors(),
         environments_per_actor=24,
-        num_queues=1,
+        num_queues=0,
         seed=1,
         evaluation_interval=1_000_000,
         checkpoint_interval=60.0,

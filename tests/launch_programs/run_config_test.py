@@ -120,7 +120,7 @@ def test_json_of_another_version_is_refused() -> None:
         ("num_actors", 0, "num_actors=0: must be at least 1"),
         ("num_actors", -2, "num_actors=-2: must be at least 1"),
         ("environments_per_actor", 0, "environments_per_actor=0: must be at least 1"),
-        ("num_queues", 0, "num_queues=0: must be at least 1"),
+        ("num_queues", -1, "num_queues=-1: must be at least 0"),
         (
             "num_queues",
             3,

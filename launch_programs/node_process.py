@@ -1,0 +1,46 @@
+"""The process of one node: `python -m launch_programs.node_process NAME`, started by a launcher.
+
+The node comes, pickled, through standard input, so that no file of pickles lies about that somebody
+else could change. The pipe stays open: when it ends, the launcher has died, and the node stops too.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import cloudpickle
+from absl import flags
+from launchpad.launch import worker_manager
+
+# Seconds that a node has to end when its launcher has died; Launchpad's notice is 10.
+_ORPHAN_SECONDS = 12.0
+
+
+def run_node(function: Callable[[], object]) -> None:
+    """Runs a node in this process's main thread, with what Launchpad's nodes rely on.
+
+    SIGTERM asks the node to stop, and kills it after `--lp_termination_notice_secs` (10).
+
+    Args:
+      function: of the node, as Launchpad's `PyNode.function` gives it.
+    """
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
+    worker_manager.WorkerManager(register_in_thread=True)
+    function()
+
+
+def _end_with_launcher() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing more is ever written
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    node_function = cloudpickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
+    run_node(node_function)

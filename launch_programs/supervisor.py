@@ -1,0 +1,168 @@
+"""What happens when a node dies: it is started again, or the program ends.
+
+An actor or the evaluator holds nothing that others need, so a new one takes its place. Without the
+learner, a queue or the coordinator there is no program.
+"""
+
+import collections
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+# Groups whose nodes are started again.
+REPLACEABLE = ("actor", "evaluator")
+
+# Exit code of the coordinator when another node has told it that the program must end.
+GIVEN_UP = 3
+
+# Seconds in which restarts are counted against their bound.
+WINDOW = 600.0
+
+# Seconds that nodes have to end; Launchpad's own notice, after which they kill themselves, is 10.
+_NOTICE = 11.0
+
+
+class NodeProcess(Protocol):
+    """A node's process, wherever it is."""
+
+    def poll(self) -> int | None:
+        """Its exit code, that of a signal negative; None while it runs."""
+
+    def last_words(self) -> str:
+        """The last line that it printed."""
+
+    def stop(self) -> None:
+        """Asks it to end."""
+
+    def kill(self) -> None:
+        """Ends it."""
+
+
+class ProgramFailed(Exception):
+    """The program cannot go on.
+
+    Attributes:
+      for_good: a new start would end in the same way.
+    """
+
+    def __init__(self, message: str, *, for_good: bool = False):
+        """Keeps the cause."""
+        super().__init__(message)
+        self.for_good = for_good
+
+
+class RestartLimit:
+    """Counts restarts, and says when there were too many in ten minutes."""
+
+    def __init__(self, max_restarts: int):
+        """Allows `max_restarts` of each name in ten minutes."""
+        self._max_restarts = max_restarts
+        self._times: dict[str, collections.deque[float]] = collections.defaultdict(
+            collections.deque
+        )
+
+    def allow(self, name: str) -> str | None:
+        """What number of how many this restart is, in words; None if it is one too many."""
+        times, now = self._times[name], time.monotonic()
+        while times and times[0] < now - WINDOW:
+            times.popleft()
+        if len(times) >= self._max_restarts:
+            return None
+        times.append(now)
+        return f"{len(times)} of at most {self._max_restarts} in ten minutes"
+
+
+class Supervisor:
+    """Runs a program's nodes until it has ended."""
+
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        start: Callable[[str], NodeProcess],
+        limit: RestartLimit,
+        report: Callable[[str, str], None],
+        poll_interval: float = 0.1,
+    ):
+        """Starts nothing.
+
+        Args:
+          nodes: names, such as "actor/3", in the order in which to start them.
+          start: starts a node's process.
+          limit: of restarts.
+          report: gets the name of a node that died and what became of it.
+          poll_interval: seconds between looks at the processes.
+        """
+        self._nodes = nodes
+        self._start = start
+        self._limit = limit
+        self._report = report
+        self._poll_interval = poll_interval
+        self._processes: dict[str, NodeProcess] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Starts the nodes; returns when the program has ended, or was stopped in order.
+
+        Args:
+          stop: asks the program to stop. Nodes then have 11 seconds.
+
+        Raises:
+          ProgramFailed: a node died without which there is no program, or another too often, or the
+            learner could not save its last checkpoint.
+        """
+        try:
+            for node in self._nodes:
+                self._processes[node] = self._start(node)
+            self._watch(stop)
+        finally:
+            self._end()
+        learner = next(node for node in self._nodes if node.startswith("learner/"))
+        code = self._processes[learner].poll()
+        if code != 0:
+            raise self._failure(learner, code)
+
+    def _watch(self, stop: threading.Event) -> None:
+        while not stop.wait(self._poll_interval):
+            for node, process in list(self._processes.items()):
+                code = process.poll()
+                if code is None:
+                    continue
+                group = node.split("/")[0]
+                if group == "coordinator" and code == 0:
+                    return  # the training has reached its end
+                if group not in REPLACEABLE:
+                    raise self._failure(node, code)
+                self._replace(node, code)
+
+    def _replace(self, node: str, code: int) -> None:
+        failure = self._failure(node, code)
+        count = self._limit.allow(node)
+        if count is None:
+            raise ProgramFailed(f"{failure}; it has died too often", for_good=True)
+        self._report(node, f"{failure}; started again ({count})")
+        self._processes[node] = self._start(node)
+
+    def _failure(self, node: str, code: int | None) -> ProgramFailed:
+        words = self._processes[node].last_words()
+        if code == GIVEN_UP:
+            return ProgramFailed(words, for_good=True)
+        if code is None:
+            text = f"{node} did not end in time and was killed"
+        elif code < 0:
+            text = f"{node} was killed by {signal.Signals(-code).name}"
+        else:
+            text = f"{node} ended with exit code {code}: {words}"
+        return ProgramFailed(text)
+
+    def _end(self) -> None:
+        """Stops all processes, by force after a while."""
+        running = [p for p in self._processes.values() if p.poll() is None]
+        for process in running:
+            process.stop()
+        deadline = time.monotonic() + _NOTICE
+        while running and time.monotonic() < deadline:
+            time.sleep(self._poll_interval)
+            running = [process for process in running if process.poll() is None]
+        for process in running:
+            process.kill()
