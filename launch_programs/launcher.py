@@ -1,11 +1,12 @@
 """Runs the program of a run directory: the process between `train` and the nodes.
 
-It lives in a session of its own, so that Ctrl-C reaches `train` alone, and in a network of its own,
-so that nobody else reaches the nodes. It ends with `train`.
+It lives in a session of its own, so that Ctrl-C reaches `train` alone, and it ends with `train`.
+The nodes of a local run and itself have a network of their own, so that nobody else reaches them.
 
-    python -m launch_programs.launcher LOGDIR local_mp|local_mt MAX_RESTARTS
+    python -m launch_programs.launcher --logdir=DIRECTORY --launch_type=local_mp ...
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -16,44 +17,63 @@ from launch_programs import private_network
 
 def main(arguments: list[str]) -> int:
     """Launches the program and waits for its end; returns the exit code, 1 if it failed."""
-    path, launch_type, max_restarts = arguments
-    # First of all: what is imported below may start threads, which a process must not have then.
-    try:
-        private_network.enter()
-        open_network = ""
-    except OSError as error:
-        open_network = (
-            "nodes listen on all network interfaces, since this system does not allow private "
-            f"networks ({error.strerror}); see docs/cluster.md, security"
-        )
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logdir", required=True)
+    parser.add_argument("--launch_type", required=True, choices=["local_mp", "local_mt", "ray"])
+    parser.add_argument("--max_restarts", required=True, type=int)
+    parser.add_argument("--ray_address")
+    parser.add_argument("--ray_resources", action="append", default=[])
+    options = parser.parse_args(arguments)
 
+    open_network = ""
+    if options.launch_type != "ray":
+        # First of all: what is imported below may start threads, which must not be there then.
+        try:
+            private_network.enter()
+        except OSError as error:
+            open_network = (
+                "nodes listen on all network interfaces, since this system does not allow private "
+                f"networks ({error.strerror}); see docs/cluster.md, security"
+            )
+
+    from launch_programs import local_launch
     from launch_programs.failure_log import FailureLog
-    from launch_programs.local_launch import LocalLauncher
-    from launch_programs.program import make_program, process_environments
+    from launch_programs.program import make_program
     from launch_programs.run_directory import RunDirectory
-    from launch_programs.supervisor import ProgramFailed, RestartLimit, Supervisor
+    from launch_programs.supervisor import ProgramFailed
 
-    directory = RunDirectory(path)
+    directory = RunDirectory(options.logdir)
     config = directory.read_config()
     failures = FailureLog(directory)
     if open_network:
         failures.add("launcher", open_network)
     program = make_program(config, directory)
-    if launch_type == "local_mt":
+    if options.launch_type == "local_mt":
         _run_threads(program)
         return 0
-    launcher = LocalLauncher(
-        program, process_environments(config.cores_per_actor), directory.logs.absolute()
-    )
-    supervisor = Supervisor(
-        launcher.nodes, launcher.start, RestartLimit(int(max_restarts)), failures.add
-    )
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
     _stop_with_parent()
+    logs = directory.logs.absolute()
     try:
-        supervisor.run(stop)
-    except ProgramFailed as failure:
+        if options.launch_type == "ray":
+            from launch_programs import ray_launch
+
+            ray_launch.connect(options.ray_address)
+            resources = ray_launch.parse_resources(options.ray_resources)
+            ray_launch.run(
+                lambda: make_program(config, directory),
+                resources,
+                logs,
+                options.max_restarts,
+                failures.add,
+                stop,
+            )
+        else:
+            local_launch.run(
+                program, config.cores_per_actor, logs, options.max_restarts, failures.add, stop
+            )
+    except (ProgramFailed, ConnectionError) as failure:
         print(failure, flush=True)
         return 1
     return 0

@@ -5,13 +5,15 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 import cloudpickle
 import launchpad as lp
 from launchpad.nodes.python import addressing
 
-from launch_programs.program import named_nodes
+from launch_programs.program import named_nodes, process_environments
+from launch_programs.supervisor import RestartLimit, Supervisor
 
 
 class LocalProcess:
@@ -67,35 +69,34 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-class LocalLauncher:
-    """Starts a program's nodes on this machine, at addresses that are bound once."""
+def run(
+    program: lp.Program,
+    cores_per_actor: int,
+    logs: pathlib.Path,
+    max_restarts: int,
+    report: Callable[[str, str], None],
+    stop: threading.Event,
+) -> None:
+    """Runs a program on this machine to its end.
 
-    def __init__(
-        self,
-        program: lp.Program,
-        environments: Mapping[str, Mapping[str, str]],
-        logs: pathlib.Path,
-    ):
-        """Binds the program's addresses.
+    Args:
+      program: with unbound addresses.
+      cores_per_actor: CPU cores that an actor may use.
+      logs: directory for what nodes print.
+      max_restarts: of each actor, and the evaluator, in ten minutes.
+      report: gets the name of a node that died and what became of it.
+      stop: asks the program to stop.
 
-        Args:
-          program: with unbound addresses.
-          environments: variables of the nodes' processes, by group.
-          logs: directory for what they print.
-        """
-        nodes = named_nodes(program)
-        for node in nodes.values():
-            addressing.bind_addresses_local(node.addresses)
-        self._nodes = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
-        self._environments = environments
-        self._logs = logs
+    Raises:
+      ProgramFailed: a node died without which there is no program, or another too often.
+    """
+    nodes = named_nodes(program)
+    for node in nodes.values():
+        addressing.bind_addresses_local(node.addresses)
+    pickled = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
+    environments = process_environments(cores_per_actor)
 
-    @property
-    def nodes(self) -> list[str]:
-        """Names of the nodes, in the order in which they are to be started."""
-        return list(self._nodes)
+    def start(name: str) -> LocalProcess:
+        return LocalProcess(name, pickled[name], environments[name.split("/")[0]], logs / name)
 
-    def start(self, name: str) -> LocalProcess:
-        """Starts a node's process."""
-        group = name.split("/")[0]
-        return LocalProcess(name, self._nodes[name], self._environments[group], self._logs / name)
+    Supervisor(list(nodes), start, RestartLimit(max_restarts), report).run(stop)

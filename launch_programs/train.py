@@ -41,14 +41,28 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "launch_type",
         "local_mp",
-        ["local_mp", "local_mt"],
-        "Nodes as processes (local_mp) or as threads of one process (local_mt).",
+        ["local_mp", "local_mt", "ray"],
+        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), or "
+        "as processes on the hosts of a Ray cluster (ray; docs/cluster.md).",
+    )
+    flags.DEFINE_string(
+        "ray_address",
+        "auto",
+        "Ray cluster: HOST:PORT of its head, auto for the one that this machine belongs to, local "
+        "for a new one of this machine only.",
+    )
+    flags.DEFINE_multi_string(
+        "ray_resources",
+        [],
+        "What each node of a group asks of a Ray host, such as learner:CPU=4,GPU=1; any resource "
+        "of the cluster's. Groups: coordinator (on this machine), learner, queue, actor, "
+        "evaluator; by default CPU=1, for the coordinator CPU=0.",
     )
     flags.DEFINE_integer(
         "max_restarts",
         5,
         "Times in ten minutes that an actor, or the evaluator, that died is started again before "
-        "the program stops; 0 for never.",
+        "the program stops; with Ray, also the whole program from its last checkpoint.",
         lower_bound=0,
     )
     flags.DEFINE_integer(
@@ -116,7 +130,7 @@ class Program:
 
         Args:
           directory: of the run, with its configuration written.
-          arguments: of the launcher, after the directory.
+          arguments: of the launcher, besides the directory.
           lock: descriptor of the run directory's lock, which the launcher keeps too.
         """
         self._progress = directory.progress
@@ -126,7 +140,13 @@ class Program:
             # A session of its own: Ctrl-C reaches only this process, which stops the program in
             # order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch_programs.launcher", directory.path, *arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "launch_programs.launcher",
+                    f"--logdir={directory.path}",
+                    *arguments,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -173,6 +193,28 @@ class Program:
         print(complete.decode(), end="", flush=True)
 
 
+def launcher_flags() -> list[str]:
+    """The flags that the launcher gets as they are, checked.
+
+    Raises:
+      ValueError: a flag's value is not acceptable, or the launcher that it asks for not installed.
+    """
+    if FLAGS.launch_type == "ray":
+        try:
+            from launch_programs.ray_launch import parse_resources
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
+            ) from error
+        parse_resources(FLAGS.ray_resources)
+    return [
+        f"--launch_type={FLAGS.launch_type}",
+        f"--max_restarts={FLAGS.max_restarts}",
+        f"--ray_address={FLAGS.ray_address}",
+        *(f"--ray_resources={value}" for value in FLAGS.ray_resources),
+    ]
+
+
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
@@ -200,11 +242,12 @@ def main(argv: list[str]) -> int:
     try:
         command_line.reject_positional_arguments(argv)
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
+        arguments = launcher_flags()
         config, directory, lock, num_params = prepare()
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, num_params, resumed), flush=True)
-    program = Program(directory, [FLAGS.launch_type, str(FLAGS.max_restarts)], lock)
+    program = Program(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)
     code = program.wait()

@@ -1,0 +1,360 @@
+"""A program's nodes on the hosts of a Ray cluster (`--launch_type=ray`).
+
+Every node gets a Ray actor, its keeper, which Ray places where the resources are that the node's
+group asks for. The keeper tells its host and free ports, the launcher binds the nodes' addresses to
+them, and the keeper starts the node in a process of its own and hands on what it prints. Ray moves
+nothing else: nodes talk through Courier and Reverb as they do on one machine.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cloudpickle
+import launchpad as lp
+import ray
+from launchpad.address import AbstractAddressBuilder
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from launch_programs.local_launch import last_line
+from launch_programs.program import named_nodes, process_environments
+from launch_programs.supervisor import ProgramFailed, RestartLimit, Supervisor
+
+# What a node of each group asks for, where the user does not say.
+DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
+    "coordinator": {"CPU": 0},
+    "learner": {"CPU": 1},
+    "queue": {"CPU": 1},
+    "actor": {"CPU": 1},
+    "evaluator": {"CPU": 1},
+}
+
+# Seconds between looks at the nodes.
+_POLL_SECONDS = 0.5
+
+# Seconds that the nodes that others talk to may wait for a host with their resources.
+_PLACEMENT_SECONDS = 300.0
+
+# Seconds that a keeper has to kill its node.
+_KILL_SECONDS = 5.0
+
+# Signal that a node is said to have died of when its host or its keeper is gone.
+_LOST = -signal.SIGKILL
+
+
+def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What the nodes of each group ask of a Ray host.
+
+    Args:
+      values: such as "learner:CPU=4,GPU=1", which replaces that group's default.
+
+    Raises:
+      ValueError: a value is not of that form, or names a group that there is not.
+    """
+    resources = {group: dict(amounts) for group, amounts in DEFAULT_RESOURCES.items()}
+    for value in values:
+        group, _, rest = value.partition(":")
+        amounts: dict[str, float] = {}
+        for part in rest.split(","):
+            name, _, amount = part.partition("=")
+            try:
+                amounts[name] = float(amount)
+            except ValueError:
+                amounts[name] = -1.0
+            if group not in resources or not name or not 0 <= amounts[name] < float("inf"):
+                raise ValueError(
+                    f"ray_resources={value!r}: must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as "
+                    f"learner:CPU=4,GPU=1; groups are {', '.join(resources)}"
+                )
+        resources[group] = amounts
+    return resources
+
+
+@dataclasses.dataclass(frozen=True)
+class _Status:
+    """What a keeper tells of its node."""
+
+    code: int | None  # exit code, None while it runs
+    output: bytes  # printed since the last time
+
+
+class _Keeper:
+    """The Ray actor beside a node. When it dies, its node does too (node_process.py)."""
+
+    def __init__(self) -> None:
+        """Reserves nothing yet."""
+        self._sockets: list[socket.socket] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory = tempfile.TemporaryDirectory()
+        self._output = pathlib.Path(self._directory.name) / "output"
+        self._shown = 0
+
+    def reserve(self, number: int) -> list[str]:
+        """Free ports of this host, as "host:port", kept free until the node starts."""
+        host = ray.util.get_node_ip_address()
+        for _ in range(number):
+            reserved = socket.socket(socket.AF_INET6)
+            reserved.bind(("::", 0))
+            self._sockets.append(reserved)
+        return [f"{host}:{reserved.getsockname()[1]}" for reserved in self._sockets]
+
+    def start(self, name: str, node: bytes, environment: Mapping[str, str]) -> None:
+        """Starts the node's process."""
+        for reserved in self._sockets:
+            reserved.close()
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "launch_programs.node_process", name],
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died already, which `poll` tells
+            self._process.stdin.write(node)
+            self._process.stdin.flush()
+
+    def poll(self) -> _Status:
+        """Whether the node runs, and what it has printed since the last call."""
+        assert self._process is not None
+        code = self._process.poll()  # before reading, so that a dead node's output is complete
+        with self._output.open("rb") as file:
+            file.seek(self._shown)
+            output = file.read()
+        self._shown += len(output)
+        return _Status(code, output)
+
+    def send_signal(self, number: int) -> None:
+        """Sends the node a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def pids(self) -> tuple[int, int]:
+        """Process ids on this host: the keeper's and the node's."""
+        assert self._process is not None
+        return os.getpid(), self._process.pid
+
+
+class RayProcess:
+    """A node's process on some host, seen through its keeper."""
+
+    def __init__(self, keeper: Any, started: ray.ObjectRef, log: pathlib.Path):
+        """Waits for nothing.
+
+        Args:
+          keeper: handle of the node's `_Keeper`.
+          started: what its `start` will return.
+          log: file that the node's output is appended to.
+        """
+        self._keeper = keeper
+        self._pending = started
+        self._log = log
+        self._code: int | None = None
+        self._last_words = ""
+        log.parent.mkdir(parents=True, exist_ok=True)
+
+    def poll(self) -> int | None:
+        """Its exit code as last heard, None while it runs or waits for a host."""
+        if self._code is not None:
+            return self._code
+        ready, _ = ray.wait([self._pending], timeout=0)
+        if not ready:
+            return None
+        try:
+            status = ray.get(self._pending)
+        except ray.exceptions.RayActorError as error:
+            self._end(_LOST, f"its host or its keeper is gone: {last_line(str(error))}")
+            return self._code
+        if status is not None:  # `start` returns none
+            with self._log.open("ab") as log:
+                log.write(status.output)
+            words = last_line(status.output.decode(errors="replace"))
+            self._last_words = words or self._last_words
+            if status.code is not None:
+                self._end(status.code, self._last_words)
+                return self._code
+        self._pending = self._keeper.poll.remote()
+        return None
+
+    def _end(self, code: int, last_words: str) -> None:
+        self._code, self._last_words = code, last_words
+        ray.kill(self._keeper)  # gives its resources back
+
+    def last_words(self) -> str:
+        """The last line that it printed."""
+        return self._last_words
+
+    def stop(self) -> None:
+        """Asks it to end."""
+        self._keeper.send_signal.remote(int(signal.SIGTERM))
+
+    def kill(self) -> None:
+        """Ends it, with its keeper."""
+        killed = self._keeper.send_signal.remote(int(signal.SIGKILL))
+        ray.wait([killed], timeout=_KILL_SECONDS)  # a host that is gone does not answer
+        ray.kill(self._keeper)
+        self._code = _LOST
+
+
+class _Bound(AbstractAddressBuilder):
+    """An address that is known."""
+
+    def __init__(self, address: str):
+        self._address = address
+
+    def build(self) -> str:
+        return self._address
+
+
+class RayLauncher:
+    """Starts a program's nodes on the hosts of a cluster."""
+
+    def __init__(
+        self, program: lp.Program, resources: Mapping[str, Mapping[str, float]], logs: pathlib.Path
+    ):
+        """Finds hosts for the nodes that others talk to, and binds their addresses.
+
+        Args:
+          program: with unbound addresses.
+          resources: what the nodes of each group ask for; see `parse_resources`.
+          logs: directory for what nodes print.
+
+        Raises:
+          ProgramFailed: there is no host with a node's resources for five minutes.
+        """
+        self._resources = resources
+        self._logs = logs
+        nodes = named_nodes(program)
+        self._keepers = {name: self._make_keeper(name) for name in nodes if nodes[name].addresses}
+        for name, keeper in self._keepers.items():
+            addresses = nodes[name].addresses
+            try:
+                hosts = ray.get(keeper.reserve.remote(len(addresses)), timeout=_PLACEMENT_SECONDS)
+            except ray.exceptions.GetTimeoutError:
+                self.close()
+                raise ProgramFailed(
+                    f"no host of the cluster has {_describe(resources[name.split('/')[0]])} free "
+                    f"for {name}; all hosts together have {_describe(ray.cluster_resources())}",
+                    for_good=True,
+                ) from None
+            for address, host in zip(addresses, hosts, strict=True):
+                address.bind(_Bound(host))
+        self._nodes = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the nodes, in the order in which they are to be started."""
+        return list(self._nodes)
+
+    def start(self, name: str) -> RayProcess:
+        """Starts a node, or lets it wait until there is a host for it."""
+        keeper = self._keepers.pop(name, None) or self._make_keeper(name)
+        group = name.split("/")[0]
+        cores = max(1, int(self._resources[group].get("CPU", 1)))
+        started = keeper.start.remote(name, self._nodes[name], process_environments(cores)[group])
+        return RayProcess(keeper, started, self._logs / name)
+
+    def close(self) -> None:
+        """Gives back the hosts of nodes that were not started."""
+        for keeper in self._keepers.values():
+            ray.kill(keeper)
+        self._keepers = {}
+
+    def _make_keeper(self, name: str) -> Any:
+        group = name.split("/")[0]
+        amounts = dict(self._resources[group])
+        options: dict[str, Any] = {
+            "num_cpus": amounts.pop("CPU", 0),
+            "num_gpus": amounts.pop("GPU", 0),
+            "memory": amounts.pop("memory", None),
+            "resources": amounts,
+            "max_restarts": 0,  # the supervisor decides
+        }
+        if group == "coordinator":  # it writes the run directory, which is here
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=False
+            )
+        return ray.remote(_Keeper).options(**options).remote()
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    parts = [
+        f"{name}={amount:g}" for name, amount in resources.items() if not name.startswith("node:")
+    ]
+    return ", ".join(parts) or "nothing"
+
+
+def connect(address: str) -> None:
+    """Joins the cluster.
+
+    Args:
+      address: "HOST:PORT" of its head, "auto" for the one that this machine belongs to, or "local"
+        for a new one of this machine only.
+
+    Raises:
+      ConnectionError: there is no cluster at the address.
+    """
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,  # nodes' output comes through their keepers
+            include_dashboard=False if address == "local" else None,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConnectionError(
+            f"ray_address={address!r}: {error}; it must be auto, local, or HOST:PORT of the head "
+            "of a cluster that this machine belongs to (`ray start --address=HOST:PORT`)"
+        ) from error
+
+
+def run(
+    make_program: Callable[[], lp.Program],
+    resources: Mapping[str, Mapping[str, float]],
+    logs: pathlib.Path,
+    max_restarts: int,
+    report: Callable[[str, str], None],
+    stop: threading.Event,
+) -> None:
+    """Runs a program to its end; starts it again from its last checkpoint when it fails.
+
+    Args:
+      make_program: makes it, with unbound addresses, for each start.
+      resources: what the nodes of each group ask for.
+      logs: directory for what nodes print.
+      max_restarts: in ten minutes, of each node and of the program.
+      report: gets the name of what died and what became of it.
+      stop: asks the program to stop.
+
+    Raises:
+      ProgramFailed: it failed for good or too often.
+    """
+    limit = RestartLimit(max_restarts)
+    while True:
+        launcher = RayLauncher(make_program(), resources, logs)
+        try:
+            Supervisor(launcher.nodes, launcher.start, limit, report, _POLL_SECONDS).run(stop)
+            return
+        except ProgramFailed as failure:
+            if failure.for_good or stop.is_set():
+                raise
+            count = limit.allow("program")
+            if count is None:
+                raise ProgramFailed(f"{failure}; the program has failed too often") from failure
+            report(
+                "program",
+                f"{failure}; all nodes start again from the last checkpoint ({count})",
+            )
+        finally:
+            launcher.close()
