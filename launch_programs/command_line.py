@@ -1,7 +1,6 @@
 """What the command-line programs share: how they end, and how they speak of failures."""
 
 import os
-import pathlib
 import signal
 import sys
 from collections.abc import Callable
@@ -12,8 +11,8 @@ from absl import app, flags, logging
 
 from launch_programs.run_directory import RunDirectory
 
-# Lines of a failed node's output that are shown.
-_SHOWN_LINES = 12
+# Lines of the launcher's output that are shown.
+_SHOWN_LINES = 20
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -71,14 +70,6 @@ def kill_program(pid: int) -> None:
 
 
 def failures(directory: RunDirectory) -> str:
-    """The end of what each failed node printed, with where the rest is."""
-    parts = []
-    for path in sorted(p for p in directory.logs.rglob("*") if p.is_file()):
-        lines = path.read_text(errors="replace").splitlines()
-        if any(line.startswith("Traceback ") for line in lines):
-            parts.append(f"--- {_relative(path)}\n" + "\n".join(lines[-_SHOWN_LINES:]))
-    return "\n".join(parts) or f"No node printed an error; their output is in {directory.logs}."
-
-
-def _relative(path: pathlib.Path) -> str:
-    return os.path.relpath(path)
+    """What the launcher says of the program's failure."""
+    lines = directory.launcher_log.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_SHOWN_LINES:])

@@ -31,4 +31,4 @@ class FailureLog:
                 writer.writerow(_COLUMNS)
             writer.writerow([round(time.time(), 3), node, failure])
         with self._progress.open("a") as progress:
-            progress.write(f"! {node}: {failure}\n" if node not in failure else f"! {failure}\n")
+            progress.write(f"! {node}: {failure}\n")

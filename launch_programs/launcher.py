@@ -8,11 +8,15 @@ The nodes of a local run and itself have a network of their own, so that nobody 
 
 import argparse
 import os
+import pathlib
 import signal
 import sys
 import threading
 
 from launch_programs import private_network
+
+# Lines of a failed node's output that are shown.
+_SHOWN_LINES = 12
 
 
 def main(arguments: list[str]) -> int:
@@ -73,10 +77,19 @@ def main(arguments: list[str]) -> int:
             local_launch.run(
                 program, config.cores_per_actor, logs, options.max_restarts, failures.add, stop
             )
-    except (ProgramFailed, ConnectionError) as failure:
-        print(failure, flush=True)
+    except ProgramFailed as failure:
+        print(failure, _last_lines(logs / failure.node), sep="\n")
+        return 1
+    except ConnectionError as error:  # there is no such Ray cluster
+        print(error)
         return 1
     return 0
+
+
+def _last_lines(log: pathlib.Path) -> str:
+    """The end of what a node printed."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([f"--- {log}", *lines[-_SHOWN_LINES:]])
 
 
 def _run_threads(program: object) -> None:

@@ -244,8 +244,9 @@ class RayLauncher:
             except ray.exceptions.GetTimeoutError:
                 self.close()
                 raise ProgramFailed(
-                    f"no host of the cluster has {_describe(resources[name.split('/')[0]])} free "
-                    f"for {name}; all hosts together have {_describe(ray.cluster_resources())}",
+                    name,
+                    f"no host of the cluster has {_describe(resources[name.split('/')[0]])} free; "
+                    f"all hosts together have {_describe(ray.cluster_resources())}",
                     for_good=True,
                 ) from None
             for address, host in zip(addresses, hosts, strict=True):
@@ -351,10 +352,12 @@ def run(
                 raise
             count = limit.allow("program")
             if count is None:
-                raise ProgramFailed(f"{failure}; the program has failed too often") from failure
+                raise ProgramFailed(
+                    failure.node, f"{failure.cause}; the program has failed too often"
+                ) from failure
             report(
-                "program",
-                f"{failure}; all nodes start again from the last checkpoint ({count})",
+                failure.node,
+                f"{failure.cause}; all nodes start again from the last checkpoint ({count})",
             )
         finally:
             launcher.close()

@@ -32,6 +32,7 @@ class RunDirectory:
         self.failures = self.path / "failures.csv"
         self.progress = self.path / "progress.log"
         self.logs = self.path / "logs"
+        self.launcher_log = self.logs / "launcher"
         self._lock_file: IO[str] | None = None
 
     def read_config(self) -> RunConfig:

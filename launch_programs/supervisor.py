@@ -44,12 +44,16 @@ class ProgramFailed(Exception):
     """The program cannot go on.
 
     Attributes:
+      node: whose fault it is, such as "learner/0".
+      cause: what happened to it.
       for_good: a new start would end in the same way.
     """
 
-    def __init__(self, message: str, *, for_good: bool = False):
-        """Keeps the cause."""
-        super().__init__(message)
+    def __init__(self, node: str, cause: str, *, for_good: bool = False):
+        """Keeps its arguments."""
+        super().__init__(f"{node}: {cause}")
+        self.node = node
+        self.cause = cause
         self.for_good = for_good
 
 
@@ -136,24 +140,24 @@ class Supervisor:
                 self._replace(node, code)
 
     def _replace(self, node: str, code: int) -> None:
-        failure = self._failure(node, code)
+        cause = self._failure(node, code).cause
         count = self._limit.allow(node)
         if count is None:
-            raise ProgramFailed(f"{failure}; it has died too often", for_good=True)
-        self._report(node, f"{failure}; started again ({count})")
+            raise ProgramFailed(node, f"{cause}; it has died too often", for_good=True)
+        self._report(node, f"{cause}; started again ({count})")
         self._processes[node] = self._start(node)
 
     def _failure(self, node: str, code: int | None) -> ProgramFailed:
         words = self._processes[node].last_words()
         if code == GIVEN_UP:
-            return ProgramFailed(words, for_good=True)
+            return ProgramFailed(node, words, for_good=True)
         if code is None:
-            text = f"{node} did not end in time and was killed"
+            cause = "did not end in time"
         elif code < 0:
-            text = f"{node} was killed by {signal.Signals(-code).name}"
+            cause = f"killed by {signal.Signals(-code).name}"
         else:
-            text = f"{node} ended with exit code {code}: {words}"
-        return ProgramFailed(text)
+            cause = f"ended with exit code {code}, {words}"
+        return ProgramFailed(node, cause)
 
     def _end(self) -> None:
         """Stops all processes, by force after a while."""

@@ -136,7 +136,7 @@ class Program:
         self._progress = directory.progress
         self._shown = self._progress.stat().st_size if self._progress.exists() else 0
         self._kill_time: float | None = None
-        with (directory.logs / "launcher").open("w") as log:
+        with directory.launcher_log.open("w") as log:
             # A session of its own: Ctrl-C reaches only this process, which stops the program in
             # order.
             self._process = subprocess.Popen(
@@ -253,6 +253,8 @@ def main(argv: list[str]) -> int:
     code = program.wait()
     resume = f"To resume: python -m launch_programs.train --logdir={directory.path}"
     if program.interrupted:
+        if code == 1:  # not all has ended as it should: the last checkpoint may be missing
+            print(command_line.failures(directory))
         print(f"Interrupted. {resume}")
         return 130
     if code != 0:
