@@ -20,6 +20,9 @@ import launchpad as lp
 # GPUs of the learner, by the names that XManager has for them.
 LEARNER_GPUS = {"t4": "t4", "v100": "v100", "l4": "l4_24th", "a100": "a100"}
 
+# Name of the images, and of the folder that Docker builds them from.
+_IMAGE = "popart-impala"
+
 _ROOT = pathlib.Path(__file__).parents[1]
 
 # What the image's environment is made from. These are copied into the image first, so that pools
@@ -129,7 +132,13 @@ def _to_executables(
 ) -> list[tuple[Any, Any]]:
     """A node's `to_executables`: Launchpad's, with this project's way to make the image."""
     [(container, requirements)] = type(nodes[0]).to_executables(nodes, label, context)
-    staged = pathlib.Path(container.path).name
+    # Launchpad's folder has a name of its own each time, which would miss Docker's cache.
+    files = list(pathlib.Path(container.path).iterdir())
+    staged = pathlib.Path(container.path, _IMAGE)
+    staged.mkdir()
+    for file in files:
+        file.rename(staged / file.name)
+    container.path = str(staged)
     install = "python3 tools/bootstrap.py vertex"
     if gpu:
         jax = f"jax[cuda12]=={importlib.metadata.version('jax')}"
@@ -140,11 +149,11 @@ def _to_executables(
     container.base_image = "python:3.10-slim"
     container.docker_instructions = [
         "WORKDIR /app",
-        f"COPY {staged}/tools tools",
-        f"COPY {' '.join(f'{staged}/{pattern}' for pattern in _SET_UP)} ./",
+        f"COPY {_IMAGE}/tools tools",
+        f"COPY {' '.join(f'{_IMAGE}/{pattern}' for pattern in _SET_UP)} ./",
         "ENV UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1",
         f"RUN {install} && rm -rf .venv-tools",
-        f"COPY {staged} ./",
+        f"COPY {_IMAGE} ./",
         "ENV PATH=/app/.venv/bin:$PATH",
         *(f"ENV {name}={value}" for name, value in environment.items()),
     ]

@@ -2,8 +2,8 @@
 
 python -m tests.launch_programs.vertex_launch RUN_DIRECTORY OUTPUT [GPU]
 
-OUTPUT then holds a folder for each image, with what Docker would be given, and job.json, the
-request that Vertex AI would get.
+OUTPUT then holds a folder for each image, named by its tag, with what Docker would be given, and
+job.json, the request that Vertex AI would get.
 """
 
 import pathlib
@@ -29,8 +29,7 @@ def main(logdir: str, output: str, gpu: str | None = None) -> None:
 
     def build(path: str, dockerfile: str, image_name: str, *_: Any) -> str:
         assert pathlib.Path(dockerfile) == pathlib.Path(path, "Dockerfile")
-        folder = image_name.rpartition("/")[2].partition(":")[0]
-        shutil.copytree(path, target / folder)
+        shutil.copytree(path, target / image_name.rpartition(":")[2])
         return image_name
 
     def create_custom_job(_: Any, parent: str, custom_job: Any, **__: Any) -> Any:

@@ -101,8 +101,8 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     pools = json.loads((output / "job.json").read_text())["jobSpec"]["workerPoolSpecs"]
-    names = [pool["containerSpec"]["imageUri"].split("/")[-1].split(":")[0] for pool in pools]
-    return Launched(directory, pools, [output / name for name in names])
+    tags = [pool["containerSpec"]["imageUri"].rpartition(":")[2] for pool in pools]
+    return Launched(directory, pools, [output / tag for tag in tags])
 
 
 @needs_xmanager
@@ -117,7 +117,7 @@ def test_the_learner_is_the_first_pool_and_others_share_machines(launched: Launc
 @needs_xmanager
 def test_images_have_the_project_and_its_own_set_up(launched: Launched) -> None:
     for image in launched.images:
-        staged = image / image.name
+        staged = image / "popart-impala"
         for file in ("job.pkl", "process_entry.py", "agents", "launch_programs/vertex.py"):
             assert (staged / file).exists()
         assert not (staged / ".venv").exists()
@@ -130,6 +130,15 @@ def test_images_have_the_project_and_its_own_set_up(launched: Launched) -> None:
                 assert all(list(image.glob(source)) for source in sources), line
         entry = (image / "entrypoint.sh").read_text().splitlines()[-2:]
         assert entry[-1] == 'python -m process_entry --data_file=job.pkl "$@"'
+
+
+@needs_xmanager
+def test_images_differ_after_the_layer_of_the_environment_only(launched: Launched) -> None:
+    layers = [
+        (image / "Dockerfile").read_text().partition("COPY popart-impala ./")[0]
+        for image in launched.images
+    ]
+    assert layers[0] != layers[1] == layers[2]  # the learner's has the GPU's packages
 
 
 @needs_xmanager
@@ -254,7 +263,7 @@ def running(launched: Launched, folder: pathlib.Path) -> Iterator[list[subproces
                 with (folder / f"workerpool{pool}-{index}").open("wb") as log:
                     process = subprocess.Popen(
                         ["bash", image / "entrypoint.sh"],
-                        cwd=image / image.name,
+                        cwd=image / "popart-impala",
                         env={
                             **environment,
                             **launched.environment(pool),
