@@ -14,14 +14,16 @@ from types import FrameType
 from absl import flags
 
 from environments import check_tasks, suite_name
-from launch_programs import command_line
+from launch_programs import command_line, vertex
 from launch_programs import flags as run_flags
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import define_run_flags, describe_preset, resolve
 from launch_programs.growing import first_state
 from launch_programs.parts import make_builder
+from launch_programs.program import make_program, process_environments
 from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
+from launch_programs.vertex import LEARNER_GPUS
 
 FLAGS = flags.FLAGS
 
@@ -41,9 +43,10 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "launch_type",
         "local_mp",
-        ["local_mp", "local_mt", "ray"],
-        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), or "
-        "as processes on the hosts of a Ray cluster (ray; docs/cluster.md).",
+        ["local_mp", "local_mt", "ray", "vertex_ai"],
+        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), as "
+        "processes on the hosts of a Ray cluster (ray; docs/cluster.md), or on machines of Vertex "
+        "AI (vertex_ai; docs/vertex.md).",
     )
     flags.DEFINE_string(
         "ray_address",
@@ -64,6 +67,12 @@ def define_flags() -> None:
         "Times in ten minutes that an actor, or the evaluator, that died is started again before "
         "the program stops; with Ray, also the whole program from its last checkpoint.",
         lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "vertex_learner_gpu",
+        None,
+        list(LEARNER_GPUS),
+        "GPU of the learner on Vertex AI; by default none.",
     )
     flags.DEFINE_integer(
         "test_num_episodes",
@@ -91,6 +100,11 @@ def prepare() -> tuple[RunConfig, RunDirectory, int, int]:
     else:
         directory = RunDirectory(FLAGS.logdir)
         config = _resolve_in(directory)
+    if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
+        raise ValueError(
+            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
+            "there, so the learner's process has none for a queue"
+        )
     check_tasks(config.task_list(), atari=config.atari)
     networks = make_builder(config).networks  # complains where they do not fit the observations
     grown = first_state(config, directory)
@@ -207,6 +221,8 @@ def launcher_flags() -> list[str]:
                 f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
             ) from error
         parse_resources(FLAGS.ray_resources)
+    if FLAGS.launch_type == "vertex_ai":
+        vertex.check(FLAGS.logdir or "")
     return [
         f"--launch_type={FLAGS.launch_type}",
         f"--max_restarts={FLAGS.max_restarts}",
@@ -247,6 +263,13 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, num_params, resumed), flush=True)
+    if FLAGS.launch_type == "vertex_ai":
+        environments = process_environments(config.cores_per_actor)
+        vertex.launch(
+            make_program(config, directory), environments["learner"], FLAGS.vertex_learner_gpu
+        )
+        print("The job is submitted; its run directory will show how it goes.")
+        return 0
     program = Program(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)

@@ -17,7 +17,7 @@ from google.cloud import aiplatform_v1
 from xmanager.cloud import auth, build_image
 
 from launch_programs import vertex
-from launch_programs.program import local_environments, make_program
+from launch_programs.program import make_program, process_environments
 from launch_programs.run_directory import RunDirectory
 
 
@@ -42,7 +42,7 @@ def main(logdir: str, output: str, gpu: str | None = None) -> None:
         mock.patch.object(auth, "get_service_account", lambda: "xmanager@project"),
         mock.patch.object(client, "create_custom_job", create_custom_job),
     ):
-        learner = local_environments(config)["learner"]
+        learner = process_environments(config.cores_per_actor)["learner"]
         vertex.launch(make_program(config, directory), learner, gpu)
 
 
