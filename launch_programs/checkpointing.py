@@ -238,7 +238,7 @@ def _is_from_storage(error: Exception) -> bool:
 
 def _cause(error: Exception) -> str:
     """An error as one short line; TensorStore's are of kilobytes, with the root cause last."""
-    text = " ".join(str(error).split(" [source locations=")[0].split())
+    text = " ".join(re.split(r" \[(?:source locations|tensorstore_spec)=", str(error))[0].split())
     if len(text) > 500:
         text = f"{text[:150]} ... {text[-350:]}"
     return f"{type(error).__name__}: {text}"
