@@ -626,14 +626,15 @@ def test_a_learner_with_a_slow_queue_waits() -> None:
             yield sample
 
     shares = {}
-    for name, dataset in (("slow", slow()), ("fast", batches())):
+    made = samples(*[random_unrolls(seed) for seed in range(3)])
+    for name, dataset in (("slow", slow()), ("fast", made)):
         logger = InMemoryLogger()
         learner = make_learner(dataset=dataset, logger=logger, log_interval=0.0)
         for _ in range(3):  # compiles in the first
             learner.step()
         shares[name] = logger.data[-1]["waiting_share"]
-    assert 0.8 < shares["slow"] <= 1.0
-    assert 0.0 <= shares["fast"] < 0.8
+    assert 0.5 < shares["slow"] <= 1.0
+    assert 0.0 <= shares["fast"] < 0.5
 
 
 # Saving, restoring, publishing.
