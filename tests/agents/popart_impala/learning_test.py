@@ -410,15 +410,24 @@ def with_feature(unrolls: Unroll, value: float) -> Unroll:
     return unrolls
 
 
+def with_huge_rewards(unrolls: Unroll, value: float) -> Unroll:
+    """Two of one task. The squares of their distances from the mean add up to more than float32.
+
+    The variance becomes infinite and sigma is clipped, so that loss and gradient stay finite.
+    """
+    for b, t in ((1, 3), (2, 1)):
+        unrolls.reward[b, t] = value
+        unrolls.behaviour_logits[b, t, unrolls.action[b, t]] = -10.0  # rho > 1
+    return unrolls
+
+
 BAD: dict[str, Callable[[Unroll], Unroll]] = {
     "NaN reward": lambda unrolls: with_reward(unrolls, np.nan),
     "infinite reward": lambda unrolls: with_reward(unrolls, -np.inf),
     "infinite behaviour logit": lambda unrolls: with_logit(unrolls, np.inf),
     "NaN behaviour logit": lambda unrolls: with_logit(unrolls, np.nan),
     "NaN features": lambda unrolls: with_feature(unrolls, np.nan),
-    # The square of its distance from the mean is past float32: the variance becomes infinite, sigma
-    # is clipped, and loss and gradient stay finite.
-    "overflowing variance": lambda unrolls: with_reward(unrolls, 1e21),
+    "overflowing variance": lambda unrolls: with_huge_rewards(unrolls, 2.2e19),
 }
 
 
@@ -439,7 +448,13 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
 @pytest.mark.parametrize("bad", BAD)
 def test_an_update_that_is_not_finite_changes_nothing(bad: str) -> None:
     good = [random_unrolls(seed) for seed in range(3)]
-    learner = make_learner(ENDLESS, samples(good[0], BAD[bad](random_unrolls(9)), *good[1:]))
+    logger = InMemoryLogger()
+    learner = make_learner(
+        ENDLESS,
+        samples(good[0], BAD[bad](random_unrolls(9)), *good[1:]),
+        logger=logger,
+        log_interval=0.0,
+    )
     reference = make_learner(ENDLESS, samples(*good))
     for each in (learner, reference):
         each.restore(with_statistics(each))
@@ -449,6 +464,8 @@ def test_an_update_that_is_not_finite_changes_nothing(bad: str) -> None:
     after = learner.save()
     assert_same_bits(after, before)
     assert (after.steps, after.frames) == (before.steps + 1, before.frames + 4 * T * B)
+    row = logger.data[-1]
+    assert np.isfinite([row["loss"], row["gradient_norm"]]).all() == (bad == "overflowing variance")
     # What follows is as if the batch had not been there.
     for _ in range(2):
         learner.step()
@@ -570,7 +587,7 @@ def test_the_cause_may_lie_in_the_state_or_in_neither() -> None:
     params = jax.tree.map(np.copy, state.params)
     params[VALUE_HEAD]["b"][1] = np.nan
     # None of the batch is of the last task.
-    statistics = state.popart._replace(variance=jnp.array([1.0, 1.0, np.inf]))
+    statistics = state.popart._replace(variance=jax.device_get(jnp.array([1.0, 1.0, np.inf])))
     for broken, found in (
         (state._replace(params=params), "params"),
         (state._replace(popart=statistics), "popart"),
@@ -582,7 +599,7 @@ def test_the_cause_may_lie_in_the_state_or_in_neither() -> None:
             learner.step()
         assert_same_bits(learner.save(), broken)
 
-    huge = [BAD["overflowing variance"](random_unrolls(i)) for i in range(MAX_SKIPPED_IN_A_ROW)]
+    huge = [with_reward(random_unrolls(i), 1e21) for i in range(MAX_SKIPPED_IN_A_ROW)]
     learner = make_learner(dataset=samples(*huge))
     for _ in huge:
         learner.step()
