@@ -14,7 +14,7 @@ class RunDirectory:
     """Paths of a run and its configuration file.
 
     config.json        the resolved configuration
-    checkpoints/       the newest checkpoints, named by learner step
+    checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
