@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import shutil
+import sys
 import threading
 import time
 import zlib
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 
 from agents.popart_impala.popart import PopArtState
 from agents.popart_impala.types import Params
@@ -37,6 +37,10 @@ class CheckpointError(OSError):
     """A checkpoint could not be written, or none could be read; says which and why."""
 
 
+def _print_warning(text: str) -> None:
+    print("warning:", text, file=sys.stderr, flush=True)
+
+
 class SavedPolicy(NamedTuple):
     """The part of a checkpoint that acts."""
 
@@ -54,9 +58,22 @@ class Checkpointer:
     `read_only`: it is kept, but is no checkpoint any more.
     """
 
-    def __init__(self, directory: pathlib.Path, *, read_only: bool = False):
-        """Opens the directory, and makes it unless `read_only`."""
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *,
+        read_only: bool = False,
+        warn: Callable[[str], None] = _print_warning,
+    ):
+        """Opens the directory, and makes it unless `read_only`.
+
+        Args:
+          directory: of the checkpoints.
+          read_only: change nothing in it.
+          warn: gets a line on each damaged checkpoint; by default it goes to standard error.
+        """
         self._directory = directory.absolute()
+        self._warn = warn
         self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -204,7 +221,7 @@ class Checkpointer:
     def _put_aside(self, step: int, cause: str, fallback: int) -> None:
         path = self._directory / str(step)
         if self._read_only:
-            logging.warning("%s cannot be read, using %d instead: %s", path, fallback, cause)
+            self._warn(f"{path} cannot be read, using {fallback} instead: {cause}")
             return
         names = itertools.chain(
             [f"broken-{step}"], (f"broken-{step}-{n}" for n in itertools.count(2))
@@ -217,9 +234,7 @@ class Checkpointer:
                 f"{path} is damaged ({cause}) and cannot be renamed: {_cause(error)}"
             ) from error
         self._manager.reload()
-        logging.warning(
-            "%s is damaged, now named %s; using %d instead: %s", path, aside.name, fallback, cause
-        )
+        self._warn(f"{path} is damaged, now named {aside.name}; using {fallback} instead: {cause}")
 
 
 def _checksum(arrays: Any, info: Mapping[str, Any]) -> int:

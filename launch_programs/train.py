@@ -288,7 +288,11 @@ def main(argv: list[str]) -> int:
     if FLAGS.test_num_episodes:
         from launch_programs.evaluate import evaluate
 
-        evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+        try:
+            evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+        except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
+            print(f"The run has finished, but cannot be evaluated here: {error}")
+            return 1
     return 0
 
 

@@ -1,15 +1,20 @@
 """Parts of running programs die, and what is promised of that (docs/cluster.md) holds."""
 
+import os
 import pathlib
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
+import jax
+import numpy as np
 import psutil
 import pytest
 
 from launch_programs.checkpointing import Checkpointer
-from tests.integration.programs import TrainingProgram, training
+from tests.integration.programs import TrainingProgram, train, training
 
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
 
@@ -149,6 +154,106 @@ def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
             time.sleep(0.1)
         assert program.processes() == []
         assert saved_frames(program.logdir) >= int(program.rows()[-1]["frames"])
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_a_while_loses_no_checkpoint(tmp_path: pathlib.Path) -> None:
+    checkpoints = tmp_path / "run/checkpoints"
+    with training(tmp_path / "run", *TOY) as program:
+        program.wait_until(lambda: (tmp_path / "run/logs/launcher").exists())
+        checkpoints.mkdir(exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(checkpoints)]
+        if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+            pytest.skip("needs the right to mount a file system")
+        try:
+            last_checkpoint = tmp_path / "run/last-checkpoint"
+            program.wait_until(last_checkpoint.exists)
+            fill(checkpoints / "filler")
+            program.wait_until(lambda: len(failures(program)) > 0)
+            node, failure = failures(program)[0]
+            assert node == "learner/0"
+            assert failure.startswith(f"cannot save {checkpoints}/")
+            assert failure.endswith("; training goes on")
+            saved = saved_frames(program.logdir)  # of an earlier one, which is whole
+            assert saved > 0
+            program.wait_for_rows(3)
+            (checkpoints / "filler").unlink()
+            told = last_checkpoint.read_text()
+            program.wait_until(lambda: last_checkpoint.read_text() not in ("", told))
+            program.process.send_signal(signal.SIGINT)
+            assert program.wait(STOP_SECONDS) == 130
+            assert saved_frames(program.logdir) > saved
+        finally:
+            subprocess.run(["umount", "--lazy", checkpoints], check=True)
+
+
+def fill(path: pathlib.Path) -> None:
+    """Writes until the disk is full."""
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_save_at_its_end_says_so(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, *TOY, "--checkpoint_interval=1000") as program:
+        program.wait_for_rows(2)
+        shutil.rmtree(logdir / "checkpoints")
+        (logdir / "checkpoints").write_text("in the way")
+        program.process.send_signal(signal.SIGINT)
+        assert program.wait(STOP_SECONDS) == 130
+        assert "learner/0: ended with exit code 1" in program.output
+        assert f"cannot save {logdir}/checkpoints/" in program.output
+
+
+@pytest.mark.slow
+def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    train(logdir, *TOY, "--total_environment_frames=200000", "--test_num_episodes=0")
+    steps = sorted(int(path.name) for path in (logdir / "checkpoints").iterdir())
+    before, newest = steps[-2:]
+    for path in (logdir / "checkpoints" / str(newest)).rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    output = train(logdir, "--total_environment_frames=210000", "--test_num_episodes=1")
+    assert (
+        f"! learner/0: {logdir}/checkpoints/{newest} is damaged, now named broken-{newest}; using "
+        f"{before} instead: "
+    ) in output
+    assert saved_frames(logdir) >= 210000
+
+
+@pytest.mark.slow
+def test_a_learner_on_a_host_without_the_checkpoints_does_not_begin_anew(
+    tmp_path: pathlib.Path,
+) -> None:
+    logdir = tmp_path / "run"
+    train(logdir, *TOY, "--total_environment_frames=20000", "--test_num_episodes=0")
+    shutil.rmtree(logdir / "checkpoints")
+    with training(logdir, "--total_environment_frames=30000") as program:
+        assert program.wait() == 1
+        assert f"is not in {logdir}/checkpoints: this directory must be the same" in program.output
+
+
+@pytest.mark.slow
+def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, *TOY, "--learning_rate=1e30") as program:
+        assert program.wait(120) == 1
+        assert program.processes() == []
+        output = " ".join(program.output.split())
+        assert "the last 10 updates were skipped, since the loss" in output
+        assert "so numbers overflowed on the way" in output
+    [path] = logdir.glob("bad-batch-*.npz")
+    assert str(path) in output
+    batch = np.load(path)
+    assert batch["inputs.features"].shape[0] == batch["action"].shape[0] == 32
+    assert batch["behaviour_logits"].shape == (32, 20, 3)
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    for array in jax.tree.leaves((policy.params, policy.popart)):
+        assert np.isfinite(array).all()
 
 
 @pytest.mark.slow

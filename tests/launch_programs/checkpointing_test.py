@@ -1,7 +1,6 @@
 """Checkpoints on the disk."""
 
 import json
-import logging
 import os
 import pathlib
 import shutil
@@ -372,22 +371,20 @@ def test_every_damage_of_every_file_is_harmless_or_noticed(
 
 @pytest.mark.parametrize("name", ["state", "info", "state/d", "."])
 def test_a_directory_that_is_gone(
-    name: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (1, 2, 3):
         Checkpointer(tmp_path).save(make_state(step, step), {})
     shutil.rmtree(tmp_path / "3" / name)
     (tmp_path / "3").mkdir(exist_ok=True)
     checkpointer = Checkpointer(tmp_path)
-    with caplog.at_level(logging.WARNING):
-        policy = checkpointer.restore_policy()
+    policy = checkpointer.restore_policy()
     assert policy is not None
     assert policy.steps == checkpointer.latest_step == 2
-    assert f"{tmp_path}/3 is damaged, now named broken-3; using 2 instead: " in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        assert_restores(tmp_path, 2)  # from now on without a word
-    assert "damaged" not in caplog.text
+    warning = capsys.readouterr().err
+    assert f"{tmp_path}/3 is damaged, now named broken-3; using 2 instead: " in warning
+    assert_restores(tmp_path, 2)  # from now on without a word
+    assert "damaged" not in capsys.readouterr().err
 
 
 def break_checkpoint(path: pathlib.Path) -> None:
@@ -427,16 +424,15 @@ def test_a_checkpoint_without_checksum(tmp_path: pathlib.Path) -> None:
 
 
 def test_reading_falls_back_and_renames_nothing(
-    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = RunDirectory(tmp_path)
     for step in (1, 2):
         Checkpointer(run.checkpoints).save(make_state(step, step), {})
     break_checkpoint(run.checkpoints / "2")
-    with caplog.at_level(logging.WARNING):
-        assert restore_policy(run).steps == 1
+    assert restore_policy(run).steps == 1
     assert f"{run.checkpoints}/2 cannot be read, using 1 instead: ValueError: DATA_LOSS" in (
-        caplog.text
+        capsys.readouterr().err
     )
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["1", "2"]
 
