@@ -4,7 +4,6 @@ Public methods are remote calls: arguments and results that travel to the coordi
 Python values (Courier never answers a call whose arguments hold NumPy values).
 """
 
-import contextlib
 import os
 import pathlib
 import time
@@ -26,7 +25,7 @@ from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import RowLogger
 from launch_programs.parts import derive_seed, make_builder
 from launch_programs.run_config import RunConfig
-from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
+from launch_programs.stopping import StoppableClient, ends_on_stop
 
 _LEARNER = "learner/0"
 
@@ -87,15 +86,12 @@ class LearnerNode:
 
     def run(self) -> None:
         """Learns; saves a checkpoint at every interval and at the end, however it comes."""
-        with ends_on_stop(self._stop):
-            try:
+        try:
+            with ends_on_stop(self._stop):
                 self._learn()
-            except NonFiniteUpdates as error:
-                path = self._bad_batches / f"bad-batch-{error.step}.npz"
-                save_unroll(path, error.batch)
-                self._coordinator.give_up(_LEARNER, f"{error} It is saved in {path}.")
-            finally:
-                self._save()
+        finally:
+            self._save_last()
+        with ends_on_stop(self._stop):
             self._coordinator.learner_done(finished=not self._stop.is_set())
             self._stop.wait()
 
@@ -106,6 +102,12 @@ class LearnerNode:
                 self._learner.step()
             except StopIteration:
                 return  # the program stops, and with it the queue
+            except NonFiniteUpdates as error:
+                path = self._bad_batches / f"bad-batch-{error.step}.npz"
+                save_unroll(path, error.batch)
+                self._coordinator.give_up(_LEARNER, f"{error} It is saved in {path}.")
+                self._stop.wait()
+                return
             if time.monotonic() >= next_save:
                 try:
                     self._save()
@@ -114,15 +116,27 @@ class LearnerNode:
                     self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
-    def _save(self) -> None:
+    def _save_last(self) -> None:
         try:
+            self._save()
+        except CheckpointError as error:
+            if not self._stop.is_set():
+                raise
+            # Launchpad drops what colocated nodes raise on a stop.
+            newest = self._checkpointer.latest_step
+            with ends_on_stop(self._stop):
+                self._coordinator.record_failure(
+                    _LEARNER, f"{error}; the newest checkpoint is of step {newest}"
+                )
+
+    def _save(self) -> None:
+        # On a stop it may be slow or gone; the learner's own counts are what must not be lost.
+        with ends_on_stop(self._stop):
             self._counts = self._coordinator.get_counts()
-        except ProgramStopped:
-            pass  # it is slow or gone; the learner's own counts are what must not be lost
         state = self._learner.save()
         own = {"learner_steps": state.steps, "learner_frames": state.frames}
         self._checkpointer.save(state, {**self._counts, **own})
-        with contextlib.suppress(ProgramStopped):
+        with ends_on_stop(self._stop):
             self._coordinator.checkpoint_saved(state.steps)
 
 
