@@ -250,11 +250,11 @@ class _Interface:
         """Raises _Fault if the tasks or specs are others."""
         for name, now, before in (
             ("tasks", self.tasks.tolist(), other.tasks.tolist()),
-            ("observation spec", self.observation_spec, other.observation_spec),
-            ("action spec", self.action_spec, other.action_spec),
+            ("observation specs", self.observation_spec, other.observation_spec),
+            ("action specs", self.action_spec, other.action_spec),
         ):
             if now != before:
-                raise _Fault(f"the {name} is not as before", f"before: {before}\nnow: {now}")
+                raise _Fault(f"other {name} than before", f"before: {before}\nnow: {now}")
 
     def checked(self, timestep: BatchedTimeStep) -> BatchedTimeStep:
         """Returns the time step; raises _Fault if it is not as the specs say."""
