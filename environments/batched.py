@@ -117,7 +117,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
         except Exception as error:
             # There is no batch yet that could be asked which one it is.
             raise RuntimeError(
-                f"environment {self.stepping} failed in its first reset: "
+                f"environment {self.stepping[0]} failed in its first reset: "
                 f"{type(error).__name__}: {error}"
             ) from error
         self._tasks = self._initial.observation.task.copy()
@@ -155,13 +155,13 @@ class BatchedDmEnvironments(BatchedEnvironment):
         last = np.zeros(self.num_environments, np.bool_)
         dtype = self._action_spec.dtype.type
         for i, environment in enumerate(self._environments):
-            self.stepping = i
+            self.stepping = (i,)
             timestep = environment.step(dtype(actions[i]))
             reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
             if last[i]:
                 timestep = environment.reset()
             observations.append(self._checked(timestep.observation))
-        self.stepping = None
+        self.stepping = ()
         return BatchedTimeStep(_stack(observations), reward, discount, last, last.copy())
 
     def close(self) -> None:
@@ -173,9 +173,9 @@ class BatchedDmEnvironments(BatchedEnvironment):
         n = len(self._environments)
         observations: list[Observation] = []
         for i, environment in enumerate(self._environments):
-            self.stepping = i
+            self.stepping = (i,)
             observations.append(self._checked(environment.reset().observation))
-        self.stepping = None
+        self.stepping = ()
         return BatchedTimeStep(
             observation=_stack(observations),
             reward=np.zeros(n, np.float32),

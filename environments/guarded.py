@@ -14,7 +14,8 @@ from dm_env import specs
 
 from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, checked_actions
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+_Call = Callable[[BatchedEnvironment], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +72,13 @@ class GuardedEnvironment(BatchedEnvironment):
             number of the attempt, from 0; with a seed that depends on it the others do not play
             into the same failure again.
           task_names: [number of tasks], of the run's tasks, to name them in failures.
-          deadline: seconds that making, resetting, stepping or closing all environments may take.
+          deadline: seconds that making, resetting, stepping or closing all environments may take;
+            making 57 Atari games takes many times longer than stepping them.
           max_failures: the last failure of so many in a row is raised.
           on_failure: is given every failure, in the thread that calls this object.
-          recovery_steps: good steps that end a row of failures.
+          recovery_steps: so many good steps end a row of failures: environments that fail more
+            often than that end the run. A good step between failures says little, for a broken
+            environment may fail at every third.
 
         Raises:
           EnvironmentFailed: after `max_failures` failures in a row.
@@ -202,30 +206,32 @@ class GuardedEnvironment(BatchedEnvironment):
     def _report(self, doing: str, fault: "_Fault") -> EnvironmentFailure:
         self._in_a_row += 1
         self._good_steps = 0
-        what = f"{self._name(fault.index)} failed in {doing}: {fault.reason}"
+        what = f"{self._name(fault.indices)} failed in {doing}: {fault.reason}"
         failure = EnvironmentFailure(what, fault.cause, self._in_a_row)
         self._on_failure(failure)
         return failure
 
-    def _name(self, index: int | None) -> str:
+    def _name(self, indices: Sequence[int]) -> str:
         if self._interface is None:
             return "the environments"
         tasks = self._interface.tasks
-        if len(tasks) == 1:
-            index = 0
-        if index is None:
+        if not indices:
             return f"one of {len(tasks)} environments"
-        return f"environment {index} (task {tasks[index]}, {self._task_names[tasks[index]]})"
+        task = tasks[indices[0]]
+        which = f"environment {indices[0]}"
+        if len(indices) > 1:
+            which = f"one of environments {', '.join(map(str, indices))}"
+        return f"{which} (task {task}, {self._task_names[task]})"
 
 
 class _Fault(Exception):
     """What went wrong in a call of environments."""
 
-    def __init__(self, reason: str, cause: str, index: int | None = None):
+    def __init__(self, reason: str, cause: str, indices: Sequence[int] = ()):
         super().__init__(reason)
         self.reason = reason  # one line
         self.cause = cause  # as in EnvironmentFailure
-        self.index = index  # of the environment in the batch, if known
+        self.indices = indices  # as BatchedEnvironment.stepping
 
 
 class _Interface:
@@ -270,7 +276,7 @@ class _Interface:
             finite = np.isfinite(array)
             if not finite.all():
                 index = int(np.argmin(finite))
-                raise _Fault(f"the {name} is {array[index]}", f"{name}: {array}", index)
+                raise _Fault(f"the {name} is {array[index]}", f"{name}: {array}", [index])
         return timestep
 
 
@@ -280,8 +286,7 @@ class _Worker:
     def __init__(self, make: Callable[[], BatchedEnvironment], deadline: float):
         """Makes the environments; raises _Fault if that fails or takes longer than the deadline."""
         # None asks to close the environments and to end.
-        self._calls: queue.SimpleQueue[Callable[[BatchedEnvironment], Any] | None]
-        self._calls = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()  # results, or _Faults
         self._batch: BatchedEnvironment | None = None
         self._hangs = False
@@ -291,7 +296,7 @@ class _Worker:
         self._thread.start()
         self._wait(deadline)
 
-    def call(self, function: Callable[[BatchedEnvironment], T], deadline: float) -> T:
+    def call(self, function: Callable[[BatchedEnvironment], _T], deadline: float) -> _T:
         """Returns function(environments); raises _Fault if it fails or takes too long."""
         self._calls.put(function)
         return self._wait(deadline)
@@ -320,8 +325,8 @@ class _Worker:
         frame = sys._current_frames().get(self._thread.ident or 0)
         return "".join(traceback.format_stack(frame)) if frame else "its thread has ended by now"
 
-    def _stepping(self) -> int | None:
-        return None if self._batch is None else self._batch.stepping
+    def _stepping(self) -> Sequence[int]:
+        return () if self._batch is None else self._batch.stepping
 
     def _run(self, make: Callable[[], BatchedEnvironment]) -> None:
         self._answer(lambda: self._set_batch(make()))

@@ -1,6 +1,7 @@
 """What environments show, and the one interface for stepping many of them together."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +70,9 @@ class BatchedEnvironment(abc.ABC):
     them.
     """
 
-    # Index of the environment that `reset` or `step` is at, or was at when it raised; None between
-    # calls, and where environments are stepped at the same time.
-    stepping: int | None = None
+    # Indices of the environments, all of one task, that `reset` or `step` is at, or was at when it
+    # raised; empty where that is not known.
+    stepping: Sequence[int] = ()
 
     @property
     @abc.abstractmethod

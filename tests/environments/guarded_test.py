@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dm_env
@@ -89,10 +89,11 @@ def guard(
     deadline: float = 30.0,
     max_failures: int = 3,
     recovery_steps: int = 1000,
+    task_names: Sequence[str] = NAMES,
 ) -> GuardedEnvironment:
     return GuardedEnvironment(
         make,
-        task_names=NAMES,
+        task_names=task_names,
         deadline=deadline,
         max_failures=max_failures,
         on_failure=failures.append,
@@ -418,34 +419,28 @@ def test_guarded_atari_games_are_the_same_games() -> None:
     guarded.close()
 
 
-def test_an_emulator_that_hangs_is_noticed() -> None:
+def test_an_emulator_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = parse_level_name("pong")
-    emulators: list[Any] = []
-
-    class Hangs(AtariBatch):
-        def step(self, actions: np.ndarray) -> BatchedTimeStep:
-            (game,) = self._games
-            emulators.append(game.emulator)
-            game.emulator.send(np.array([0, 99]))  # one of them knows no such action
-            game.emulator.recv()
-            return super().step(actions)
-
+    options = AtariOptions(noop_max=0)
     # Made here, since that takes longer than the deadline should be.
-    batches = [
-        batch(tasks, [0, 0], options=AtariOptions(noop_max=0), seed=0)
-        for batch in (Hangs, AtariBatch)
-    ]
+    batches = [AtariBatch(tasks, [0, 0], options=options, seed=0) for _ in range(2)]
+    emulator = batches[0]._games[0].emulator
     failures: list[EnvironmentFailure] = []
-    environment = guard(lambda attempt: batches.pop(0), failures, deadline=2.0)
+    environment = guard(lambda attempt: batches.pop(0), failures, deadline=2.0, task_names=["pong"])
     (worker,) = (thread for thread in threading.enumerate() if thread.name == "environments")
-    step = environment.step(np.zeros(2, np.int32))
+    # One of them knows no such action, and never answers.
+    with monkeypatch.context() as patch:
+        patch.setattr("environments.atari.checked_actions", lambda *_: np.array([0, 99]))
+        step = environment.step(np.zeros(2, np.int32))
     assert step.abandoned.all()
     (failure,) = failures
-    assert failure.what == "one of 2 environments failed in step(): no answer within 2 s"
+    assert failure.what == (
+        "one of environments 0, 1 (task 0, pong) failed in step(): no answer within 2 s"
+    )
     assert "self.ale.recv()" in failure.cause
     assert not environment.step(np.zeros(2, np.int32)).first.any()
     environment.close()
 
-    emulators.pop().send(np.zeros(2, np.int32))  # an answer for the one that waits: it can end
+    emulator.send(np.zeros(2, np.int32))  # an answer for the one that waits: it can end
     worker.join(30)
     assert not worker.is_alive()
