@@ -8,6 +8,7 @@ they need it.
 from environments.atari_options import AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
 from environments.factory import check_tasks, make_batched_environment, make_environment
+from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
 from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
 from environments.toy import Catch
 from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, StackedFrames
@@ -20,6 +21,9 @@ __all__ = [
     "BatchedEnvironment",
     "BatchedTimeStep",
     "Catch",
+    "EnvironmentFailed",
+    "EnvironmentFailure",
+    "GuardedEnvironment",
     "Observation",
     "StackedFrames",
     "Task",

@@ -124,9 +124,11 @@ class AtariBatch(BatchedEnvironment):
         n = self.num_environments
         features = np.empty((n, *FEATURES.shape), np.uint8)
         for game in self._games:
+            self.stepping = game.rows.tolist()
             seeds = None if self._seeds is None else self._seeds[game.rows]
             features[game.rows], info = game.emulator.reset(seed=seeds)
             self._game_start[game.rows] = _game_start(info)
+        self.stepping = ()
         self._seeds = None
         self._age[:] = 0
         return BatchedTimeStep(
@@ -153,12 +155,14 @@ class AtariBatch(BatchedEnvironment):
         self._age += 1
         for game in self._games:
             rows = game.rows
+            self.stepping = rows.tolist()
             features[rows], reward[rows], terminated[rows], truncated[rows], info = (
                 game.emulator.recv()
             )
             game_start[rows] = _game_start(info)
             if "final_obs" in info:
                 self._final_features[rows] = info["final_obs"]
+        self.stepping = ()
         first = terminated | truncated
         # A terminated episode is either a game over, which restarts the game's frame count, or,
         # with life_loss, a lost life, which does not.

@@ -93,6 +93,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
         Raises:
           ValueError: if there is no environment, or if specs differ.
           TypeError: if observations are not `Observation`s or actions are not discrete.
+          RuntimeError: if an environment fails to start an episode.
         """
         if not environments:
             raise ValueError("a batch needs at least one environment")
@@ -111,7 +112,14 @@ class BatchedDmEnvironments(BatchedEnvironment):
             _require_equal_specs(index, "task", environment, environments[0])
             _require_equal_specs(index, "action", environment, environments[0])
         # Only an observation tells an environment's task, so the first episodes start here.
-        self._initial: BatchedTimeStep | None = self._start_episodes()
+        try:
+            self._initial: BatchedTimeStep | None = self._start_episodes()
+        except Exception as error:
+            # There is no batch yet that could be asked which one it is.
+            raise RuntimeError(
+                f"environment {self.stepping[0]} failed in its first reset: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         self._tasks = self._initial.observation.task.copy()
 
     @property
@@ -133,7 +141,11 @@ class BatchedDmEnvironments(BatchedEnvironment):
         return initial if initial is not None else self._start_episodes()
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
-        """Steps every environment, and resets those whose episode ends."""
+        """Steps every environment, and resets those whose episode ends.
+
+        Raises:
+          ValueError: as `BatchedEnvironment.step`, and if features are not as their spec says.
+        """
         num_actions = self._action_spec.num_values
         actions = checked_actions(actions, self.num_environments, num_actions)
         self._initial = None
@@ -143,11 +155,13 @@ class BatchedDmEnvironments(BatchedEnvironment):
         last = np.zeros(self.num_environments, np.bool_)
         dtype = self._action_spec.dtype.type
         for i, environment in enumerate(self._environments):
+            self.stepping = (i,)
             timestep = environment.step(dtype(actions[i]))
             reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
             if last[i]:
                 timestep = environment.reset()
-            observations.append(timestep.observation)
+            observations.append(self._checked(timestep.observation))
+        self.stepping = ()
         return BatchedTimeStep(_stack(observations), reward, discount, last, last.copy())
 
     def close(self) -> None:
@@ -157,13 +171,28 @@ class BatchedDmEnvironments(BatchedEnvironment):
 
     def _start_episodes(self) -> BatchedTimeStep:
         n = len(self._environments)
+        observations: list[Observation] = []
+        for i, environment in enumerate(self._environments):
+            self.stepping = (i,)
+            observations.append(self._checked(environment.reset().observation))
+        self.stepping = ()
         return BatchedTimeStep(
-            observation=_stack([e.reset().observation for e in self._environments]),
+            observation=_stack(observations),
             reward=np.zeros(n, np.float32),
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
         )
+
+    def _checked(self, observation: Observation) -> Observation:
+        """Returns the observation; raises ValueError if its features are not as the spec says."""
+        features, spec = np.asarray(observation.features), self._observation_spec.features
+        if features.shape != spec.shape or features.dtype != spec.dtype:
+            raise ValueError(
+                f"features are {features.dtype} {features.shape}, "
+                f"their spec says {spec.dtype} {spec.shape}"
+            )
+        return observation
 
 
 def _stack(observations: Sequence[Observation]) -> Observation:

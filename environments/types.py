@@ -1,6 +1,7 @@
 """What environments show, and the one interface for stepping many of them together."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class BatchedTimeStep(NamedTuple):
     An episode's end and the next one's start are one time step: `reward` and `discount` belong to
     the episode that ended, `observation` is the new episode's first. There is no transition from a
     last to a first observation, so none has to be masked. After a step, `first & (discount > 0)`
-    means that the episode was cut off (a time limit) rather than terminated.
+    means that the episode was cut off (a time limit, a failure) rather than terminated.
     """
 
     observation: Observation  # features [N, ...], task int32 [N]
@@ -53,6 +54,14 @@ class BatchedTimeStep(NamedTuple):
     # loss of a life ends a learning episode but not the game.
     episode_end: np.ndarray
 
+    @property
+    def abandoned(self) -> np.ndarray:
+        """bool [N], a game starts though the last one did not end: it has no return to report.
+
+        So it is after reset(), and after a step in which a `GuardedEnvironment` met a failure.
+        """
+        return self.first & (self.discount > 0) & ~self.episode_end
+
 
 class BatchedEnvironment(abc.ABC):
     """N environments, of any tasks, that are stepped together.
@@ -60,6 +69,10 @@ class BatchedEnvironment(abc.ABC):
     Arrays that `reset` and `step` return belong to the caller: a later step does not overwrite
     them.
     """
+
+    # Indices of the environments, all of one task, that `reset` or `step` is at, or was at when it
+    # raised; empty where that is not known.
+    stepping: Sequence[int] = ()
 
     @property
     @abc.abstractmethod

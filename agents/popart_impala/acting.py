@@ -146,6 +146,9 @@ class BatchedActor:
                 )
                 self._returns[i] = 0.0
                 self._lengths[i] = 0
+            abandoned = timestep.abandoned
+            self._returns[abandoned] = 0.0
+            self._lengths[abandoned] = 0
         self._writer.write(self._buffer.finish(self._inputs))
         return results
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import acme
+import dm_env
 import jax
 import numpy as np
 import pytest
@@ -26,17 +27,26 @@ from environments import (
     AtariOptions,
     BatchedDmEnvironments,
     BatchedEnvironment,
+    EnvironmentFailure,
+    GuardedEnvironment,
     StackedFrames,
     WithTask,
     make_batched_environment,
     parse_level_name,
 )
-from tests.agents.popart_impala.counting import NUM_ACTIONS, CountingEnvironment, stacks, timeline
+from tests.agents.popart_impala.counting import (
+    NUM_ACTIONS,
+    CountingEnvironment,
+    Step,
+    stacks,
+    timeline,
+)
 from tests.agents.popart_impala.serving import serve
 
 T = 4  # agent steps in an unroll
 TASKS = (1, 0, 1)  # of the three environments
 STACK = 3
+FAILS_AT = 6  # agent step, from 0, in the middle of an unroll and of the longer episodes
 
 FRAMES = None
 STACKED = StackedFrames((STACK, 4), np.float32, -1.0, 1e4, "frames")
@@ -145,9 +155,16 @@ def inserted(client: reverb.Client) -> int:
 
 
 def check_time_line(
-    sequence: list[Unroll], environment: int, actions: list[int], stacked: bool
+    sequence: list[Unroll],
+    environment: int,
+    actions: list[int],
+    stacked: bool,
+    steps: list[Step] | None = None,
 ) -> None:
-    """Checks every array of one environment's consecutive unrolls against what must have been."""
+    """Checks every array of one environment's consecutive unrolls against what must have been.
+
+    That is `timeline`, or `steps`, up to the one whose observation is the last o_T.
+    """
     for before, after in zip(sequence[:-1], sequence[1:], strict=True):
         for last, first in zip(before.inputs, after.inputs, strict=True):
             np.testing.assert_array_equal(last[-1], first[0])
@@ -162,7 +179,7 @@ def check_time_line(
     discount = np.concatenate([u.discount for u in sequence])
 
     num_steps = T * len(sequence)
-    steps = timeline(environment, num_steps + 1)  # and the one whose observation is the last o_T
+    steps = steps or timeline(environment, num_steps + 1)
     first = np.array([step.first for step in steps])
     shown = stacks(steps, STACK) if stacked else np.stack([step.frame for step in steps])
     np.testing.assert_array_equal(inputs.features, shown)
@@ -238,6 +255,68 @@ def test_batched_actor(features_spec: Any) -> None:
         check_time_line(stream[i::n], i, environment.actions, features_spec is STACKED)
         check_network(stream[i::n], networks, source.published)
     assert sorted(episodes) == sorted(finished_episodes(T * num_unrolls))
+
+
+class Breaks(CountingEnvironment):
+    """Raises in step number `FAILS_AT`, from 0."""
+
+    def step(self, action: Any) -> dm_env.TimeStep:
+        if len(self.actions) == FAILS_AT:
+            raise RuntimeError("broken")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("features_spec", [FRAMES, STACKED], ids=["frames", "stacks"])
+def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> None:
+    num_unrolls = 5
+    n = len(TASKS)
+    broken = counting_environments(features_spec, T * num_unrolls)
+    broken[1] = Breaks(1, features_spec=features_spec)
+    others = counting_environments(features_spec, T * num_unrolls)
+    failures: list[EnvironmentFailure] = []
+    guarded = GuardedEnvironment(
+        lambda attempt: BatchedDmEnvironments(with_tasks([broken, others][attempt])),
+        task_names=("zero", "one"),
+        deadline=60.0,
+        max_failures=2,
+        on_failure=failures.append,
+    )
+    spec = others[0].observation_spec()
+    networks = lstm_networks(spec)
+    signature = signature_of(networks, spec)
+    source = Versions(networks)
+    with serve([reverb_queue.make_table(signature, capacity=n * num_unrolls)]) as client:
+        writer = reverb_queue.QueueWriter(client, signature)
+        episodes: list[acting.EpisodeResult] = []
+        run_unrolls(batched_actor(guarded, networks, source, writer), num_unrolls, episodes)
+        stream = received(
+            client,
+            signature,
+            num_unrolls=n * num_unrolls,
+            batch_size=n,
+            stacked=features_spec is STACKED,
+        )
+    guarded.close()
+    assert [failure.what for failure in failures] == [
+        "environment 1 (task 0, zero) failed in step(): RuntimeError: broken"
+    ]
+
+    after = T * num_unrolls - (FAILS_AT + 1)  # steps of the environments that were made then
+    for i in range(n):
+        # The step that failed is the last of an episode, without reward, and cut off.
+        before = timeline(i, FAILS_AT + 1)
+        before[FAILS_AT] = before[FAILS_AT]._replace(reward=0.0, discount=1.0)
+        unroll, t = divmod(FAILS_AT, T)
+        actions = [
+            *broken[i].actions[:FAILS_AT],
+            stream[i::n][unroll].action[t],  # not all environments were given it
+            *others[i].actions,
+        ]
+        steps = before + timeline(i, after + 1)
+        assert steps[FAILS_AT + 1].first
+        check_time_line(stream[i::n], i, actions, features_spec is STACKED, steps)
+        check_network(stream[i::n], networks, source.published)
+    assert sorted(episodes) == sorted(finished_episodes(FAILS_AT) + finished_episodes(after))
 
 
 def finished_episodes(num_steps: int) -> list[acting.EpisodeResult]:
