@@ -71,6 +71,8 @@ _RUN_DEFAULTS: dict[str, Any] = {
     "evaluation_interval": 1_000_000,
     "checkpoint_interval": 60.0,
     "log_interval": 10.0,
+    "environment_deadline": 60.0,
+    "max_environment_failures": 5,
 }
 
 
@@ -126,6 +128,18 @@ def define_run_flags() -> None:
         "log_interval",
         _RUN_DEFAULTS["log_interval"],
         "Seconds between rows of learner.csv and between lines of progress.",
+    )
+    flags.DEFINE_float(
+        "environment_deadline",
+        _RUN_DEFAULTS["environment_deadline"],
+        "Seconds after which an actor's environments that do not answer are made anew.",
+    )
+    flags.DEFINE_integer(
+        "max_environment_failures",
+        _RUN_DEFAULTS["max_environment_failures"],
+        "Failures of an actor's environments in a row (an exception, no answer, numbers that are "
+        "not finite, arrays of another shape) with which the program ends; before, they are made "
+        "anew.",
     )
 
 

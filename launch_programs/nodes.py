@@ -19,7 +19,13 @@ from acme.utils import counting
 from agents.popart_impala.learning import NonFiniteUpdates
 from agents.popart_impala.types import PolicyVariables, Unroll
 from agents.popart_impala.variables import POLICY
-from environments import make_batched_environment
+from environments import (
+    BatchedEnvironment,
+    EnvironmentFailed,
+    EnvironmentFailure,
+    GuardedEnvironment,
+    make_batched_environment,
+)
 from launch_programs.checkpointing import Checkpointer, CheckpointError
 from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import RowLogger
@@ -164,6 +170,7 @@ class ActorNode:
         self._stop = lp.stop_event()
         self._config = config
         self._actor = actor
+        self._name = f"actor/{actor}"
         self._queue = unroll_queue
         self._learner = StoppableClient(learner, self._stop)
         self._coordinator = StoppableClient(coordinator, self._stop)
@@ -171,7 +178,11 @@ class ActorNode:
     def run(self) -> None:
         """Acts until the program stops."""
         with ends_on_stop(self._stop):
-            self._run()
+            try:
+                self._run()
+            except EnvironmentFailed as error:
+                self._coordinator.give_up(self._name, str(error))
+                self._stop.wait()
 
     def _run(self) -> None:
         config = self._config
@@ -182,17 +193,37 @@ class ActorNode:
         # A resumed run must not replay the games of the run before: the seed depends on its length.
         resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))
         seed = derive_seed(config.seed, self._actor, resumed_at)
-        environment = make_batched_environment(
-            config.task_list(),
-            config.task_indices(self._actor),
-            atari=config.atari,
-            seed=seed,
-            num_threads=int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
+        counter = _counter(self._coordinator, "actor")
+
+        def make(attempt: int) -> BatchedEnvironment:
+            return make_batched_environment(
+                config.task_list(),
+                config.task_indices(self._actor),
+                atari=config.atari,
+                seed=derive_seed(seed, attempt),
+                num_threads=int(os.environ["NPROC"]) if "NPROC" in os.environ else None,
+            )
+
+        def on_failure(failure: EnvironmentFailure) -> None:
+            print(failure.what, failure.cause, sep="\n", flush=True)
+            counter.increment(environment_failures=1)
+            if failure.in_a_row < config.max_environment_failures:
+                self._coordinator.record_failure(
+                    self._name,
+                    f"{failure.what}; its environments are made anew ({failure.in_a_row} of less "
+                    f"than {config.max_environment_failures} in a row)",
+                )
+
+        environment = GuardedEnvironment(
+            make,
+            task_names=config.tasks,
+            deadline=config.environment_deadline,
+            max_failures=config.max_environment_failures,
+            on_failure=on_failure,
         )
         actor = builder.make_batched_actor(
             jax.random.PRNGKey(seed), environment, self._queue, self._learner
         )
-        counter = _counter(self._coordinator, "actor")
         while not self._stop.is_set():
             episodes = actor.run_unroll()
             counter.increment(steps=actor.steps_per_unroll, episodes=len(episodes))

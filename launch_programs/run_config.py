@@ -1,6 +1,7 @@
 """Everything that defines a run, as one value that is written to the run directory."""
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -18,6 +19,8 @@ CHANGEABLE = frozenset(
         "evaluation_interval",
         "checkpoint_interval",
         "log_interval",
+        "environment_deadline",
+        "max_environment_failures",
     }
 )
 
@@ -46,6 +49,8 @@ class RunConfig:
     evaluation_interval: int  # environment frames between the evaluator's rounds; 0 for none
     checkpoint_interval: float  # seconds
     log_interval: float  # seconds
+    environment_deadline: float  # seconds that an actor's environments may take for a step
+    max_environment_failures: int  # of an actor's environments, in a row, before the program ends
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -54,6 +59,7 @@ class RunConfig:
             ("num_queues", 0),
             ("seed", 0),
             ("evaluation_interval", 0),
+            ("max_environment_failures", 1),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
@@ -64,9 +70,11 @@ class RunConfig:
             )
         if self.seed >= 2**63:
             raise ValueError(f"seed={self.seed}: must be less than 2**63")
-        for name in ("checkpoint_interval", "log_interval"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
+        for name in ("checkpoint_interval", "log_interval", "environment_deadline"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: must be more than 0 seconds, and finite"
+                )
         if not self.tasks:
             raise ValueError("tasks=(): must be at least one task")
         num_tasks = len(self.learned_tasks)

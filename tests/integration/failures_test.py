@@ -271,3 +271,67 @@ def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: pathlib.Path) -> None
         assert program.wait(3) == 130
         assert program.processes() == []
     assert saved_frames(program.logdir) >= seen  # the checkpoint from before is whole
+
+
+# Python imports this module at its start where it is found. In actor 0's process it lets Catch
+# misbehave; MISBEHAVIOUR is replaced by what its step does from the 2,000th on.
+MISBEHAVING_ACTOR = """
+import sys
+
+if "actor/0" in sys.orig_argv:
+    import time
+
+    from environments.toy.catch import Catch
+
+    play, steps = Catch.step, 0
+
+    def step(self, action):
+        global steps
+        steps += 1
+        timestep = play(self, action)
+        if steps >= 2000:
+            MISBEHAVIOUR
+        return timestep
+
+    Catch.step = step
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("misbehaviour", "failure"),
+    [
+        ("raise RuntimeError('the emulator is gone')", "RuntimeError: the emulator is gone"),
+        ("time.sleep(1000)", "no answer within 2 s"),
+        ("timestep = timestep._replace(reward=float('nan'))", "the reward is nan"),
+        ("timestep = timestep._replace(observation=timestep.observation[:3])", "features are "),
+    ],
+    ids=["raises", "hangs", "nan", "shape"],
+)
+def test_an_environment_that_fails_once_is_made_anew_and_one_that_always_fails_ends_the_program(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, misbehaviour: str, failure: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    module = tmp_path / "sitecustomize.py"
+    flags = (*TOY, "--environment_deadline=2", "--max_environment_failures=3")
+    once = f"steps = -10**9\n            {misbehaviour}"
+    module.write_text(MISBEHAVING_ACTOR.replace("MISBEHAVIOUR", once))
+    with training(tmp_path / "once", *flags) as program:
+        program.wait_until(lambda: len(failures(program)) > 0)
+        seen = int(program.rows()[-1]["frames"]) if program.rows() else 0
+        [(node, text)] = failures(program)
+        assert node == "actor/0"
+        assert "(task " in text and ", catch_x" in text
+        assert failure in text
+        assert text.endswith("are made anew (1 of less than 3 in a row)")
+        program.wait_until(lambda: episodes_since(program, 0, seen) > 0)
+        assert len(failures(program)) == 1
+
+    module.write_text(MISBEHAVING_ACTOR.replace("MISBEHAVIOUR", misbehaviour))
+    with training(tmp_path / "always", *flags) as program:
+        assert program.wait(120) == 1
+        assert program.processes() == []
+        assert f"{failure}" in program.output
+        assert "(failure 3 in a row)" in program.output
+        assert len(failures(program)) == 3
+    assert saved_frames(program.logdir) > 0

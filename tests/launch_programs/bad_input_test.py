@@ -77,8 +77,11 @@ def one_line(out: str, err: str) -> str:
         ("--total_environment_frames=-1", "total_environment_frames=-1: must be "),
         ("--seed=-1", "seed=-1: must be at least 0"),
         ("--evaluation_interval=-1", "evaluation_interval=-1: must be at least 0"),
-        ("--checkpoint_interval=0", "checkpoint_interval=0.0: must be more than 0 seconds"),
-        ("--log_interval=nan", "log_interval=nan: must be more than 0 seconds"),
+        (
+            "--checkpoint_interval=0",
+            "checkpoint_interval=0.0: must be more than 0 seconds, and finite",
+        ),
+        ("--log_interval=nan", "log_interval=nan: must be more than 0 seconds, and finite"),
         ("--discounting=1.5", "discounting=1.5: must be in [0, 1]"),
         ("--discounting=nan", "discounting=nan: must be in [0, 1]"),
         ("--learning_rate=0", "learning_rate=0.0: must be "),

@@ -62,6 +62,8 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "evaluation_interval": ("0", 0),
     "checkpoint_interval": ("1.5", 1.5),
     "log_interval": ("0.5", 0.5),
+    "environment_deadline": ("0.5", 0.5),
+    "max_environment_failures": ("1", 1),
 }
 
 # Flags of `train` that are not settings themselves.
@@ -71,6 +73,10 @@ OTHER_NAMES = {
     "level_name",
     "logdir",
     "launch_type",
+    "max_restarts",
+    "ray_address",
+    "ray_resources",
+    "vertex_learner_gpu",
     "test_num_episodes",
 }
 
@@ -94,6 +100,8 @@ def test_defaults() -> None:
         evaluation_interval=1_000_000,
         checkpoint_interval=60.0,
         log_interval=10.0,
+        environment_deadline=60.0,
+        max_environment_failures=5,
     )
 
 
