@@ -56,9 +56,9 @@ class Cluster:
         for job in LISTENING:
             addresses = self.addresses[job]
             if len(addresses) != wanted[job]:
-                given = f"num_queues={self.run.num_queues}" if job == "queue" else "every run"
+                reason = f"num_queues={self.run.num_queues}" if job == "queue" else "every run"
                 raise ValueError(
-                    f"cluster: {job} has {len(addresses)} addresses; {given} needs {wanted[job]}"
+                    f"cluster: {job} is {list(addresses)}; {reason} needs {wanted[job]} HOST:PORT"
                 )
             for i, address in enumerate(addresses):
                 match = _ADDRESS.fullmatch(address)
