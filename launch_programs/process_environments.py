@@ -22,7 +22,12 @@ def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
     Args:
       cores_per_actor: CPU cores that an actor may use.
     """
-    common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    common = {
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        # With http_proxy set, gRPC, and so Courier and Reverb, would ask that proxy for every node,
+        # for those of this machine too. Nodes reach each other directly.
+        "grpc_proxy": os.environ.get("grpc_proxy", ""),
+    }
     # Only the learner may use accelerators: every JAX process takes a whole one.
     cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     # XLA starts NPROC threads, or else one for each core of the machine in every process; threads

@@ -46,7 +46,8 @@ class Nodes:
         """Starts a node on a host, by flags or else by CLUSTER_SPEC."""
         job, task = name.split("/")
         argv = [sys.executable, "-m", "launch_programs.run_node", f"--cluster={self.file}"]
-        variables = dict(os.environ)
+        # Of no use between nodes, as in many clusters.
+        variables = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
         if spec is None:
             argv += [f"--job_name={job}", f"--task={task}"]
         else:
