@@ -9,20 +9,24 @@ SUITE ?= atari3
 FRAMES ?= 2000000
 ARGS ?=
 
-.PHONY: help setup train test test-slow lint format lock clean
+.PHONY: help setup setup-vertex train test test-slow lint format lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
+	@echo "make setup-vertex  the same, with what --launch_type=vertex_ai needs"
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
 	@echo "make lint       formatter, linter and type checker, changing nothing"
 	@echo "make format     format the code and sort its imports"
-	@echo "make lock       resolve requirements*.in into requirements.lock; ARGS=--upgrade"
+	@echo "make lock       resolve requirements*.in into the locks; ARGS=--upgrade"
 	@echo "make clean      remove the environment and all caches, but not runs/"
 
 setup:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py setup
+
+setup-vertex:
+	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py vertex
 
 train: setup
 	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) $(ARGS)

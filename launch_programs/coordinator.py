@@ -51,6 +51,7 @@ class Coordinator:
         directory = RunDirectory(path)
         self._progress = directory.progress
         self._failures = FailureLog(directory)
+        self._last_checkpoint = directory.last_checkpoint
         self._tables = {
             name: CSVTable(directory.path / f"{name}.csv")
             for name in ("learner", "actors", "evaluator")
@@ -96,6 +97,17 @@ class Coordinator:
             if table != "learner":
                 stamp["frames"] = frames
             self._tables[table].append([{**stamp, **row} for row in rows])
+
+    def checkpoint_saved(self, step: int) -> None:
+        """Notes that the learner has saved a checkpoint of this learner step."""
+        self._last_checkpoint.write_text(f"{step}\n")
+
+    def last_checkpoint(self) -> int | None:
+        """The step of the newest checkpoint that the learner told of, in earlier runs too."""
+        try:
+            return int(self._last_checkpoint.read_text())
+        except FileNotFoundError:
+            return None
 
     def record_failure(self, node: str, failure: str) -> None:
         """A failure that `node` got over, for the run's log; see `FailureLog.add`."""

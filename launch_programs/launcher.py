@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
     logs = directory.logs.absolute()
     try:
         if options.launch_type == "ray":
+            _show_ray_token()
             from launch_programs import ray_launch
 
             ray_launch.connect(options.ray_address)
@@ -84,6 +85,17 @@ def main(arguments: list[str]) -> int:
         print(error)
         return 1
     return 0
+
+
+def _show_ray_token() -> None:
+    """Lets Ray show its token, if there is one, to clusters that ask for it.
+
+    `ray start` asks for it as soon as there is one, but a program shows it only if it is told to,
+    before it imports Ray. A cluster that asks for none does not mind.
+    """
+    file = pathlib.Path("~/.ray/auth_token").expanduser()
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or file.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _last_lines(log: pathlib.Path) -> str:

@@ -55,10 +55,12 @@ class CSVTable:
     """A CSV file that grows by rows, and goes on where an earlier run stopped."""
 
     def __init__(self, path: pathlib.Path):
-        """Opens nothing until the first row."""
+        """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""
         self._path = path
         self._columns: list[str] | None = None
         if path.exists():
+            with path.open("rb+") as partial:
+                partial.truncate(partial.read().rfind(b"\n") + 1)
             with path.open(newline="") as file:
                 self._columns = next(csv.reader(file), None)
 

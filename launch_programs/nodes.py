@@ -4,6 +4,7 @@ Public methods are remote calls: arguments and results that travel to the coordi
 Python values (Courier never answers a call whose arguments hold NumPy values).
 """
 
+import contextlib
 import os
 import pathlib
 import time
@@ -11,19 +12,23 @@ from typing import Any
 
 import jax
 import launchpad as lp
+import numpy as np
 import reverb
 from absl import logging
 from acme.utils import counting
 
-from agents.popart_impala.types import PolicyVariables
+from agents.popart_impala.learning import NonFiniteUpdates
+from agents.popart_impala.types import PolicyVariables, Unroll
 from agents.popart_impala.variables import POLICY
 from environments import make_batched_environment
-from launch_programs.checkpointing import Checkpointer
+from launch_programs.checkpointing import Checkpointer, CheckpointError
 from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import RowLogger
 from launch_programs.parts import derive_seed, make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
+
+_LEARNER = "learner/0"
 
 
 class LearnerNode:
@@ -47,6 +52,7 @@ class LearnerNode:
         logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
         self._stop = lp.stop_event()
         self._config = config
+        self._bad_batches = checkpoints.parent
         self._coordinator = coordinator = StoppableClient(coordinator, self._stop)
         builder = make_builder(
             config,
@@ -59,13 +65,21 @@ class LearnerNode:
             builder.make_dataset_iterator(queues),
             counter=_counter(coordinator, "learner"),
         )
-        self._checkpointer = Checkpointer(checkpoints)
+        self._checkpointer = Checkpointer(
+            checkpoints, warn=lambda text: coordinator.record_failure(_LEARNER, text)
+        )
         self._counts: dict[str, float] = {}  # the coordinator's, when last asked
         restored = self._checkpointer.restore(self._learner.save())
         if restored is not None:
             state, self._counts = restored
             self._learner.restore(state)
             coordinator.restore_counts(self._counts)
+        elif (step := coordinator.last_checkpoint()) is not None:
+            # Beginning anew would lose it.
+            raise CheckpointError(
+                f"the checkpoint of step {step} is not in {checkpoints}: this directory must be "
+                "the same wherever the learner runs (docs/cluster.md)"
+            )
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
         """Remote call of actors and evaluator; see `PopArtIMPALALearner.get_variables`."""
@@ -76,6 +90,10 @@ class LearnerNode:
         with ends_on_stop(self._stop):
             try:
                 self._learn()
+            except NonFiniteUpdates as error:
+                path = self._bad_batches / f"bad-batch-{error.step}.npz"
+                save_unroll(path, error.batch)
+                self._coordinator.give_up(_LEARNER, f"{error} It is saved in {path}.")
             finally:
                 self._save()
             self._coordinator.learner_done(finished=not self._stop.is_set())
@@ -89,7 +107,11 @@ class LearnerNode:
             except StopIteration:
                 return  # the program stops, and with it the queue
             if time.monotonic() >= next_save:
-                self._save()
+                try:
+                    self._save()
+                except CheckpointError as error:
+                    # The earlier ones are still there, and the disk may be free again by the next.
+                    self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
     def _save(self) -> None:
@@ -100,6 +122,8 @@ class LearnerNode:
         state = self._learner.save()
         own = {"learner_steps": state.steps, "learner_frames": state.frames}
         self._checkpointer.save(state, {**self._counts, **own})
+        with contextlib.suppress(ProgramStopped):
+            self._coordinator.checkpoint_saved(state.steps)
 
 
 class ActorNode:
@@ -217,6 +241,15 @@ class EvaluatorNode:
 
     def _frames(self) -> int:
         return int(self._coordinator.get_counts().get("learner_frames", 0))
+
+
+def save_unroll(path: pathlib.Path, unroll: Unroll) -> None:
+    """Writes a batch, for `numpy.load`: an array for each of `Unroll`'s fields, by its name."""
+    arrays = {
+        jax.tree_util.keystr(field).lstrip("."): array
+        for field, array in jax.tree_util.tree_leaves_with_path(unroll)
+    }
+    np.savez_compressed(path, **arrays)
 
 
 def _counter(coordinator: Any, prefix: str) -> counting.Counter:

@@ -29,7 +29,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from launch_programs.local_launch import last_line
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
-from launch_programs.supervisor import ProgramFailed, RestartLimit, Supervisor
+from launch_programs.supervisor import LOST, ProgramFailed, RestartLimit, Supervisor
 
 # What a node of each group asks for, where the user does not say.
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
@@ -48,9 +48,6 @@ _PLACEMENT_SECONDS = 300.0
 
 # Seconds that a keeper has to kill its node.
 _KILL_SECONDS = 5.0
-
-# Signal that a node is said to have died of when its host or its keeper is gone.
-_LOST = -signal.SIGKILL
 
 
 def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -175,7 +172,7 @@ class RayProcess:
         try:
             status = ray.get(self._pending)
         except ray.exceptions.RayActorError as error:
-            self._end(_LOST, f"its host or its keeper is gone: {last_line(str(error))}")
+            self._end(LOST, f"its host or its Ray actor is gone: {last_line(str(error))}")
             return self._code
         if status is not None:  # `start` returns none
             with self._log.open("ab") as log:
@@ -205,7 +202,7 @@ class RayProcess:
         killed = self._keeper.send_signal.remote(int(signal.SIGKILL))
         ray.wait([killed], timeout=_KILL_SECONDS)  # a host that is gone does not answer
         ray.kill(self._keeper)
-        self._code = _LOST
+        self._code = LOST
 
 
 class _Bound(AbstractAddressBuilder):

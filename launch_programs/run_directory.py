@@ -15,11 +15,12 @@ class RunDirectory:
 
     config.json        the resolved configuration
     cluster.json       where its nodes listen, if they are started by hand (cluster.py)
-    checkpoints/       the newest checkpoints, named by learner step
+    checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
     progress.log       the lines that training prints
     logs/              what each node printed
@@ -32,6 +33,7 @@ class RunDirectory:
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
         self.failures = self.path / "failures.csv"
+        self.last_checkpoint = self.path / "last-checkpoint"
         self.progress = self.path / "progress.log"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"

@@ -14,14 +14,22 @@ from typing import Protocol
 # Groups whose nodes are started again.
 REPLACEABLE = ("actor", "evaluator")
 
+_LEARNER = "learner/0"
+
 # Exit code of the coordinator when another node has told it that the program must end.
 GIVEN_UP = 3
 
 # Seconds in which restarts are counted against their bound.
 WINDOW = 600.0
 
+# Exit code of a node that is gone with its host.
+LOST = 256
+
 # Seconds that nodes have to end; Launchpad's own notice, after which they kill themselves, is 10.
 _NOTICE = 11.0
+
+# The same when the learner is gone, so that nothing is to be saved.
+_SHORT_NOTICE = 2.0
 
 
 class NodeProcess(Protocol):
@@ -31,7 +39,7 @@ class NodeProcess(Protocol):
         """Its exit code, that of a signal negative; None while it runs."""
 
     def last_words(self) -> str:
-        """The last line that it printed."""
+        """The last line that it printed, or what else is known of its end."""
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -121,10 +129,9 @@ class Supervisor:
             self._watch(stop)
         finally:
             self._end()
-        learner = next(node for node in self._nodes if node.startswith("learner/"))
-        code = self._processes[learner].poll()
+        code = self._processes[_LEARNER].poll()
         if code != 0:
-            raise self._failure(learner, code)
+            raise self._failure(_LEARNER, code)
 
     def _watch(self, stop: threading.Event) -> None:
         while not stop.wait(self._poll_interval):
@@ -153,6 +160,8 @@ class Supervisor:
             return ProgramFailed(node, words, for_good=True)
         if code is None:
             cause = "did not end in time"
+        elif code == LOST:
+            cause = words
         elif code < 0:
             cause = f"killed by {signal.Signals(-code).name}"
         else:
@@ -164,7 +173,9 @@ class Supervisor:
         running = [p for p in self._processes.values() if p.poll() is None]
         for process in running:
             process.stop()
-        deadline = time.monotonic() + _NOTICE
+        learner = self._processes.get(_LEARNER)
+        notice = _NOTICE if learner in running else _SHORT_NOTICE
+        deadline = time.monotonic() + notice
         while running and time.monotonic() < deadline:
             time.sleep(self._poll_interval)
             running = [process for process in running if process.poll() is None]

@@ -13,11 +13,15 @@ from types import FrameType
 
 from absl import flags
 
-from launch_programs import command_line, preparing
+from launch_programs import command_line, preparing, vertex
 from launch_programs import flags as run_flags
 from launch_programs.flags import define_run_flags
 from launch_programs.preparing import claim, describe, resolve_run
+from launch_programs.process_environments import process_environments
+from launch_programs.program import make_program
+from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from launch_programs.vertex import LEARNER_GPUS
 
 FLAGS = flags.FLAGS
 
@@ -34,9 +38,10 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "launch_type",
         "local_mp",
-        ["local_mp", "local_mt", "ray"],
-        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), or "
-        "as processes on the hosts of a Ray cluster (ray; docs/cluster.md).",
+        ["local_mp", "local_mt", "ray", "vertex_ai"],
+        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), as "
+        "processes on the hosts of a Ray cluster (ray; docs/cluster.md), or on machines of Vertex "
+        "AI (vertex_ai; docs/vertex.md).",
     )
     flags.DEFINE_string(
         "ray_address",
@@ -57,6 +62,12 @@ def define_flags() -> None:
         "Times in ten minutes that an actor, or the evaluator, that died is started again before "
         "the program stops; with Ray, also the whole program from its last checkpoint.",
         lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "vertex_learner_gpu",
+        None,
+        list(LEARNER_GPUS),
+        "GPU of the learner on Vertex AI; by default none.",
     )
     flags.DEFINE_integer(
         "test_num_episodes",
@@ -151,12 +162,27 @@ def launcher_flags() -> list[str]:
                 f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
             ) from error
         parse_resources(FLAGS.ray_resources)
+    if FLAGS.launch_type == "vertex_ai":
+        vertex.check(FLAGS.logdir or "")
     return [
         f"--launch_type={FLAGS.launch_type}",
         f"--max_restarts={FLAGS.max_restarts}",
         f"--ray_address={FLAGS.ray_address}",
         *(f"--ray_resources={value}" for value in FLAGS.ray_resources),
     ]
+
+
+def _check_queues(config: RunConfig) -> None:
+    """Complains of a run that the launcher cannot start.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
+        raise ValueError(
+            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
+            "there, so the learner's process has none for a queue"
+        )
 
 
 def main(argv: list[str]) -> int:
@@ -167,10 +193,18 @@ def main(argv: list[str]) -> int:
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
         arguments = launcher_flags()
         config, directory = resolve_run()
+        _check_queues(config)
         lock, num_params = claim(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, num_params, resumed), flush=True)
+    if FLAGS.launch_type == "vertex_ai":
+        environments = process_environments(config.cores_per_actor)
+        vertex.launch(
+            make_program(config, directory), environments["learner"], FLAGS.vertex_learner_gpu
+        )
+        print("The job is submitted; its run directory will show how it goes.")
+        return 0
     program = Program(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)
@@ -189,7 +223,11 @@ def main(argv: list[str]) -> int:
     if FLAGS.test_num_episodes:
         from launch_programs.evaluate import evaluate
 
-        evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+        try:
+            evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+        except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
+            print(f"The run has finished, but cannot be evaluated here: {error}")
+            return 1
     return 0
 
 

@@ -1,7 +1,8 @@
 """Makes the environment .venv from requirements.lock, as `make setup` and the other targets do.
 
     python3 tools/bootstrap.py                   makes .venv, or does nothing when it is complete
-    python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into requirements.lock
+    python3 tools/bootstrap.py vertex            the same, and adds requirements-vertex.lock to it
+    python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into the locks
 
 Needs only the standard library, and runs on any Python from 3.6 on, because the Python that a user
 has is seldom the 3.10 that the project needs. The steps are: find a Python 3.10 that works, get a
@@ -30,6 +31,7 @@ VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 TOOLS = os.path.join(ROOT, ".venv-tools")
 LOCK = os.path.join(ROOT, "requirements.lock")
+VERTEX_LOCK = os.path.join(ROOT, "requirements-vertex.lock")
 # Written when the set-up is complete, and only then.
 STAMP = os.path.join(VENV, "setup-complete")
 
@@ -317,6 +319,30 @@ def is_complete() -> bool:
     return (python_version(VENV_PYTHON) or "").startswith("3.10.")
 
 
+def install_lock(uv: str, lock: str) -> None:
+    """Installs a lock's packages into .venv.
+
+    Args:
+      uv: path of uv.
+      lock: path of the lock.
+
+    Raises:
+      SetupError: they could not be installed.
+    """
+    name = os.path.basename(lock)
+    with open(lock, encoding="utf-8") as file:
+        packages = sum(1 for line in file if re.match(r"[a-z0-9]", line))
+    say("  installing {} packages from {}".format(packages, name))
+    # Compiled now, since otherwise every process spends ten seconds compiling TensorFlow's modules
+    # where the environment cannot be written to or PYTHONDONTWRITEBYTECODE is set. Packages that
+    # have no wheel are built with the lock's setuptools, not with today's.
+    run(
+        [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
+        + ["--require-hashes", "--compile-bytecode", "--build-constraints", LOCK, "-r", lock],
+        "The packages of {} could not be installed.".format(name),
+    )
+
+
 def install(uv: str, python: str) -> None:
     """Makes .venv anew: whatever an interrupted set-up left is thrown away.
 
@@ -327,22 +353,12 @@ def install(uv: str, python: str) -> None:
     Raises:
       SetupError: a step failed.
     """
-    with open(LOCK, encoding="utf-8") as file:
-        packages = sum(1 for line in file if re.match(r"[a-z0-9]", line))
-    say("  installing {} packages from requirements.lock".format(packages))
     create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python, VENV]
     run(create, "The environment .venv could not be made.")
-    pip_install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
-    # Compiled now, since otherwise every process spends ten seconds compiling TensorFlow's modules
-    # where the environment cannot be written to or PYTHONDONTWRITEBYTECODE is set. Packages that
-    # have no wheel are built with the lock's setuptools, not with today's.
+    install_lock(uv, LOCK)
     run(
-        pip_install
-        + ["--require-hashes", "--compile-bytecode", "--build-constraints", LOCK, "-r", LOCK],
-        "The packages of requirements.lock could not be installed.",
-    )
-    run(
-        pip_install + ["--offline", "--no-build-isolation", "--editable", ROOT],
+        [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
+        + ["--offline", "--no-build-isolation", "--editable", ROOT],
         "The project itself could not be installed into .venv.",
     )
     with open(STAMP, "w", encoding="utf-8") as file:
@@ -382,8 +398,20 @@ def set_up() -> None:
     say("The environment .venv is complete.")
 
 
+def add_vertex() -> None:
+    """Adds what `--launch_type=vertex_ai` needs to a complete .venv; quick if it is there.
+
+    Raises:
+      SetupError: with the cause.
+    """
+    set_up()
+    uv, _ = obtain_tools()
+    install_lock(uv, VERTEX_LOCK)
+    say("The environment .venv can launch on Vertex AI.")
+
+
 def resolve(upgrade: bool) -> None:
-    """Writes requirements.lock anew, with the versions that it has as far as they still fit.
+    """Writes the locks anew, with the versions that they have as far as they still fit.
 
     Args:
       upgrade: choose the newest versions instead.
@@ -396,22 +424,30 @@ def resolve(upgrade: bool) -> None:
     command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--python", python]
     command += ["--override", "overrides.txt", "--custom-compile-command", "make lock"]
     command += ["--upgrade"] if upgrade else []
-    command += ["requirements.in", "requirements-ray.in", "requirements-dev.in"]
-    command += ["--output-file", "requirements.lock"]
-    run(command, "The requirements could not be resolved.")
-    say("Wrote requirements.lock.")
+    for lock, sources in (
+        ("requirements.lock", ["requirements.in", "requirements-ray.in", "requirements-dev.in"]),
+        # Has the first lock's versions of what both need.
+        ("requirements-vertex.lock", ["requirements-vertex.in", "-c", "requirements.lock"]),
+    ):
+        run(
+            command + sources + ["--output-file", lock],
+            "The requirements of {} could not be resolved.".format(lock),
+        )
+        say("Wrote {}.".format(lock))
 
 
 def main(arguments: List[str]) -> int:
     """Runs one command and returns the exit status."""
     parser = argparse.ArgumentParser(description="Sets up the environment .venv.")
-    parser.add_argument("command", nargs="?", choices=("setup", "lock"), default="setup")
+    parser.add_argument("command", nargs="?", choices=("setup", "vertex", "lock"), default="setup")
     parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions")
     options = parser.parse_args(arguments)
     try:
         check_platform(platform.system(), platform.machine())
         if options.command == "setup":
             set_up()
+        elif options.command == "vertex":
+            add_vertex()
         else:
             resolve(options.upgrade)
     except SetupError as error:

@@ -11,17 +11,25 @@ if TYPE_CHECKING:
     from agents.popart_impala.acting import Actor, BatchedActor
     from agents.popart_impala.builder import PopArtIMPALABuilder
     from agents.popart_impala.config import Config
-    from agents.popart_impala.learning import PopArtIMPALALearner
+    from agents.popart_impala.learning import NonFiniteUpdates, PopArtIMPALALearner
 
 _MODULE_OF = {
     "Actor": "acting",
     "BatchedActor": "acting",
     "Config": "config",
+    "NonFiniteUpdates": "learning",
     "PopArtIMPALABuilder": "builder",
     "PopArtIMPALALearner": "learning",
 }
 
-__all__ = ["Actor", "BatchedActor", "Config", "PopArtIMPALABuilder", "PopArtIMPALALearner"]
+__all__ = [
+    "Actor",
+    "BatchedActor",
+    "Config",
+    "NonFiniteUpdates",
+    "PopArtIMPALABuilder",
+    "PopArtIMPALALearner",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,49 @@ from agents.popart_impala.update import (
 )
 from agents.popart_impala.variables import POLICY
 
+# Skipped updates in a row after which learning ends. One bad batch passes by, and the queue and the
+# batches on their way hold a few; after ten there is no reason to think that the next is better.
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+class NonFiniteUpdates(Exception):
+    """Many updates in a row were not finite and have been skipped.
+
+    The learner's state is the one before them, and finite unless training began from another.
+
+    Attributes:
+      step: learner step of the last of them.
+      batch: its `Unroll` of NumPy arrays [B, ...].
+    """
+
+    def __init__(self, step: int, batch: Unroll, state: TrainingState):
+        """Looks for what is not finite in `batch` and in `state`."""
+        self.step = step
+        self.batch = batch
+        found = [
+            f"{name}{jax.tree_util.keystr(path)} ({count} of {np.size(leaf)})"
+            for name, tree in (
+                ("batch", batch),
+                ("params", state.params),
+                ("opt_state", state.opt_state),
+                ("popart", state.popart),
+            )
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            if (count := np.count_nonzero(~np.isfinite(leaf)))
+        ]
+        if found:
+            cause = f"Not finite: {', '.join(found)}."
+        else:
+            cause = (
+                "Batch and learner state are finite, so numbers overflowed on the way: look at the "
+                "size of the batch's rewards and behaviour_logits, and at the learning rate."
+            )
+        super().__init__(
+            f"learner step {step}: the last {MAX_SKIPPED_IN_A_ROW} updates were skipped, since the "
+            f"loss, the gradient or PopArt's statistics were not finite. {cause} The last batch is "
+            "this exception's `batch`."
+        )
+
 
 class PopArtIMPALALearner(acme.Learner):
     """Acme's learner: one `step` is one update on one batch from the queue.
@@ -76,6 +119,11 @@ class PopArtIMPALALearner(acme.Learner):
         self._published: PolicyVariables | None  # the parameters as actors got them last
         self._log_time: float  # when and at which frames the last row of metrics was written
         self._log_frames: int
+        self._waited: float  # seconds since then in which the learner waited for batches
+        self._last_batch: Unroll  # of the last update
+        self._skipped: jax.Array | None  # whether it was skipped; None when that has been counted
+        self._skipped_updates: int
+        self._skipped_in_a_row: int
         params = networks.init(random_key)
         self.restore(
             TrainingState(
@@ -95,13 +143,24 @@ class PopArtIMPALALearner(acme.Learner):
     def step(self) -> None:
         """Takes one batch and makes one update.
 
+        An update that is not finite is skipped: parameters, optimiser and statistics stay as they
+        are. Its step and frames count.
+
         Raises:
           StopIteration: the dataset has ended.
+          NonFiniteUpdates: the last `MAX_SKIPPED_IN_A_ROW` updates were skipped.
         """
-        unrolls: Unroll = next(self._dataset).data
+        start = time.monotonic()
+        try:
+            unrolls: Unroll = next(self._dataset).data
+        except StopIteration:
+            self._check_last_update()
+            raise
+        self._waited += time.monotonic() - start
         # JAX only queues an update. One may run while the next batch is fetched; more would be
         # batches that wait here, unseen by the queue's bound on the policy lag.
         jax.block_until_ready(self._state.popart)
+        self._check_last_update()
         state = self._state
         rate = learning_rate(self._config, state.frames)
         params, opt_state, popart_state, metrics = self._update(
@@ -115,16 +174,36 @@ class PopArtIMPALALearner(acme.Learner):
         self._state = TrainingState(
             params, opt_state, popart_state, state.steps + 1, state.frames + frames
         )
+        self._last_batch, self._skipped = unrolls, metrics.pop("skipped")
         if self._counter is not None:
             self._counter.increment(steps=1, frames=frames)
         if self._logger is not None and time.monotonic() >= self._log_time + self._log_interval:
             lag = state.steps - np.asarray(unrolls.params_step)
             self._log(self._logger, metrics, lag, rate)
 
+    def _check_last_update(self) -> None:
+        self._count_if_skipped()
+        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            state = self.save()
+            batch = jax.tree.map(np.asarray, self._last_batch)
+            raise NonFiniteUpdates(state.steps, batch, state)
+
+    def _count_if_skipped(self) -> None:
+        """Counts the last update if it was skipped, once; waits for it."""
+        if self._skipped is None:
+            return
+        if self._skipped:
+            self._skipped_updates += 1
+            self._skipped_in_a_row += 1
+        else:
+            self._skipped_in_a_row = 0
+        self._skipped = None
+
     def _log(
         self, logger: loggers.Logger, metrics: dict[str, jax.Array], lag: np.ndarray, rate: float
     ) -> None:
         values = jax.device_get(metrics)  # waits for the update
+        self._count_if_skipped()
         now = time.monotonic()
         state = self._state
         logger.write(
@@ -132,13 +211,17 @@ class PopArtIMPALALearner(acme.Learner):
                 "learner_steps": state.steps,
                 "frames": state.frames,
                 "frames_per_second": (state.frames - self._log_frames) / (now - self._log_time),
+                # Near 1 the actors are the bottleneck, near 0 the learner. The last update may have
+                # run in that time: this is not the share in which the device was idle.
+                "waiting_share": self._waited / (now - self._log_time),
                 "learning_rate": rate,
                 "policy_lag_mean": float(lag.mean()),  # learner steps, at an unroll's first action
                 "policy_lag_max": int(lag.max()),
+                "skipped_updates": self._skipped_updates,  # since the start or `restore`
                 **values,
             }
         )
-        self._log_time, self._log_frames = now, state.frames
+        self._log_time, self._log_frames, self._waited = now, state.frames, 0.0
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
         """The parameters as NumPy arrays, with the learner step that made them.
@@ -179,3 +262,6 @@ class PopArtIMPALALearner(acme.Learner):
         self._published = None
         self._log_time = time.monotonic()
         self._log_frames = self._state.frames
+        self._waited = 0.0
+        self._skipped = None
+        self._skipped_updates = self._skipped_in_a_row = 0

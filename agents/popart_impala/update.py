@@ -82,8 +82,16 @@ def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax
     return sums / jnp.broadcast_to(steps[:, None], sums.shape)
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no array of `tree` holds a NaN or an infinity; a bool scalar."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+
+
 def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
     """The update as one compiled function.
+
+    An update that is not finite is skipped: the state comes back as it was, bit for bit, and the
+    metric `skipped` is true.
 
     Args:
       networks: the network.
@@ -127,7 +135,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         rate: jax.Array,
     ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
         batch = time_major(unrolls, stacked)
-        gradients, (new_popart_state, metrics) = jax.grad(loss_fn, has_aux=True)(
+        (loss, (new_popart_state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
             params, popart_state, batch
         )
         # PopArt: the value head's outputs are preserved, and the step is taken from there.
@@ -137,13 +145,23 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         head_gradient = popart.preserved_head_gradient(
             popart.Head(**gradients[VALUE_HEAD]), old, new
         )
-        params = {**params, VALUE_HEAD: head._asdict()}
+        preserved = {**params, VALUE_HEAD: head._asdict()}
         gradients = {**gradients, VALUE_HEAD: head_gradient._asdict()}
 
-        updates, opt_state = optimiser.update(gradients, opt_state, params)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
-        return params, opt_state, new_popart_state, metrics
+        updates, new_opt_state = optimiser.update(gradients, opt_state)
+        new_params = jax.tree.map(lambda p, u: p - rate * u, preserved, updates)
+        gradient_norm = optax.global_norm(gradients)
+        # Loss and gradient do not say it all: a variance may overflow, and sigma be clipped.
+        finite = all_finite(
+            (loss, gradient_norm, optax.global_norm(updates), head, new_popart_state)
+        )
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (new_params, new_opt_state, new_popart_state),
+            (params, opt_state, popart_state),
+        )
+        metrics |= {"gradient_norm": gradient_norm, "skipped": ~finite}
+        return *kept, metrics
 
     # The parameters are not donated: actors may be reading them.
     return jax.jit(update, donate_argnums=(1, 2))

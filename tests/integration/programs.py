@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
+from launch_programs.metrics import read_rows
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 # Every process that a program starts inherits this variable, also those that lose their parent.
@@ -49,6 +51,23 @@ class TrainingProgram:
                 if process.environ().get(_MARK) == self._mark:
                     alive.append(process)
         return alive
+
+    def node(self, name: str) -> psutil.Process | None:
+        """The process of a node such as "actor/1", None while there is none."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.cmdline()[-2:] == ["launch_programs.node_process", name]:
+                    return process
+        return None
+
+    def rows(self, table: str = "learner") -> list[dict[str, str]]:
+        """What there is of a table of metrics."""
+        return read_rows(self.logdir / f"{table}.csv")
+
+    def wait_for_rows(self, more: int, timeout: float = 180) -> None:
+        """Waits until the learner has written so many more rows of metrics."""
+        number = len(self.rows()) + more
+        self.wait_until(lambda: len(self.rows()) >= number, timeout)
 
     def wait(self, timeout: float = 240) -> int:
         """Waits for its end; returns the exit code."""

@@ -1,6 +1,12 @@
 """Checkpoints on the disk."""
 
+import json
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 
 import chex
 import jax
@@ -9,13 +15,21 @@ import pytest
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import TrainingState, make_optimiser
-from launch_programs.checkpointing import Checkpointer, SavedPolicy
+from launch_programs.checkpointing import (
+    Checkpointer,
+    CheckpointError,
+    SavedPolicy,
+    has_checkpoint,
+    restore_policy,
+)
+from launch_programs.run_directory import RunDirectory
 from tests.agents.popart_impala.statistics import settled
 
+ROOT = pathlib.Path(__file__).parents[2]
 FRAMES = 2**40 + 3  # more than an int32 holds
 
 
-def make_state(seed: int, steps: int = 7) -> TrainingState:
+def make_state(seed: int, steps: int = 7, width: int = 4) -> TrainingState:
     """A state like the learner's, of two layers and three tasks, with random contents."""
     random = np.random.default_rng(seed)
 
@@ -23,7 +37,10 @@ def make_state(seed: int, steps: int = 7) -> TrainingState:
         values = random.normal(size=shape) * 10.0 ** random.integers(-30, 30, shape)
         return values.astype(np.float32)
 
-    params = {"torso/~/linear": {"w": array(5, 4), "b": array(4)}, "policy": {"w": array(4, 2)}}
+    params = {
+        "torso/~/linear": {"w": array(5, width), "b": array(width)},
+        "policy": {"w": array(4, 2)},
+    }
     opt_state = make_optimiser(Config()).init(params)
     opt_state = jax.tree.map(lambda x: array(*x.shape), opt_state)
     mean, variance = array(3), np.abs(array(3))
@@ -127,3 +144,309 @@ def test_the_state_of_another_network_is_refused(tmp_path: pathlib.Path) -> None
     other.params["value"] = other.params.pop("policy")
     with pytest.raises(ValueError, match="(?s)do not match.*params.value"):
         Checkpointer(tmp_path).restore(other)
+
+
+def test_the_shapes_of_another_network_are_refused(tmp_path: pathlib.Path) -> None:
+    Checkpointer(tmp_path).save(make_state(0), {})
+    with pytest.raises(ValueError, match=r"7 is of another network.*has shape \(4,\), not \(3,\)"):
+        Checkpointer(tmp_path).restore(make_state(0, width=3))
+    assert [p.name for p in tmp_path.iterdir()] == ["7"]  # it is not taken for damaged
+
+
+# Saves that fail.
+
+
+def in_namespace(function: Callable[[str], None], directory: pathlib.Path, *unshare: str) -> None:
+    """Calls `function(directory)` in a process of its own after `unshare`, or skips the test.
+
+    With --map-root-user and --mount it may mount a file system that nobody else sees.
+    """
+    command = ["unshare", "--user", *unshare]
+    try:
+        probe = subprocess.run([*command, "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("needs the program unshare")
+    if probe.returncode:
+        pytest.skip(f"needs namespaces: {probe.stderr.strip()}")
+    code = f"from {__name__} import {function.__name__} as f; f({str(directory)!r})"
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def mount(directory: str, options: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", directory], check=True)
+
+
+def assert_restores(directory: pathlib.Path, seed: int) -> None:
+    """The newest checkpoint is the state that `seed`, its step too, makes."""
+    restored = Checkpointer(directory).restore(make_state(0))
+    assert restored is not None
+    assert bits(restored[0]) == bits(make_state(seed, steps=seed))
+
+
+def fill_the_disk(directory: str) -> None:
+    """A disk that is full after every 4 KiB of what a checkpoint takes."""
+    failed = 0
+    for blocks in range(20):
+        mount(directory, "size=1m")
+        checkpoints = pathlib.Path(directory) / "checkpoints"
+        filler = pathlib.Path(directory) / "filler"
+        checkpointer = Checkpointer(checkpoints)
+        for step in (1, 2):
+            checkpointer.save(make_state(step, step), {})
+        disk = os.statvfs(directory)
+        filler.write_bytes(bytes((disk.f_bavail - blocks) * disk.f_bsize))
+        try:
+            checkpointer.save(make_state(3, 3), {})
+        except CheckpointError as error:
+            failed += 1
+            assert f"cannot save {checkpoints}/3: " in str(error)
+            assert "No space left on device" in str(error)
+            assert len(str(error)) < 1000
+            assert checkpointer.latest_step == 2
+            assert sorted(p.name for p in checkpoints.iterdir()) == ["1", "2"]
+            assert_restores(checkpoints, 2)
+            if blocks == 0:  # else it may fit: sizes vary by a block or two
+                with pytest.raises(CheckpointError):
+                    checkpointer.save(make_state(4, 4), {})
+            filler.unlink()
+            # The learner may end in the step in which it could not save.
+            checkpointer.save(make_state(3, 3), {})
+        else:
+            assert failed > 5, "the disk was never full"
+        assert_restores(checkpoints, 3)
+        filler.unlink(missing_ok=True)
+        checkpointer.save(make_state(4, 4), {})
+        assert_restores(checkpoints, 4)
+        assert sorted(p.name for p in checkpoints.iterdir()) == ["2", "3", "4"]
+        subprocess.run(["umount", "--lazy", directory], check=True)
+    assert failed < 20, "the disk was always full"
+
+
+def test_a_full_disk(tmp_path: pathlib.Path) -> None:
+    in_namespace(fill_the_disk, tmp_path, "--map-root-user", "--mount")
+
+
+def make_the_disk_read_only(directory: str) -> None:
+    mount(directory, "size=1m")
+    checkpoints = pathlib.Path(directory) / "checkpoints"
+    checkpointer = Checkpointer(checkpoints)
+    for step in (1, 2):
+        checkpointer.save(make_state(step, step), {})
+    mount(directory, "remount,ro")
+    with pytest.raises(CheckpointError, match=f"{checkpoints}/3: .*Read-only file system"):
+        checkpointer.save(make_state(3, 3), {})
+    assert_restores(checkpoints, 2)
+    mount(directory, "remount,rw")
+    checkpointer.save(make_state(3, 3), {})
+    assert_restores(checkpoints, 3)
+    # A damaged checkpoint that cannot be renamed would be in the way of the next save.
+    (checkpoints / "3" / "info" / "metadata").unlink()
+    mount(directory, "remount,ro")
+    with pytest.raises(CheckpointError, match="3 is damaged .* cannot be renamed: .*Read-only"):
+        Checkpointer(checkpoints).restore(make_state(0))
+
+
+def test_a_disk_that_becomes_read_only(tmp_path: pathlib.Path) -> None:
+    in_namespace(make_the_disk_read_only, tmp_path, "--map-root-user", "--mount")
+
+
+def forbid_writing(directory: str) -> None:
+    checkpoints = pathlib.Path(directory)
+    checkpointer = Checkpointer(checkpoints)
+    checkpointer.save(make_state(1, 1), {})
+    checkpoints.chmod(0o555)
+    with pytest.raises(CheckpointError, match=f"{checkpoints}/2: .*Permission denied"):
+        checkpointer.save(make_state(2, 2), {})
+    assert checkpointer.latest_step == 1
+    checkpoints.chmod(0o755)
+    checkpointer.save(make_state(2, 2), {})
+    assert_restores(checkpoints, 2)
+
+
+def test_a_directory_that_may_not_be_written_to(tmp_path: pathlib.Path) -> None:
+    in_namespace(forbid_writing, tmp_path)  # root has no privileges there
+
+
+def test_a_wrong_argument_is_no_failure_of_the_disk(tmp_path: pathlib.Path) -> None:
+    checkpointer = Checkpointer(tmp_path)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        checkpointer.save(make_state(1, 1), {"x": object()})  # type: ignore[dict-item]
+    checkpointer.save(make_state(1, 1), {})
+    assert_restores(tmp_path, 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_step_before_the_newest_is_refused(tmp_path: pathlib.Path) -> None:
+    """Orbax would not save it, and not say so."""
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(make_state(9, 9), {})
+    with pytest.raises(CheckpointError, match="/8: there is a newer checkpoint, 9"):
+        checkpointer.save(make_state(8, 8), {})
+
+
+# Damaged checkpoints.
+
+
+def truncate_to_half(path: pathlib.Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def truncate_to_nothing(path: pathlib.Path) -> None:
+    os.truncate(path, 0)
+
+
+def fill_with_garbage(path: pathlib.Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
+
+
+def flip_a_bit(path: pathlib.Path) -> None:
+    """Of the value of `frames` in the file of the counts, else in the middle."""
+    contents = bytearray(path.read_bytes())
+    frames = contents.find(b'"frames": ')
+    contents[frames + 12 if frames >= 0 else len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+
+
+def zero_a_part(path: pathlib.Path) -> None:
+    """As a disk leaves it that lost a block when the power failed."""
+    contents = bytearray(path.read_bytes())
+    start, end = len(contents) // 3, 2 * len(contents) // 3
+    contents[start:end] = bytes(end - start)
+    path.write_bytes(contents)
+
+
+DAMAGES = [
+    truncate_to_half,
+    truncate_to_nothing,
+    fill_with_garbage,
+    flip_a_bit,
+    zero_a_part,
+    pathlib.Path.unlink,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_every_damage_of_every_file_is_harmless_or_noticed(
+    damage: Callable[[pathlib.Path], None], tmp_path: pathlib.Path
+) -> None:
+    """Restoring gives exactly what was saved: then, or before then."""
+    width = 500  # such arrays have files of their own; small ones share one
+    states = {step: make_state(step, step, width) for step in (1, 2)}
+    for state in states.values():
+        Checkpointer(tmp_path / "whole").save(state, {"x": state.steps})
+    files = [p for p in sorted((tmp_path / "whole" / "2").rglob("*")) if p.is_file()]
+    assert len(files) >= 5
+    fell_back = set()
+    for i, file in enumerate(files):
+        name = file.relative_to(tmp_path / "whole")
+        directory = tmp_path / str(i)
+        shutil.copytree(tmp_path / "whole", directory)
+        damage(directory / name)
+        policy = Checkpointer(directory, read_only=True).restore_policy()
+        assert sorted(p.name for p in directory.iterdir()) == ["1", "2"]
+        checkpointer = Checkpointer(directory)
+        restored = checkpointer.restore(make_state(0, width=width))
+        assert restored is not None, name
+        state, counts = restored
+        assert bits(state) == bits(states[state.steps]), name
+        assert counts == {"x": state.steps}, name
+        assert policy is not None, name
+        chex.assert_trees_all_equal(policy.params, states[policy.steps].params)
+        assert policy.steps == state.steps, name
+        assert checkpointer.latest_step == state.steps, name
+        if state.steps == 1:
+            fell_back.add(name.parts[1] if name.parts[1] == "info" else name.parts[2])
+            assert (directory / "broken-2").is_dir(), name
+        # Either way learning goes on from there, and what it saves can be restored.
+        again = make_state(5, 2, width)
+        checkpointer.save(again, {})
+        restored = Checkpointer(directory).restore(make_state(0, width=width))
+        assert restored is not None, name
+        assert bits(restored[0]) == bits(again if state.steps == 1 else states[2]), name
+    assert fell_back == {"info", "_METADATA", "d", "manifest.ocdbt", "ocdbt.process_0"}
+
+
+@pytest.mark.parametrize("name", ["state", "info", "state/d", "."])
+def test_a_directory_that_is_gone(
+    name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (1, 2, 3):
+        Checkpointer(tmp_path).save(make_state(step, step), {})
+    shutil.rmtree(tmp_path / "3" / name)
+    (tmp_path / "3").mkdir(exist_ok=True)
+    checkpointer = Checkpointer(tmp_path)
+    policy = checkpointer.restore_policy()
+    assert policy is not None
+    assert policy.steps == checkpointer.latest_step == 2
+    warning = capsys.readouterr().err
+    assert f"{tmp_path}/3 is damaged, now named broken-3; using 2 instead: " in warning
+    assert_restores(tmp_path, 2)  # from now on without a word
+    assert "damaged" not in capsys.readouterr().err
+
+
+def break_checkpoint(path: pathlib.Path) -> None:
+    (path / "state" / "manifest.ocdbt").write_bytes(b"")
+
+
+def test_falling_back_by_two_and_again(tmp_path: pathlib.Path) -> None:
+    for step in (1, 2, 3):
+        Checkpointer(tmp_path).save(make_state(step, step), {})
+    break_checkpoint(tmp_path / "2")
+    break_checkpoint(tmp_path / "3")
+    checkpointer = Checkpointer(tmp_path)
+    restored = checkpointer.restore(make_state(0))
+    assert restored is not None
+    assert bits(restored[0]) == bits(make_state(1, 1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "broken-2", "broken-3"]
+    checkpointer.save(make_state(2, 2), {})
+    break_checkpoint(tmp_path / "2")
+    assert_restores(tmp_path, 1)
+    names = ["1", "broken-2", "broken-2-2", "broken-3"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    # They are not counted among those that are kept.
+    for step in (4, 5, 6):
+        checkpointer = Checkpointer(tmp_path)
+        checkpointer.save(make_state(step, step), {})
+    names = ["4", "5", "6", "broken-2", "broken-2-2", "broken-3"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_a_checkpoint_without_checksum(tmp_path: pathlib.Path) -> None:
+    Checkpointer(tmp_path).save(make_state(1, 1), {"x": 1})
+    path = tmp_path / "1" / "info" / "metadata"
+    info = json.loads(path.read_text())
+    del info["checksum"]
+    path.write_text(json.dumps(info))
+    assert_restores(tmp_path, 1)
+
+
+def test_reading_falls_back_and_renames_nothing(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(tmp_path)
+    for step in (1, 2):
+        Checkpointer(run.checkpoints).save(make_state(step, step), {})
+    break_checkpoint(run.checkpoints / "2")
+    assert restore_policy(run).steps == 1
+    assert f"{run.checkpoints}/2 cannot be read, using 1 instead: ValueError: DATA_LOSS" in (
+        capsys.readouterr().err
+    )
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["1", "2"]
+
+
+def test_no_readable_checkpoint(tmp_path: pathlib.Path) -> None:
+    """Nothing is renamed, and the run does not begin anew."""
+    run = RunDirectory(tmp_path)
+    for step in (1, 2):
+        Checkpointer(run.checkpoints).save(make_state(step, step), {})
+        break_checkpoint(run.checkpoints / str(step))
+    listed = r"(?s)no checkpoint in .*checkpoints can be read: 2: .*DATA_LOSS.*; 1: .*DATA_LOSS"
+    with pytest.raises(CheckpointError, match=listed):
+        Checkpointer(run.checkpoints).restore(make_state(0))
+    with pytest.raises(CheckpointError, match=listed):
+        restore_policy(run)
+    assert has_checkpoint(run)
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["1", "2"]

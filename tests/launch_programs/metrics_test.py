@@ -101,6 +101,15 @@ def test_csv_grows_and_goes_on_after_reopening(tmp_path: pathlib.Path) -> None:
     assert read(path) == [["task", "x"], ["a, b", "1"], ['q"', "0.1"], ["c", "2"], ["d", "3"]]
 
 
+def test_a_row_that_a_killed_writer_left_half_is_cut_off(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    CSVTable(path).append([{"a": 1, "b": 2}])
+    with path.open("a") as file:
+        file.write("3,4")
+    CSVTable(path).append([{"a": 5, "b": 6}])
+    assert read_rows(path) == [{"a": "1", "b": "2"}, {"a": "5", "b": "6"}]
+
+
 def test_a_float_is_read_back_exactly(tmp_path: pathlib.Path) -> None:
     value = 0.1 + 0.2
     CSVTable(tmp_path / "table.csv").append([{"x": value}])

@@ -188,6 +188,26 @@ def test_second_set_up_does_nothing_and_a_changed_lock_repeats_it(
     assert log.read_text() == calls * 2
 
 
+def test_what_vertex_ai_needs_is_added_to_a_complete_environment(
+    project: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "python_candidates", lambda: iter([sys.executable]))
+    log = tmp_path / "calls"
+    write_program(
+        Path(project.TOOLS, "uv-" + project.UV_VERSION),
+        WORKING_UV.format(log=log, venv=project.VENV, python=sys.executable),
+    )
+    Path(project.VERTEX_LOCK).write_text("xmanager==0.8.5\n")
+
+    assert project.main(["vertex"]) == 0
+    calls = log.read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["venv", "pip", "pip", "pip"]
+    assert calls[-1].endswith(f"-r {project.VERTEX_LOCK}") and "--require-hashes" in calls[-1]
+
+    assert project.main([]) == 0  # stays complete
+    assert log.read_text().splitlines() == calls
+
+
 def test_environment_with_a_broken_interpreter_is_not_complete(
     project: types.ModuleType,
 ) -> None:

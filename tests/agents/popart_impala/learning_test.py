@@ -7,7 +7,8 @@ import pathlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import acme
@@ -21,10 +22,14 @@ from acme.utils.loggers.dataframe import InMemoryLogger
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import PopArtIMPALALearner
+from agents.popart_impala.learning import (
+    MAX_SKIPPED_IN_A_ROW,
+    NonFiniteUpdates,
+    PopArtIMPALALearner,
+)
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
-from agents.popart_impala.update import TrainingState, learning_rate, time_major
+from agents.popart_impala.update import TrainingState, learning_rate, make_update, time_major
 from agents.popart_impala.variables import POLICY
 from tests.agents.popart_impala.statistics import settled
 
@@ -59,6 +64,8 @@ METRICS = {
     "learner_steps",
     "frames",
     "frames_per_second",
+    "waiting_share",
+    "skipped_updates",
     "learning_rate",
     "policy_lag_mean",
     "policy_lag_max",
@@ -379,6 +386,272 @@ def test_step_says_that_the_data_has_ended() -> None:
     with pytest.raises(StopIteration):
         learner.step()
     assert learner.save().steps == 2
+
+
+# Updates that are not finite.
+
+# The learning rate is the same in every update: 1 - frames / 2**60 rounds to 1.
+ENDLESS = dataclasses.replace(CONFIG, total_environment_frames=2**60)
+
+
+def with_reward(unrolls: Unroll, value: float) -> Unroll:
+    """One reward of the last sequence, which is of a task with larger rewards, is `value`."""
+    unrolls.reward[2, 1] = value
+    return unrolls
+
+
+def with_logit(unrolls: Unroll, value: float) -> Unroll:
+    unrolls.behaviour_logits[2, 1, 0] = value
+    return unrolls
+
+
+def with_feature(unrolls: Unroll, value: float) -> Unroll:
+    unrolls.inputs.features[0, 0, 0] = value
+    return unrolls
+
+
+def with_huge_rewards(unrolls: Unroll, value: float) -> Unroll:
+    """Two of one task. The squares of their distances from the mean add up to more than float32.
+
+    The variance becomes infinite and sigma is clipped, so that loss and gradient stay finite.
+    """
+    for b, t in ((1, 3), (2, 1)):
+        unrolls.reward[b, t] = value
+        unrolls.behaviour_logits[b, t, unrolls.action[b, t]] = -10.0  # rho > 1
+    return unrolls
+
+
+BAD: dict[str, Callable[[Unroll], Unroll]] = {
+    "NaN reward": lambda unrolls: with_reward(unrolls, np.nan),
+    "infinite reward": lambda unrolls: with_reward(unrolls, -np.inf),
+    "infinite behaviour logit": lambda unrolls: with_logit(unrolls, np.inf),
+    "NaN behaviour logit": lambda unrolls: with_logit(unrolls, np.nan),
+    "NaN features": lambda unrolls: with_feature(unrolls, np.nan),
+    "overflowing variance": lambda unrolls: with_huge_rewards(unrolls, 2.2e19),
+}
+
+
+def samples(*unrolls: Unroll) -> Iterator[reverb.ReplaySample]:
+    return iter([reverb.ReplaySample(info=None, data=x) for x in unrolls])
+
+
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """Compares the arrays, not the counts."""
+
+    def compare(a: Any, b: Any) -> None:
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+    for name in ("params", "opt_state", "popart"):
+        jax.tree.map(compare, getattr(actual, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_an_update_that_is_not_finite_changes_nothing(bad: str) -> None:
+    good = [random_unrolls(seed) for seed in range(3)]
+    logger = InMemoryLogger()
+    learner = make_learner(
+        ENDLESS,
+        samples(good[0], BAD[bad](random_unrolls(9)), *good[1:]),
+        logger=logger,
+        log_interval=0.0,
+    )
+    reference = make_learner(ENDLESS, samples(*good))
+    for each in (learner, reference):
+        each.restore(with_statistics(each))
+        each.step()
+    before = learner.save()
+    learner.step()
+    after = learner.save()
+    assert_same_bits(after, before)
+    assert (after.steps, after.frames) == (before.steps + 1, before.frames + 4 * T * B)
+    row = logger.data[-1]
+    assert np.isfinite([row["loss"], row["gradient_norm"]]).all() == (bad == "overflowing variance")
+    # What follows is as if the batch had not been there.
+    for _ in range(2):
+        learner.step()
+        reference.step()
+        assert_same_bits(learner.save(), reference.save())
+        assert learner.save().steps == reference.save().steps + 1
+
+
+def test_a_gradient_that_overflows_is_skipped() -> None:
+    """Loss and statistics are finite, and the sum of the gradient's squares is not."""
+    config = dataclasses.replace(ENDLESS, popart=False)
+    state = jax.tree.map(jnp.asarray, make_learner(config).save())
+    unrolls = with_reward(random_unrolls(0), 1e19)
+    unrolls.behaviour_logits[2, 1] = -10.0 * np.eye(NUM_ACTIONS)[unrolls.action[2, 1]]  # rho > 1
+    unrolls.inputs.features[2] *= 10
+    update = make_update(NETWORKS[False], config, stacked=False)
+    before = jax.device_get(state)
+    *after, metrics = update(state.params, state.opt_state, state.popart, unrolls, np.float32(0.1))
+    assert np.isfinite(metrics["loss"])
+    assert not np.isfinite(metrics["gradient_norm"])
+    assert metrics["skipped"]
+    assert_same_bits(before._replace(params=after[0], opt_state=after[1], popart=after[2]), before)
+
+
+def test_optimiser_state_that_is_not_finite_does_not_reach_the_parameters() -> None:
+    learner = make_learner()
+    state = learner.save()
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), state.opt_state)
+    learner.restore(state._replace(opt_state=broken))
+    learner.step()
+    assert_same_bits(learner.save(), state._replace(opt_state=broken))
+
+
+def test_skipped_updates_are_counted_though_rows_are_rare() -> None:
+    logger = InMemoryLogger()
+    counter = counting.Counter()
+    bad = "bb.b..b.b"  # the row is written with the last, which counts too
+    unrolls = [
+        BAD["NaN reward"](random_unrolls(i)) if x == "b" else random_unrolls(i)
+        for i, x in enumerate(bad)
+    ]
+    learner = make_learner(
+        ENDLESS, samples(*unrolls), counter=counter, logger=logger, log_interval=1e6
+    )
+    for _ in bad[:-1]:
+        learner.step()
+    assert logger.data == []
+    learner._log_interval = 0.0
+    learner.step()
+    (row,) = logger.data
+    assert row["skipped_updates"] == bad.count("b")
+    assert np.isnan(row["loss"])
+    assert row["learner_steps"] == len(bad)
+    assert counter.get_counts() == {"steps": len(bad), "frames": len(bad) * 4 * T * B}
+
+
+def test_rows_that_are_not_finite_can_be_written(tmp_path: pathlib.Path) -> None:
+    from launch_programs.metrics import CSVTable, RowLogger, read_rows
+
+    tasks = [f"task_{i}" for i in range(NUM_TASKS)]
+    table = CSVTable(tmp_path / "learner.csv")
+    learner = make_learner(
+        dataset=samples(random_unrolls(0), BAD["NaN reward"](random_unrolls(1))),
+        logger=RowLogger(lambda row: table.append([row]), tasks),
+        log_interval=0.0,
+    )
+    learner.step()
+    learner.step()
+    first, second = read_rows(tmp_path / "learner.csv")
+    assert (first["skipped_updates"], second["skipped_updates"]) == ("0", "1")
+    assert np.isfinite(float(first["loss"]))
+    assert np.isnan(float(second["loss"]))
+
+
+@pytest.mark.parametrize("log_interval", [0.0, 1e6])
+def test_learning_ends_after_many_skipped_updates_in_a_row(log_interval: float) -> None:
+    bad = [BAD["NaN reward"](random_unrolls(i)) for i in range(2 * MAX_SKIPPED_IN_A_ROW)]
+    bad[-2] = BAD["infinite behaviour logit"](bad[-2])
+    few = bad[: MAX_SKIPPED_IN_A_ROW - 1]
+    rest = bad[-MAX_SKIPPED_IN_A_ROW:]
+    unrolls = [*few, random_unrolls(50), *rest, random_unrolls(51), random_unrolls(52)]
+    logger = InMemoryLogger()
+    learner = make_learner(ENDLESS, samples(*unrolls), logger=logger, log_interval=log_interval)
+    learner.restore(learner.save()._replace(steps=100))
+    for _ in [*few, "good", *rest]:
+        learner.step()
+    good = learner.save()
+    for _ in range(2):  # it stays so
+        with pytest.raises(NonFiniteUpdates) as raised:
+            learner.step()
+        assert raised.value.step == 100 + len(few) + 1 + len(rest)
+        assert_equal(raised.value.batch, rest[-1])
+        assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(raised.value.batch))
+        assert f"learner step {raised.value.step}: the last {MAX_SKIPPED_IN_A_ROW}" in str(
+            raised.value
+        )
+        assert "Not finite: batch.reward (1 of 20)." in str(raised.value)
+    # What will be saved is what was learned before.
+    assert_equal(learner.save(), good)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(good))
+    if log_interval == 0.0:
+        assert logger.data[-1]["skipped_updates"] == len(few) + len(rest)
+
+
+def test_the_last_update_before_the_data_ends_counts() -> None:
+    bad = [BAD["infinite behaviour logit"](random_unrolls(i)) for i in range(MAX_SKIPPED_IN_A_ROW)]
+    learner = make_learner(dataset=samples(*bad))
+    for _ in bad:
+        learner.step()
+    with pytest.raises(NonFiniteUpdates, match="batch.behaviour_logits .1 of 60.") as raised:
+        learner.step()
+    assert raised.value.step == MAX_SKIPPED_IN_A_ROW
+    assert_equal(raised.value.batch, bad[-1])
+
+
+def test_the_cause_may_lie_in_the_state_or_in_neither() -> None:
+    learner = make_learner()
+    state = learner.save()
+    params = jax.tree.map(np.copy, state.params)
+    params[VALUE_HEAD]["b"][1] = np.nan
+    # None of the batch is of the last task.
+    statistics = state.popart._replace(variance=jax.device_get(jnp.array([1.0, 1.0, np.inf])))
+    for broken, found in (
+        (state._replace(params=params), "params"),
+        (state._replace(popart=statistics), "popart"),
+    ):
+        learner.restore(broken)
+        for _ in range(MAX_SKIPPED_IN_A_ROW):
+            learner.step()
+        with pytest.raises(NonFiniteUpdates, match=rf"Not finite: {found}\S+ \(1 of 3\)\."):
+            learner.step()
+        assert_same_bits(learner.save(), broken)
+
+    huge = [with_reward(random_unrolls(i), 1e21) for i in range(MAX_SKIPPED_IN_A_ROW)]
+    learner = make_learner(dataset=samples(*huge))
+    for _ in huge:
+        learner.step()
+    with pytest.raises(NonFiniteUpdates, match="are finite, so numbers overflowed"):
+        learner.step()
+
+
+# The time that the learner waits.
+
+
+def test_waiting_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def dataset() -> Iterator[reverb.ReplaySample]:
+        nonlocal now
+        for seconds in (1.0, 2.0, 3.0, 0.0):
+            now += seconds
+            yield from samples(random_unrolls(0))
+
+    class SlowCounter(counting.Counter):
+        def increment(self, **counts: Any) -> Any:
+            nonlocal now
+            now += 3.0  # stands for what the learner does itself
+            return super().increment(**counts)
+
+    logger = InMemoryLogger()
+    learner = make_learner(
+        dataset=dataset(), counter=SlowCounter(), logger=logger, log_interval=8.5
+    )
+    for _ in range(4):
+        learner.step()
+    # Two steps to each row, which is written when the second is done.
+    assert [row["waiting_share"] for row in logger.data] == [3.0 / 9.0, 3.0 / 9.0]
+
+
+def test_a_learner_with_a_slow_queue_waits() -> None:
+    def slow() -> Iterator[reverb.ReplaySample]:
+        for sample in batches():
+            time.sleep(0.3)
+            yield sample
+
+    shares = {}
+    made = samples(*[random_unrolls(seed) for seed in range(3)])
+    for name, dataset in (("slow", slow()), ("fast", made)):
+        logger = InMemoryLogger()
+        learner = make_learner(dataset=dataset, logger=logger, log_interval=0.0)
+        for _ in range(3):  # compiles in the first
+            learner.step()
+        shares[name] = logger.data[-1]["waiting_share"]
+    assert 0.5 < shares["slow"] <= 1.0
+    assert 0.0 <= shares["fast"] < 0.5
 
 
 # Saving, restoring, publishing.

@@ -1,0 +1,273 @@
+"""Parts of running programs die, and what is promised of that (docs/cluster.md) holds."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import psutil
+import pytest
+
+from launch_programs.checkpointing import Checkpointer
+from tests.integration.programs import TrainingProgram, train, training
+
+FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
+
+# The promise to users: when the learner has died, or a second Ctrl-C has come.
+STOP_SECONDS = 15
+
+TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--checkpoint_interval=1")
+
+# A cluster of this machine only, in which nodes do not wait for cores.
+RAY = (
+    "--launch_type=ray",
+    "--ray_address=local",
+    *(f"--ray_resources={group}:CPU=0" for group in ("learner", "queue", "actor", "evaluator")),
+)
+
+
+def saved_frames(logdir: pathlib.Path) -> int:
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    return policy.frames
+
+
+def kill(program: TrainingProgram, name: str) -> psutil.Process:
+    process = program.node(name)
+    assert process is not None
+    process.kill()
+    return process
+
+
+def kill_and_wait(
+    program: TrainingProgram,
+    name: str,
+    victim: Callable[[psutil.Process], psutil.Process] = lambda process: process,
+) -> None:
+    """Kills a node, or what belongs to it; waits for another in its place and for learning."""
+    old = program.node(name)
+    assert old is not None
+    victim(old).kill()
+    program.wait_until(lambda: program.node(name) not in (None, old))
+    program.wait_for_rows(6)
+
+
+def failures(program: TrainingProgram) -> list[tuple[str, str]]:
+    return [(row["node"], row["failure"]) for row in program.rows("failures")]
+
+
+def episodes_since(program: TrainingProgram, actor: int, frames: int) -> int:
+    return sum(
+        row["actor"] == str(actor) and int(row["frames"]) > frames for row in program.rows("actors")
+    )
+
+
+def assert_stopped(program: TrainingProgram, seconds: float) -> None:
+    """The program has failed, and nothing of it is left."""
+    assert program.wait(seconds) == 1
+    assert program.processes() == []
+    assert "The program failed." in program.output
+
+
+@pytest.mark.slow
+def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, *TOY) as program:
+        program.wait_for_rows(4)
+        kill_and_wait(program, "actor/1")
+        assert failures(program) == [
+            ("actor/1", "killed by SIGKILL; started again (1 of at most 5 in ten minutes)")
+        ]
+        assert "! actor/1: killed by SIGKILL; started again" in program.output
+        seen = int(program.rows()[-1]["frames"])
+        program.wait_until(lambda: episodes_since(program, 1, seen) > 0)  # it plays again
+        kill_and_wait(program, "evaluator/0")
+
+        program.wait_for_rows(4)
+        before = program.rows()
+        kill(program, "learner/0")
+        assert_stopped(program, STOP_SECONDS)
+        assert "learner/0: killed by SIGKILL" in program.output
+        assert f"To resume: python -m launch_programs.train --logdir={logdir}" in program.output
+
+    # What is lost is at most what was learned since the last checkpoint, a second before.
+    saved = saved_frames(logdir)
+    killed_at = float(before[-1]["time"])
+    older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
+    assert saved >= older[-1] > 0
+    with training(logdir, *TOY) as program:
+        program.wait_for_rows(2)
+        resumed = [int(row["frames"]) for row in program.rows()[len(before) :]]
+        assert resumed[0] > saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["queue/0", "coordinator/0"])
+def test_local_without_these_all_ends(tmp_path: pathlib.Path, name: str) -> None:
+    with training(tmp_path / "run", *TOY, "--num_queues=2") as program:
+        program.wait_for_rows(4)
+        seen = int(program.rows()[-1]["frames"])
+        kill(program, name)
+        assert_stopped(program, STOP_SECONDS)
+        assert f"{name}: killed by SIGKILL" in program.output
+        if name == "queue/0":  # the learner was there to save
+            assert saved_frames(program.logdir) >= seen
+
+
+@pytest.mark.slow
+def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
+    with training(tmp_path / "run", *TOY, *RAY, "--num_queues=1") as program:
+        program.wait_for_rows(4)
+        kill_and_wait(program, "actor/1")
+        kill_and_wait(program, "actor/0", psutil.Process.parent)  # Ray's actor, as if the host died
+        assert failures(program)[0] == (
+            "actor/1",
+            "killed by SIGKILL; started again (1 of at most 5 in ten minutes)",
+        )
+        node, failure = failures(program)[1]
+        assert node == "actor/0"
+        assert failure.startswith("its host or its Ray actor is gone")
+
+        for number, name in enumerate(("learner/0", "queue/0", "coordinator/0")):
+            before = program.rows()
+            kill_and_wait(program, name)
+            node, failure = failures(program)[2 + number]
+            assert (node, failure) == (
+                name,
+                "killed by SIGKILL; all nodes start again from the last checkpoint "
+                f"({number + 1} of at most 5 in ten minutes)",
+            )
+            # It went on where the last checkpoint was, at most some seconds back.
+            killed_at = float(before[-1]["time"])
+            older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
+            assert int(program.rows()[len(before)]["frames"]) >= older[-1]
+
+        program.process.send_signal(signal.SIGTERM)
+        assert program.wait(STOP_SECONDS) == 130
+        deadline = time.monotonic() + STOP_SECONDS
+        while program.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert program.processes() == []
+        assert saved_frames(program.logdir) >= int(program.rows()[-1]["frames"])
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_a_while_loses_no_checkpoint(tmp_path: pathlib.Path) -> None:
+    checkpoints = tmp_path / "run/checkpoints"
+    with training(tmp_path / "run", *TOY) as program:
+        program.wait_until(lambda: (tmp_path / "run/logs/launcher").exists())
+        checkpoints.mkdir(exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(checkpoints)]
+        if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+            pytest.skip("needs the right to mount a file system")
+        try:
+            last_checkpoint = tmp_path / "run/last-checkpoint"
+            program.wait_until(last_checkpoint.exists)
+            fill(checkpoints / "filler")
+            program.wait_until(lambda: len(failures(program)) > 0)
+            node, failure = failures(program)[0]
+            assert node == "learner/0"
+            assert failure.startswith(f"cannot save {checkpoints}/")
+            assert failure.endswith("; training goes on")
+            saved = saved_frames(program.logdir)  # of an earlier one, which is whole
+            assert saved > 0
+            program.wait_for_rows(3)
+            (checkpoints / "filler").unlink()
+            told = last_checkpoint.read_text()
+            program.wait_until(lambda: last_checkpoint.read_text() not in ("", told))
+            program.process.send_signal(signal.SIGINT)
+            assert program.wait(STOP_SECONDS) == 130
+            assert saved_frames(program.logdir) > saved
+        finally:
+            subprocess.run(["umount", "--lazy", checkpoints], check=True)
+
+
+def fill(path: pathlib.Path) -> None:
+    """Writes until the disk is full."""
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_save_at_its_end_says_so(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, *TOY, "--checkpoint_interval=1000") as program:
+        program.wait_for_rows(2)
+        shutil.rmtree(logdir / "checkpoints")
+        (logdir / "checkpoints").write_text("in the way")
+        program.process.send_signal(signal.SIGINT)
+        assert program.wait(STOP_SECONDS) == 130
+        assert "learner/0: ended with exit code 1" in program.output
+        assert f"cannot save {logdir}/checkpoints/" in program.output
+
+
+@pytest.mark.slow
+def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    train(logdir, *TOY, "--total_environment_frames=200000", "--test_num_episodes=0")
+    steps = sorted(int(path.name) for path in (logdir / "checkpoints").iterdir())
+    before, newest = steps[-2:]
+    for path in (logdir / "checkpoints" / str(newest)).rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+    output = train(logdir, "--total_environment_frames=210000", "--test_num_episodes=1")
+    assert (
+        f"! learner/0: {logdir}/checkpoints/{newest} is damaged, now named broken-{newest}; using "
+        f"{before} instead: "
+    ) in output
+    assert saved_frames(logdir) >= 210000
+
+
+@pytest.mark.slow
+def test_a_learner_on_a_host_without_the_checkpoints_does_not_begin_anew(
+    tmp_path: pathlib.Path,
+) -> None:
+    logdir = tmp_path / "run"
+    train(logdir, *TOY, "--total_environment_frames=20000", "--test_num_episodes=0")
+    shutil.rmtree(logdir / "checkpoints")
+    with training(logdir, "--total_environment_frames=30000") as program:
+        assert program.wait() == 1
+        assert f"is not in {logdir}/checkpoints: this directory must be the same" in program.output
+
+
+@pytest.mark.slow
+def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with training(logdir, *TOY, "--learning_rate=1e30") as program:
+        assert program.wait(120) == 1
+        assert program.processes() == []
+        output = " ".join(program.output.split())
+        assert "the last 10 updates were skipped, since the loss" in output
+        assert "so numbers overflowed on the way" in output
+    [path] = logdir.glob("bad-batch-*.npz")
+    assert str(path) in output
+    batch = np.load(path)
+    assert batch["inputs.features"].shape[0] == batch["action"].shape[0] == 32
+    assert batch["behaviour_logits"].shape == (32, 20, 3)
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    for array in jax.tree.leaves((policy.params, policy.popart)):
+        assert np.isfinite(array).all()
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: pathlib.Path) -> None:
+    with training(tmp_path / "run", *TOY) as program:
+        program.wait_until(lambda: (program.logdir / "checkpoints").exists())
+        program.wait_for_rows(6)
+        seen = int(program.rows()[1]["frames"])
+        learner = program.node("learner/0")
+        assert learner is not None
+        learner.send_signal(signal.SIGSTOP)  # it would not end by itself
+        program.process.send_signal(signal.SIGINT)
+        program.wait_until(lambda: "Once more to kill." in program.output)
+        program.process.send_signal(signal.SIGINT)
+        assert program.wait(3) == 130
+        assert program.processes() == []
+    assert saved_frames(program.logdir) >= seen  # the checkpoint from before is whole

@@ -1,0 +1,43 @@
+"""Failures as rows and as lines of progress."""
+
+import multiprocessing
+import pathlib
+import time
+from concurrent import futures
+
+from launch_programs.failure_log import FailureLog
+from launch_programs.metrics import read_rows
+from launch_programs.run_directory import RunDirectory
+
+
+def test_a_row_and_a_line(tmp_path: pathlib.Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.progress.write_text("frames 0\n")
+    before = time.time()
+    FailureLog(directory).add("actor/3", 'killed, "hard"; started again')
+    FailureLog(directory).add("learner/0", "no space left")
+    rows = read_rows(directory.failures)
+    assert [(row["node"], row["failure"]) for row in rows] == [
+        ("actor/3", 'killed, "hard"; started again'),
+        ("learner/0", "no space left"),
+    ]
+    assert before - 1 <= float(rows[0]["time"]) <= time.time()
+    assert directory.progress.read_text() == (
+        'frames 0\n! actor/3: killed, "hard"; started again\n! learner/0: no space left\n'
+    )
+
+
+def _write(path: str, writer: int) -> None:
+    log = FailureLog(RunDirectory(path))
+    for i in range(50):
+        log.add(f"actor/{writer}", str(i))
+
+
+def test_launcher_and_coordinator_may_write_at_once(tmp_path: pathlib.Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(2, mp_context=spawn) as pool:
+        list(pool.map(_write, [str(tmp_path)] * 2, range(2)))
+    rows = read_rows(RunDirectory(tmp_path).failures)
+    for writer in range(2):
+        own = [row["failure"] for row in rows if row["node"] == f"actor/{writer}"]
+        assert own == [str(i) for i in range(50)]
