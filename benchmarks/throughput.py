@@ -46,7 +46,7 @@ def define_flags() -> None:
 
 def measure_stage(name: str, directory: RunDirectory, config: RunConfig) -> Measurement:
     """Measures a stage in a process with the environment variables of its node."""
-    from launch_programs.program import process_environments
+    from launch_programs.process_environments import process_environments
 
     variables = process_environments(config.cores_per_actor)[stages.STAGES[name].node]
     command = [sys.executable, "-m", "benchmarks.stages", str(directory.path), name]

@@ -156,10 +156,11 @@ class Coordinator:
         if self._finished:
             self._write_progress()
             _end_launchpads_own_program()
-        if self._asked:
-            self._stop.wait(_ENDED_ANSWERS)
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
+        end = time.monotonic()
         self._learner_done.wait(_LINGER)
+        if self._asked:
+            time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:
             print(self._given_up, flush=True)
             sys.exit(GIVEN_UP)

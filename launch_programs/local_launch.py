@@ -12,7 +12,8 @@ import cloudpickle
 import launchpad as lp
 from launchpad.nodes.python import addressing
 
-from launch_programs.program import named_nodes, process_environments
+from launch_programs.process_environments import process_environments
+from launch_programs.program import named_nodes
 from launch_programs.supervisor import RestartLimit, Supervisor
 
 

@@ -30,7 +30,12 @@ def run_node(function: Callable[[], object]) -> None:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
     worker_manager.WorkerManager(register_in_thread=True)
-    function()
+    try:
+        function()
+    finally:
+        # Launchpad's countdown after a stop: its next second would kill the process while it ends,
+        # when Python no longer handles the signal.
+        signal.alarm(0)
 
 
 def _end_with_launcher() -> None:

@@ -16,8 +16,6 @@ A launcher binds the nodes' addresses, pickles the nodes and starts them: on thi
 (run_node.py). What nodes run lives in packages, therefore.
 """
 
-import os
-
 import launchpad as lp
 import reverb
 
@@ -84,40 +82,10 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
     return program
 
 
-# The C library's heap for the learner: one, that grows and is kept. By default every large array of
-# an update is fresh memory from the system, whose pages are made one by one when they are touched:
-# a quarter of the update's CPU time (docs/performance.md).
-_ONE_HEAP = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),  # bytes
-}
-
-
 def named_nodes(program: lp.Program) -> dict[str, lp.PyNode]:
     """The nodes by the names that users see: their group and their number in it, as "actor/3"."""
     return {
         f"{group}/{i}": node
         for group, nodes in program.groups.items()
         for i, node in enumerate(nodes)
-    }
-
-
-def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
-    """Environment variables of the nodes' processes, by group.
-
-    Args:
-      cores_per_actor: CPU cores that an actor may use.
-    """
-    common = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    # Only the learner may use accelerators: every JAX process takes a whole one.
-    cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    # XLA starts NPROC threads, or else one for each core of the machine in every process; threads
-    # that share the work of one small forward pass cost more than they help.
-    return {
-        "coordinator": cpu_only,
-        "learner": {**common, **_ONE_HEAP},
-        "queue": cpu_only,
-        "actor": {**cpu_only, "NPROC": str(cores_per_actor)},
-        "evaluator": {**cpu_only, "NPROC": "1"},
     }

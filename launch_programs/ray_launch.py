@@ -27,7 +27,8 @@ from launchpad.address import AbstractAddressBuilder
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch_programs.local_launch import last_line
-from launch_programs.program import named_nodes, process_environments
+from launch_programs.process_environments import process_environments
+from launch_programs.program import named_nodes
 from launch_programs.supervisor import LOST, ProgramFailed, RestartLimit, Supervisor
 
 # What a node of each group asks for, where the user does not say.

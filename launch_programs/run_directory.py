@@ -14,6 +14,7 @@ class RunDirectory:
     """Paths of a run and its configuration file.
 
     config.json        the resolved configuration
+    cluster.json       where its nodes listen, if they are started by hand (cluster.py)
     checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
@@ -29,6 +30,7 @@ class RunDirectory:
         """Names the paths; touches nothing."""
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
+        self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
         self.failures = self.path / "failures.csv"
         self.last_checkpoint = self.path / "last-checkpoint"

@@ -13,16 +13,14 @@ from types import FrameType
 
 from absl import flags
 
-from environments import check_tasks, suite_name
-from launch_programs import command_line, vertex
+from launch_programs import command_line, preparing, vertex
 from launch_programs import flags as run_flags
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.flags import define_run_flags, describe_preset, resolve
-from launch_programs.growing import first_state
-from launch_programs.parts import make_builder
-from launch_programs.program import make_program, process_environments
-from launch_programs.run_config import RunConfig, contradictions
-from launch_programs.run_directory import RunDirectory, default_path
+from launch_programs.flags import define_run_flags
+from launch_programs.preparing import claim, describe, resolve_run
+from launch_programs.process_environments import process_environments
+from launch_programs.program import make_program
+from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
 from launch_programs.vertex import LEARNER_GPUS
 
 FLAGS = flags.FLAGS
@@ -35,11 +33,8 @@ def define_flags() -> None:
     """Defines the flags of this program."""
     define_run_flags()
     flags.adopt_module_key_flags(run_flags)  # so that --help shows them
-    flags.DEFINE_string(
-        "logdir",
-        None,
-        "Run directory; by default a new one under runs/. One with a run in it resumes that run.",
-    )
+    preparing.define_logdir_flag()
+    flags.adopt_module_key_flags(preparing)
     flags.DEFINE_enum(
         "launch_type",
         "local_mp",
@@ -80,60 +75,6 @@ def define_flags() -> None:
         "Episodes per task that the result is evaluated with at the end; 0 for no evaluation.",
         lower_bound=0,
     )
-
-
-def prepare() -> tuple[RunConfig, RunDirectory, int, int]:
-    """Resolves the flags, checks that such a run can start, and claims its directory.
-
-    Returns:
-      The run, its directory, the descriptor of the directory's lock, and the network's number of
-      parameters.
-
-    Raises:
-      ValueError: a flag is wrong, or contradicts the run in the directory, or the directory cannot
-        be used.
-      OSError: a game's ROM is missing or not the right one.
-    """
-    if FLAGS.logdir is None:
-        config = resolve(None)
-        directory = RunDirectory(default_path(suite_name(config.task_list())))
-    else:
-        directory = RunDirectory(FLAGS.logdir)
-        config = _resolve_in(directory)
-    if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
-        raise ValueError(
-            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
-            "there, so the learner's process has none for a queue"
-        )
-    check_tasks(config.task_list(), atari=config.atari)
-    networks = make_builder(config).networks  # complains where they do not fit the observations
-    grown = first_state(config, directory)
-    directory.create()
-    lock = directory.lock()
-    directory.write_config(config)
-    if grown is not None:
-        Checkpointer(directory.checkpoints).save(grown, {})
-    return config, directory, lock, networks.num_params
-
-
-def _resolve_in(directory: RunDirectory) -> RunConfig:
-    """The run that the flags ask for in a directory given by the user."""
-    if not directory.config.exists():
-        if directory.path.is_dir() and any(directory.path.iterdir()):
-            raise ValueError(
-                f"logdir={str(directory.path)!r}: is neither empty nor a run directory; give "
-                "another"
-            )
-        return resolve(None)
-    saved = directory.read_config()
-    config = resolve(saved)
-    differences = contradictions(saved, config)
-    if differences:
-        raise ValueError(
-            f"the run in {directory.path} cannot be resumed with other settings: "
-            f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
-        )
-    return config
 
 
 class Program:
@@ -231,25 +172,17 @@ def launcher_flags() -> list[str]:
     ]
 
 
-def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
-    """What is printed before training starts."""
-    agent = config.agent
-    learned = [config.tasks[task] for task in config.learned_tasks]
-    network = agent.network + (" with LSTM" if agent.use_lstm else "")
-    if config.grow_from is not None:
-        network += f" grown from {config.grow_from}"
-    return "\n".join(
-        [
-            *describe_preset(config),
-            f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
-            f"for {agent.total_environment_frames:,} frames",
-            f"  network {network}, {num_params:,} parameters, "
-            f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
-            f"  {config.num_actors} actors x {config.environments_per_actor} environments, "
-            f"batches of {agent.batch_size} unrolls of {agent.unroll_length} steps",
-            f"  run directory {directory.path} (metrics in *.csv, node output in logs/)",
-        ]
-    )
+def _check_queues(config: RunConfig) -> None:
+    """Complains of a run that the launcher cannot start.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
+        raise ValueError(
+            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
+            "there, so the learner's process has none for a queue"
+        )
 
 
 def main(argv: list[str]) -> int:
@@ -259,7 +192,9 @@ def main(argv: list[str]) -> int:
         command_line.reject_positional_arguments(argv)
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
         arguments = launcher_flags()
-        config, directory, lock, num_params = prepare()
+        config, directory = resolve_run()
+        _check_queues(config)
+        lock, num_params = claim(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(describe(config, directory, num_params, resumed), flush=True)

@@ -7,6 +7,7 @@ but a directory can be hidden from a host.
 
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -50,6 +51,11 @@ class Host:
         process = subprocess.Popen(self.command(argv), **kwargs)
         self._started.append(process)
         return process
+
+    def loopback_packets(self) -> int:
+        """How many packets have passed its loopback interface, on which it talks to itself."""
+        [interface] = json.loads(_ip("-n", self.namespace, "-s", "-j", "link", "show", "lo"))
+        return int(interface["stats64"]["rx"]["packets"])
 
     def pids(self) -> list[int]:
         """Its processes that are alive."""

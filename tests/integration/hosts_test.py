@@ -51,11 +51,13 @@ def connect(host: Host, address: str) -> subprocess.CompletedProcess[str]:
 def test_hosts_reach_each_other(pair: list[Host]) -> None:
     serve(pair[0], pair[0].address)
     assert connect(pair[1], pair[0].address).stdout == "hello\n"
+    assert [host.loopback_packets() for host in pair] == [0, 0]
 
 
 def test_a_loopback_interface_is_the_hosts_own(pair: list[Host]) -> None:
     serve(pair[0], "127.0.0.1")
     assert connect(pair[0], "127.0.0.1").stdout == "hello\n"
+    assert pair[0].loopback_packets() > 0
     assert "Connection refused" in connect(pair[1], "127.0.0.1").stderr
     assert "Connection refused" in connect(pair[1], pair[0].address).stderr
 

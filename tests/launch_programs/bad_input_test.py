@@ -11,7 +11,7 @@ import pytest
 from launch_programs import evaluate, train
 from launch_programs.run_directory import RunDirectory
 from tests.integration.programs import run
-from tests.launch_programs.command_lines import given
+from tests.launch_programs.command_lines import one_line, refused
 from tests.launch_programs.runs import make_run
 
 Refusal = Callable[..., str]
@@ -28,23 +28,9 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(evaluate, "evaluate", start)
 
     def run(program: ModuleType, *arguments: str) -> str:
-        flags = [a for a in arguments if a.startswith("--")]
-        positional = [a for a in arguments if not a.startswith("--")]
-        with given(program.define_flags, *flags), pytest.raises(SystemExit) as end:
-            program.main(["program", *positional])
-        assert end.value.code == 2
-        return one_line(*capsys.readouterr())
+        return refused(program, capsys, *arguments)
 
     return run
-
-
-def one_line(out: str, err: str) -> str:
-    # ale-py says where its ROMs are, if it is told so by a variable.
-    assert [line for line in out.splitlines() if not line.startswith("Loading roms ")] == []
-    assert err.startswith("error: ")
-    assert err.endswith("\n")
-    assert err.count("\n") == 1
-    return err[len("error: ") : -1]
 
 
 @pytest.mark.parametrize(

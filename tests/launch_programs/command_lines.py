@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
+import pytest
 from absl import flags
 
 FLAGS = flags.FLAGS
@@ -20,3 +22,23 @@ def given(define_flags: Callable[[], None], *arguments: str) -> Iterator[None]:
         for name in set(FLAGS) - before:
             delattr(FLAGS, name)
         FLAGS.unparse_flags()
+
+
+def refused(program: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Runs a program's `main` in this process; gives the one line with which it refuses."""
+    options = [a for a in arguments if a.startswith("--")]
+    positional = [a for a in arguments if not a.startswith("--")]
+    with given(program.define_flags, *options), pytest.raises(SystemExit) as end:
+        program.main(["program", *positional])
+    assert end.value.code == 2
+    return one_line(*capsys.readouterr())
+
+
+def one_line(out: str, err: str) -> str:
+    """What stands in the only line of a refusal."""
+    # ale-py says where its ROMs are, if it is told so by a variable.
+    assert [line for line in out.splitlines() if not line.startswith("Loading roms ")] == []
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err[len("error: ") : -1]

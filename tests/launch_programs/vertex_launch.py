@@ -17,7 +17,8 @@ from google.cloud import aiplatform_v1
 from xmanager.cloud import auth, build_image
 
 from launch_programs import vertex
-from launch_programs.program import make_program, process_environments
+from launch_programs.process_environments import process_environments
+from launch_programs.program import make_program
 from launch_programs.run_directory import RunDirectory
 
 

@@ -1,0 +1,98 @@
+"""What the programs that begin or resume a run do before any node starts."""
+
+from absl import flags
+
+from environments import check_tasks, suite_name
+from launch_programs.checkpointing import Checkpointer
+from launch_programs.flags import describe_preset, resolve
+from launch_programs.growing import first_state
+from launch_programs.parts import make_builder
+from launch_programs.run_config import RunConfig, contradictions
+from launch_programs.run_directory import RunDirectory, default_path
+
+FLAGS = flags.FLAGS
+
+
+def define_logdir_flag() -> None:
+    """Defines --logdir, which belongs to the flags that define a run."""
+    flags.DEFINE_string(
+        "logdir",
+        None,
+        "Run directory; by default a new one under runs/. One with a run in it resumes that run.",
+    )
+
+
+def resolve_run() -> tuple[RunConfig, RunDirectory]:
+    """The run that the flags ask for, and its directory; writes nothing.
+
+    Raises:
+      ValueError: a flag is wrong, or contradicts the run in the directory.
+    """
+    if FLAGS.logdir is not None:
+        directory = RunDirectory(FLAGS.logdir)
+        return _resolve_in(directory), directory
+    config = resolve(None)
+    return config, RunDirectory(default_path(suite_name(config.task_list())))
+
+
+def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
+    """Checks that a run can start, claims its directory, and writes its configuration there.
+
+    Returns:
+      The descriptor of the directory's lock, and the network's number of parameters.
+
+    Raises:
+      ValueError: the network or the environments do not fit the tasks, or the directory cannot be
+        used.
+      OSError: a game's ROM is missing or not the right one.
+    """
+    check_tasks(config.task_list(), atari=config.atari)
+    networks = make_builder(config).networks  # complains where they do not fit the observations
+    grown = first_state(config, directory)
+    directory.create()
+    lock = directory.lock()
+    directory.write_config(config)
+    if grown is not None:
+        Checkpointer(directory.checkpoints).save(grown, {})
+    return lock, networks.num_params
+
+
+def _resolve_in(directory: RunDirectory) -> RunConfig:
+    """The run that the flags ask for in a directory given by the user."""
+    if not directory.config.exists():
+        if directory.path.is_dir() and any(directory.path.iterdir()):
+            raise ValueError(
+                f"logdir={str(directory.path)!r}: is neither empty nor a run directory; give "
+                "another"
+            )
+        return resolve(None)
+    saved = directory.read_config()
+    config = resolve(saved)
+    differences = contradictions(saved, config)
+    if differences:
+        raise ValueError(
+            f"the run in {directory.path} cannot be resumed with other settings: "
+            f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
+        )
+    return config
+
+
+def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
+    """What is printed before training starts."""
+    agent = config.agent
+    learned = [config.tasks[task] for task in config.learned_tasks]
+    network = agent.network + (" with LSTM" if agent.use_lstm else "")
+    if config.grow_from is not None:
+        network += f" grown from {config.grow_from}"
+    return "\n".join(
+        [
+            *describe_preset(config),
+            f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
+            f"for {agent.total_environment_frames:,} frames",
+            f"  network {network}, {num_params:,} parameters, "
+            f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",
+            f"  {config.num_actors} actors x {config.environments_per_actor} environments, "
+            f"batches of {agent.batch_size} unrolls of {agent.unroll_length} steps",
+            f"  run directory {directory.path} (metrics in *.csv, node output in logs/)",
+        ]
+    )

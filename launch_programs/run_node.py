@@ -1,0 +1,188 @@
+"""Runs one node of a program in this process, for clusters whose nodes are started by hand.
+
+    python -m launch_programs.run_node --cluster=cluster.json --job_name=actor --task=3
+
+The cluster file (cluster.py) comes from `cluster_template`. Only coordinator and learner use the
+run directory. All nodes end when the coordinator ends: when the run is finished, or, with a
+checkpoint, when the coordinator is asked to stop by Ctrl-C or SIGTERM. An actor or the evaluator
+that ends before can be started again.
+"""
+
+import os
+import pathlib
+import socket
+import sys
+
+from absl import flags, logging
+
+from launch_programs import command_line
+from launch_programs.cluster import LISTENING, Cluster, bind, host, port, read_cluster, spec_task
+from launch_programs.process_environments import process_environments
+from launch_programs.run_config import contradictions
+from launch_programs.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string("cluster", None, "Cluster file; cluster_template writes one.")
+    flags.DEFINE_string(
+        "job_name",
+        None,
+        "Group of the node: coordinator, learner, queue, actor or evaluator. Without --job_name "
+        "and --task, CLUSTER_SPEC says which node this is.",
+    )
+    flags.DEFINE_integer("task", None, "Number of the node in its group, from 0.")
+    flags.DEFINE_integer("cores", 1, "CPU cores that an actor uses.", lower_bound=1)
+
+
+def _read_flags() -> tuple[Cluster, str, int]:
+    """The cluster and the node that flags and environment name.
+
+    Raises:
+      ValueError: they name none.
+    """
+    if FLAGS.cluster is None:
+        raise ValueError("cluster: --cluster=FILE must be given; cluster_template writes the file")
+    spec = os.environ.get("CLUSTER_SPEC")
+    if FLAGS.job_name is not None and FLAGS.task is not None:
+        job, task = FLAGS.job_name, FLAGS.task
+    elif FLAGS.job_name is None and FLAGS.task is None and spec is not None:
+        job, task = spec_task(spec)
+    else:
+        raise ValueError(
+            f"job_name={FLAGS.job_name!r}, task={FLAGS.task!r}: give both, or neither if the "
+            "environment variable CLUSTER_SPEC says which node this is"
+        )
+    cluster = read_cluster(pathlib.Path(FLAGS.cluster), spec)
+    cluster.check_node(job, task)
+    if FLAGS["cores"].present and job != "actor":
+        raise ValueError(f"cores={FLAGS.cores}: only an actor has this setting, not job {job!r}")
+    return cluster, job, task
+
+
+def _check_addresses(cluster: Cluster, job: str, task: int) -> None:
+    """Looks at the addresses at which this node is to listen, before it starts.
+
+    Raises:
+      ValueError: a port is in use.
+    """
+    for address in cluster.listens_at(job, task):
+        with socket.socket() as any_socket:
+            any_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC's have it
+            try:
+                any_socket.bind(("", port(address)))
+            except OSError as error:
+                raise ValueError(
+                    f"{job}/{task} is to listen at {address}, but that port of this machine cannot "
+                    f"be had: {error.strerror}; end what uses it, or change the cluster file"
+                ) from error
+        if not _is_own(host(address)):
+            # No error: a container may be reached under its host's address.
+            print(
+                f"note: {job}/{task} is to be reached at {address}, which is no address of this "
+                "machine",
+                file=sys.stderr,
+            )
+
+
+def _is_own(name: str) -> bool:
+    """Whether a host's name or address is one of this machine's."""
+    try:
+        found = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        return False
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as any_socket:
+            try:
+                any_socket.bind(address)
+            except OSError:
+                continue
+            return True
+    return False
+
+
+def _set_environment(job: str) -> None:
+    """Starts this process again with the node's environment variables, unless it has them."""
+    wanted = process_environments(FLAGS.cores)[job]
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **wanted})
+
+
+def _claim(cluster: Cluster) -> RunDirectory:
+    """Claims the run directory, as long as the returned value lives, and writes its configuration.
+
+    Raises:
+      ValueError: another coordinator has it, or there is another run in it.
+    """
+    directory = RunDirectory(cluster.logdir)
+    directory.create()
+    directory.lock()
+    if directory.config.exists():
+        differences = contradictions(directory.read_config(), cluster.run)
+        if differences:
+            raise ValueError(
+                f"the run in {directory.path} cannot be resumed with the cluster file's settings: "
+                f"{'; '.join(differences)}; make the file anew with cluster_template"
+            )
+    directory.write_config(cluster.run)
+    return directory
+
+
+def _run(cluster: Cluster, job: str, task: int) -> int:
+    """Runs the node until it ends; returns the exit code."""
+    # These take seconds to load, and read the environment's variables.
+    from launch_programs.coordinator_watch import CoordinatorWatch
+    from launch_programs.node_process import run_node
+    from launch_programs.program import make_program, named_nodes
+
+    name = f"{job}/{task}"
+    nodes = named_nodes(make_program(cluster.run, RunDirectory(cluster.logdir)))
+    bind(nodes, cluster, name)
+    if job == "coordinator":
+        run_node(nodes[name].function)
+        print(f"{name}: ended", flush=True)
+        return 0
+    lost = False
+
+    def watched() -> None:
+        nonlocal lost
+        watch = CoordinatorWatch(name, cluster.addresses["coordinator"][0])
+        try:
+            nodes[name].function()
+        finally:
+            watch.close()
+            lost = watch.lost
+        print(f"{name}: {'the program has ended' if watch.ended else 'stopped'}", flush=True)
+
+    run_node(watched)
+    return 1 if lost else 0
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; returns the exit code: 0 when the program ended as it should, 2 for bad input.
+
+    A node that fails ends with its traceback and exit code 1, as does one whose coordinator is
+    gone. The coordinator's is 3 if the program had to end for a reason that a new start would meet
+    again.
+    """
+    logging.set_verbosity(logging.WARNING)
+    try:
+        command_line.reject_positional_arguments(argv)
+        cluster, job, task = _read_flags()
+        _check_addresses(cluster, job, task)
+        _set_environment(job)
+        claimed = _claim(cluster) if job == "coordinator" else None
+    except ValueError as error:
+        command_line.fail(error)
+    addresses = ", ".join(f"{name} {' '.join(cluster.addresses[name])}" for name in LISTENING)
+    print(f"{job}/{task}: {addresses}", flush=True)
+    code = _run(cluster, job, task)
+    del claimed
+    return code
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)
