@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import launchpad as lp
-from launchpad.address import AbstractAddressBuilder
 
+from launch_programs.addresses import KnownAddress, own_address
 from launch_programs.run_config import RunConfig, from_json
 
 # Jobs whose nodes listen, so that they have addresses.
@@ -130,11 +130,6 @@ def host(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def port(address: str) -> int:
-    """The port of HOST:PORT."""
-    return int(address.rpartition(":")[2])
-
-
 def read_cluster(path: pathlib.Path, spec: str | None = None) -> Cluster:
     """Reads a cluster file.
 
@@ -218,16 +213,6 @@ def _addresses(cluster: Mapping[str, Any], job: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-class _Known(AbstractAddressBuilder):
-    """An address that is known beforehand."""
-
-    def __init__(self, address: str):
-        self._address = address
-
-    def build(self) -> str:
-        return self._address
-
-
 def bind(nodes: Mapping[str, lp.PyNode], cluster: Cluster, own: str) -> None:
     """Binds the addresses of a program's nodes, in the process of one of them.
 
@@ -243,8 +228,4 @@ def bind(nodes: Mapping[str, lp.PyNode], cluster: Cluster, own: str) -> None:
             is_queue = address.name.startswith("reverb")
             job, i = ("queue", 0) if is_queue and group == "learner" else (group, int(number))
             known = cluster.addresses[job][i]
-            if is_queue and name == own:
-                # Reverb hands samples over inside a process only if asked through the loopback
-                # interface.
-                known = f"localhost:{port(known)}"
-            address.bind(_Known(known))
+            address.bind(KnownAddress(own_address(address, known) if name == own else known))

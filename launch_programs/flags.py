@@ -71,7 +71,7 @@ _RUN_DEFAULTS: dict[str, Any] = {
     "evaluation_interval": 1_000_000,
     "checkpoint_interval": 60.0,
     "log_interval": 10.0,
-    "environment_deadline": 60.0,
+    "environment_deadline": 300.0,
     "max_environment_failures": 5,
 }
 

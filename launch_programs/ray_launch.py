@@ -23,9 +23,9 @@ from typing import Any
 import cloudpickle
 import launchpad as lp
 import ray
-from launchpad.address import AbstractAddressBuilder
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from launch_programs.addresses import KnownAddress, own_address
 from launch_programs.local_launch import last_line
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
@@ -205,16 +205,6 @@ class RayProcess:
         self._code = LOST
 
 
-class _Bound(AbstractAddressBuilder):
-    """An address that is known."""
-
-    def __init__(self, address: str):
-        self._address = address
-
-    def build(self) -> str:
-        return self._address
-
-
 class RayLauncher:
     """Starts a program's nodes on the hosts of a cluster."""
 
@@ -235,10 +225,11 @@ class RayLauncher:
         self._logs = logs
         nodes = named_nodes(program)
         self._keepers = {name: self._make_keeper(name) for name in nodes if nodes[name].addresses}
+        known: dict[str, list[str]] = {}
         for name, keeper in self._keepers.items():
-            addresses = nodes[name].addresses
+            reserved = keeper.reserve.remote(len(nodes[name].addresses))
             try:
-                hosts = ray.get(keeper.reserve.remote(len(addresses)), timeout=_PLACEMENT_SECONDS)
+                known[name] = ray.get(reserved, timeout=_PLACEMENT_SECONDS)
             except ray.exceptions.GetTimeoutError:
                 self.close()
                 raise ProgramFailed(
@@ -247,9 +238,16 @@ class RayLauncher:
                     f"all hosts together have {_describe(ray.cluster_resources())}",
                     for_good=True,
                 ) from None
-            for address, host in zip(addresses, hosts, strict=True):
-                address.bind(_Bound(host))
-        self._nodes = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
+            for address, host in zip(nodes[name].addresses, known[name], strict=True):
+                address.bind(KnownAddress(host))
+        self._nodes: dict[str, bytes] = {}
+        for name, node in nodes.items():
+            addresses = list(zip(node.addresses, known.get(name, []), strict=True))
+            for address, host in addresses:
+                address.bind(KnownAddress(own_address(address, host)))
+            self._nodes[name] = cloudpickle.dumps(node.function)
+            for address, host in addresses:  # as the other nodes see it
+                address.bind(KnownAddress(host))
 
     @property
     def nodes(self) -> list[str]:

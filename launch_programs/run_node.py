@@ -16,7 +16,8 @@ import sys
 from absl import flags, logging
 
 from launch_programs import command_line
-from launch_programs.cluster import LISTENING, Cluster, bind, host, port, read_cluster, spec_task
+from launch_programs.addresses import port
+from launch_programs.cluster import LISTENING, Cluster, bind, host, read_cluster, spec_task
 from launch_programs.process_environments import process_environments
 from launch_programs.run_config import contradictions
 from launch_programs.run_directory import RunDirectory
