@@ -40,6 +40,11 @@ DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
     "evaluator": {"CPU": 1},
 }
 
+_ADDRESSES = (
+    "it must be auto, local, or HOST:PORT of the head of a cluster that this machine belongs to "
+    "(`ray start --address=HOST:PORT`)"
+)
+
 # Seconds between looks at the nodes.
 _POLL_SECONDS = 0.5
 
@@ -76,6 +81,21 @@ def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
                 )
         resources[group] = amounts
     return resources
+
+
+def check_address(address: str) -> None:
+    """Looks whether somebody listens at a cluster's address, before anything is started.
+
+    Raises:
+      ValueError: nobody does, or it is no address of a Ray head.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,10 +330,7 @@ def connect(address: str) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConnectionError(
-            f"ray_address={address!r}: {error}; it must be auto, local, or HOST:PORT of the head "
-            "of a cluster that this machine belongs to (`ray start --address=HOST:PORT`)"
-        ) from error
+        raise ConnectionError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
 
 
 def run(

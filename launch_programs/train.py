@@ -156,12 +156,13 @@ def launcher_flags() -> list[str]:
     """
     if FLAGS.launch_type == "ray":
         try:
-            from launch_programs.ray_launch import parse_resources
+            from launch_programs.ray_launch import check_address, parse_resources
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
             ) from error
         parse_resources(FLAGS.ray_resources)
+        check_address(FLAGS.ray_address)
     if FLAGS.launch_type == "vertex_ai":
         vertex.check(FLAGS.logdir or "")
     return [

@@ -335,3 +335,53 @@ def test_an_environment_that_fails_once_is_made_anew_and_one_that_always_fails_e
         assert "(failure 3 in a row)" in program.output
         assert len(failures(program)) == 3
     assert saved_frames(program.logdir) > 0
+
+
+# As above, for all actors: every step takes a while.
+SLOW_ACTORS = """
+import sys
+
+if any(argument.startswith("actor/") for argument in sys.orig_argv):
+    import time
+
+    from environments.toy.catch import Catch
+
+    play = Catch.step
+
+    def step(self, action):
+        time.sleep(0.001)
+        return play(self, action)
+
+    Catch.step = step
+"""
+
+# Learner steps that an unroll may be old when it is used. On its way are at most: what the actors
+# play at a time (48 unrolls, one and a half batches), the queue's batch, the one that Reverb's
+# sampler holds, the one fetched ahead, and the one in the update that runs.
+MAX_LAG = 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", ["learner", "actors"])
+def test_the_slower_side_bounds_the_lag_and_the_memory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    flags = [*TOY, "--checkpoint_interval=1000", "--evaluation_interval=0"]
+    if slow == "learner":
+        flags.append("--hidden_size=1024")
+    else:
+        (tmp_path / "sitecustomize.py").write_text(SLOW_ACTORS)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with training(tmp_path / "run", *flags) as program:
+        program.wait_for_rows(10)
+        processes = [program.node(name) for name in ("learner/0", "actor/0", "coordinator/0")]
+        nodes = [process for process in processes if process is not None]
+        assert len(nodes) == 3
+        before = [node.memory_info().rss for node in nodes]
+        program.wait_for_rows(30)
+        after = [node.memory_info().rss for node in nodes]
+        assert [b - a for a, b in zip(before, after, strict=True) if b - a > 32 * 2**20] == []
+        rows = program.rows()[5:]
+    assert max(int(row["policy_lag_max"]) for row in rows) <= MAX_LAG
+    waiting = sum(float(row["waiting_share"]) for row in rows) / len(rows)
+    assert waiting < 0.5 if slow == "learner" else waiting > 0.5

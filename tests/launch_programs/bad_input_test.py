@@ -91,6 +91,15 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
             "action_set is 'minimal', but the sets of pong (",
         ),
         ("pong", "unexpected argument 'pong': settings are given as --name=value"),
+        (
+            "--launch_type=ray --ray_resources=lerner:GPU=1",
+            "ray_resources='lerner:GPU=1': must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as ",
+        ),
+        (
+            "--launch_type=ray --ray_address=localhost:1",
+            "ray_address='localhost:1': [Errno 111] Connection refused; it must be auto, local, or",
+        ),
+        ("--launch_type=ray --ray_address=ray://head:x", "ray_address='ray://head:x': invalid "),
     ],
 )
 def test_training_refuses(
