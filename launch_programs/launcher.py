@@ -1,7 +1,7 @@
 """Runs the program of a run directory: the process between `train` and the nodes.
 
 It lives in a session of its own, so that Ctrl-C reaches `train` alone, and it ends with `train`.
-The nodes of a local run and itself have a network of their own, so that nobody else reaches them.
+With --private_network, it and the nodes of a local run have a network that nobody else reaches.
 
     python -m launch_programs.launcher --logdir=DIRECTORY --launch_type=local_mp ...
 """
@@ -25,12 +25,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--logdir", required=True)
     parser.add_argument("--launch_type", required=True, choices=["local_mp", "local_mt", "ray"])
     parser.add_argument("--max_restarts", required=True, type=int)
+    parser.add_argument("--private_network", action="store_true")
     parser.add_argument("--ray_address")
     parser.add_argument("--ray_resources", action="append", default=[])
     options = parser.parse_args(arguments)
 
     open_network = ""
-    if options.launch_type != "ray":
+    if options.private_network and options.launch_type != "ray":
         # First of all: what is imported below may start threads, which must not be there then.
         try:
             private_network.enter()

@@ -43,6 +43,12 @@ def define_flags() -> None:
         "processes on the hosts of a Ray cluster (ray; docs/cluster.md), or on machines of Vertex "
         "AI (vertex_ai; docs/vertex.md).",
     )
+    flags.DEFINE_bool(
+        "private_network",
+        True,
+        "Gives a program on this machine a network that nothing else reaches, and that reaches "
+        "nothing else; off for environments that need the network.",
+    )
     flags.DEFINE_string(
         "ray_address",
         "auto",
@@ -168,6 +174,7 @@ def launcher_flags() -> list[str]:
     return [
         f"--launch_type={FLAGS.launch_type}",
         f"--max_restarts={FLAGS.max_restarts}",
+        *(["--private_network"] if FLAGS.private_network else []),
         f"--ray_address={FLAGS.ray_address}",
         *(f"--ray_resources={value}" for value in FLAGS.ray_resources),
     ]

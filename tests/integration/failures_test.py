@@ -385,3 +385,23 @@ def test_the_slower_side_bounds_the_lag_and_the_memory(
     assert max(int(row["policy_lag_max"]) for row in rows) <= MAX_LAG
     waiting = sum(float(row["waiting_share"]) for row in rows) / len(rows)
     assert waiting < 0.5 if slow == "learner" else waiting > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("private", [True, False])
+def test_a_local_program_listens_where_nobody_else_is(
+    tmp_path: pathlib.Path, private: bool
+) -> None:
+    flags = [*TOY, "--num_queues=1", f"--private_network={str(private).lower()}"]
+    with training(tmp_path / "run", *flags) as program:
+        program.wait_for_rows(2)
+        if private and "does not allow private networks" in program.output:
+            pytest.skip("this system does not allow network namespaces")
+        # What this process, outside of the program's network, finds of its ports.
+        own = {process.pid for process in program.processes()}
+        listening = [
+            connection.laddr
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.pid in own
+        ]
+        assert len(listening) == (0 if private else 3)  # coordinator, learner, queue

@@ -9,7 +9,7 @@ from absl import flags
 
 from agents.popart_impala.config import Config
 from environments import AtariOptions
-from launch_programs import evaluate, run_config, train
+from launch_programs import cluster_template, evaluate, run_config, train
 from launch_programs.flags import define_run_flags, resolve
 from launch_programs.run_config import RunConfig, flatten
 from tests.launch_programs.command_lines import given
@@ -74,6 +74,7 @@ OTHER_NAMES = {
     "logdir",
     "launch_type",
     "max_restarts",
+    "private_network",
     "ray_address",
     "ray_resources",
     "vertex_learner_gpu",
@@ -170,7 +171,7 @@ def test_tasks_of_a_resumed_run() -> None:
     )
 
 
-@pytest.mark.parametrize("program", [train, evaluate])
+@pytest.mark.parametrize("program", [train, evaluate, cluster_template])
 def test_every_flag_has_help_that_a_user_of_help_sees(program: Any) -> None:
     before = set(FLAGS)
     with given(program.define_flags, "--logdir=x"):
@@ -178,7 +179,8 @@ def test_every_flag_has_help_that_a_user_of_help_sees(program: Any) -> None:
         key_flags = {flag.name for flag in FLAGS.get_key_flags_for_module(program)}
         assert key_flags == names
         for name in names:
-            assert re.fullmatch(r"(<[a-z_|]+>: )?[A-Z].*\.", FLAGS[name].help), name
+            text = FLAGS[name].help.partition(";\n    repeat this option")[0]  # absl's own
+            assert re.fullmatch(r"(<[a-z0-9_|]+>: )?[A-Z].*\.", text), name
     if program is train:
         assert names == {*OTHER_VALUES, *OTHER_NAMES}
 
