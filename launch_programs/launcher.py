@@ -57,7 +57,6 @@ def main(arguments: list[str]) -> int:
         _run_threads(program)
         return 0
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
     _stop_with_parent()
     logs = directory.logs.absolute()
     try:
@@ -66,6 +65,7 @@ def main(arguments: list[str]) -> int:
             from launch_programs import ray_launch
 
             ray_launch.connect(options.ray_address)
+            signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())  # not Ray's own
             resources = ray_launch.parse_resources(options.ray_resources)
             ray_launch.run(
                 lambda: make_program(config, directory),
@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> int:
                 stop,
             )
         else:
+            signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
             local_launch.run(
                 program, config.cores_per_actor, logs, options.max_restarts, failures.add, stop
             )

@@ -7,7 +7,7 @@ Python values (Courier never answers a call whose arguments hold NumPy values).
 import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import launchpad as lp
@@ -31,7 +31,7 @@ from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import RowLogger
 from launch_programs.parts import derive_seed, make_builder
 from launch_programs.run_config import RunConfig
-from launch_programs.stopping import StoppableClient, ends_on_stop
+from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
 _LEARNER = "learner/0"
 
@@ -74,14 +74,17 @@ class LearnerNode:
             checkpoints, warn=lambda text: coordinator.record_failure(_LEARNER, text)
         )
         self._counts: dict[str, float] = {}  # the coordinator's, when last asked
-        restored = self._checkpointer.restore(self._learner.save())
+        try:
+            restored = self._checkpointer.restore(self._learner.save())
+        except CheckpointError as error:
+            self._give_up(str(error))
         if restored is not None:
             state, self._counts = restored
             self._learner.restore(state)
             coordinator.restore_counts(self._counts)
         elif (step := coordinator.last_checkpoint()) is not None:
             # Beginning anew would lose it.
-            raise CheckpointError(
+            self._give_up(
                 f"the checkpoint of step {step} is not in {checkpoints}: this directory must be "
                 "the same wherever the learner runs (docs/cluster.md)"
             )
@@ -111,9 +114,7 @@ class LearnerNode:
             except NonFiniteUpdates as error:
                 path = self._bad_batches / f"bad-batch-{error.step}.npz"
                 save_unroll(path, error.batch)
-                self._coordinator.give_up(_LEARNER, f"{error} It is saved in {path}.")
-                self._stop.wait()
-                return
+                self._give_up(f"{error} It is saved in {path}.")
             if time.monotonic() >= next_save:
                 try:
                     self._save()
@@ -121,6 +122,12 @@ class LearnerNode:
                     # The earlier ones are still there, and the disk may be free again by the next.
                     self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
                 next_save = time.monotonic() + self._config.checkpoint_interval
+
+    def _give_up(self, cause: str) -> NoReturn:
+        """Lets the program end for a cause that a new start would meet again."""
+        self._coordinator.give_up(_LEARNER, cause)
+        self._stop.wait()
+        raise ProgramStopped
 
     def _save_last(self) -> None:
         try:

@@ -6,16 +6,10 @@ them, and the keeper starts the node in a process of its own and hands on what i
 nothing else: nodes talk through Courier and Reverb as they do on one machine.
 """
 
-import contextlib
-import dataclasses
 import logging
-import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,6 +23,7 @@ from launch_programs.addresses import KnownAddress, own_address
 from launch_programs.local_launch import last_line
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
+from launch_programs.ray_keeper import Keeper
 from launch_programs.supervisor import LOST, ProgramFailed, RestartLimit, Supervisor
 
 # What a node of each group asks for, where the user does not say.
@@ -98,72 +93,6 @@ def check_address(address: str) -> None:
         raise ValueError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class _Status:
-    """What a keeper tells of its node."""
-
-    code: int | None  # exit code, None while it runs
-    output: bytes  # printed since the last time
-
-
-class _Keeper:
-    """The Ray actor beside a node. When it dies, its node does too (node_process.py)."""
-
-    def __init__(self) -> None:
-        """Reserves nothing yet."""
-        self._sockets: list[socket.socket] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._directory = tempfile.TemporaryDirectory()
-        self._output = pathlib.Path(self._directory.name) / "output"
-        self._shown = 0
-
-    def reserve(self, number: int) -> list[str]:
-        """Free ports of this host, as "host:port", kept free until the node starts."""
-        host = ray.util.get_node_ip_address()
-        for _ in range(number):
-            reserved = socket.socket(socket.AF_INET6)
-            reserved.bind(("::", 0))
-            self._sockets.append(reserved)
-        return [f"{host}:{reserved.getsockname()[1]}" for reserved in self._sockets]
-
-    def start(self, name: str, node: bytes, environment: Mapping[str, str]) -> None:
-        """Starts the node's process."""
-        for reserved in self._sockets:
-            reserved.close()
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch_programs.node_process", name],
-                env={**os.environ, **environment},
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died already, which `poll` tells
-            self._process.stdin.write(node)
-            self._process.stdin.flush()
-
-    def poll(self) -> _Status:
-        """Whether the node runs, and what it has printed since the last call."""
-        assert self._process is not None
-        code = self._process.poll()  # before reading, so that a dead node's output is complete
-        with self._output.open("rb") as file:
-            file.seek(self._shown)
-            output = file.read()
-        self._shown += len(output)
-        return _Status(code, output)
-
-    def send_signal(self, number: int) -> None:
-        """Sends the node a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def pids(self) -> tuple[int, int]:
-        """Process ids on this host: the keeper's and the node's."""
-        assert self._process is not None
-        return os.getpid(), self._process.pid
-
-
 class RayProcess:
     """A node's process on some host, seen through its keeper."""
 
@@ -171,7 +100,7 @@ class RayProcess:
         """Waits for nothing.
 
         Args:
-          keeper: handle of the node's `_Keeper`.
+          keeper: handle of the node's `Keeper`.
           started: what its `start` will return.
           log: file that the node's output is appended to.
         """
@@ -302,7 +231,7 @@ class RayLauncher:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=False
             )
-        return ray.remote(_Keeper).options(**options).remote()
+        return ray.remote(Keeper).options(**options).remote()
 
 
 def _describe(resources: Mapping[str, float]) -> str:
