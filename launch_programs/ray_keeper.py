@@ -39,8 +39,8 @@ class Keeper:
         """Free ports of this host, as "host:port", kept free until the node starts."""
         host = ray.util.get_node_ip_address()
         for _ in range(number):
-            reserved = socket.socket(socket.AF_INET6)
-            reserved.bind(("::", 0))
+            reserved = socket.socket()
+            reserved.bind(("", 0))
             self._sockets.append(reserved)
         return [f"{host}:{reserved.getsockname()[1]}" for reserved in self._sockets]
 

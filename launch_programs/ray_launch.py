@@ -11,6 +11,7 @@ import pathlib
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ _POLL_SECONDS = 0.5
 
 # Seconds that the nodes that others talk to may wait for a host with their resources.
 _PLACEMENT_SECONDS = 300.0
+
+# Seconds after which the user is told that a node waits for a host.
+_WAITING_SECONDS = 60.0
 
 # Seconds that a keeper has to kill its node.
 _KILL_SECONDS = 5.0
@@ -96,17 +100,22 @@ def check_address(address: str) -> None:
 class RayProcess:
     """A node's process on some host, seen through its keeper."""
 
-    def __init__(self, keeper: Any, started: ray.ObjectRef, log: pathlib.Path):
+    def __init__(
+        self, keeper: Any, started: ray.ObjectRef, log: pathlib.Path, waits: Callable[[], None]
+    ):
         """Waits for nothing.
 
         Args:
           keeper: handle of the node's `Keeper`.
           started: what its `start` will return.
           log: file that the node's output is appended to.
+          waits: called once if it is not started within a minute.
         """
         self._keeper = keeper
         self._pending = started
         self._log = log
+        self._waits = waits
+        self._waits_at: float | None = time.monotonic() + _WAITING_SECONDS
         self._code: int | None = None
         self._last_words = ""
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +126,11 @@ class RayProcess:
             return self._code
         ready, _ = ray.wait([self._pending], timeout=0)
         if not ready:
+            if self._waits_at is not None and time.monotonic() > self._waits_at:
+                self._waits_at = None
+                self._waits()
             return None
+        self._waits_at = None
         try:
             status = ray.get(self._pending)
         except ray.exceptions.RayActorError as error:
@@ -158,7 +171,11 @@ class RayLauncher:
     """Starts a program's nodes on the hosts of a cluster."""
 
     def __init__(
-        self, program: lp.Program, resources: Mapping[str, Mapping[str, float]], logs: pathlib.Path
+        self,
+        program: lp.Program,
+        resources: Mapping[str, Mapping[str, float]],
+        logs: pathlib.Path,
+        report: Callable[[str, str], None],
     ):
         """Finds hosts for the nodes that others talk to, and binds their addresses.
 
@@ -166,12 +183,14 @@ class RayLauncher:
           program: with unbound addresses.
           resources: what the nodes of each group ask for; see `parse_resources`.
           logs: directory for what nodes print.
+          report: gets the name of a node that waits for a host, and what it waits for.
 
         Raises:
           ProgramFailed: there is no host with a node's resources for five minutes.
         """
         self._resources = resources
         self._logs = logs
+        self._report = report
         nodes = named_nodes(program)
         self._keepers = {name: self._make_keeper(name) for name in nodes if nodes[name].addresses}
         known: dict[str, list[str]] = {}
@@ -209,7 +228,13 @@ class RayLauncher:
         group = name.split("/")[0]
         cores = max(1, int(self._resources[group].get("CPU", 1)))
         started = keeper.start.remote(name, self._nodes[name], process_environments(cores)[group])
-        return RayProcess(keeper, started, self._logs / name)
+        wanted = _describe(self._resources[group])
+        return RayProcess(
+            keeper,
+            started,
+            self._logs / name,
+            lambda: self._report(name, f"waits for a host with {wanted} free"),
+        )
 
     def close(self) -> None:
         """Gives back the hosts of nodes that were not started."""
@@ -285,7 +310,7 @@ def run(
     """
     limit = RestartLimit(max_restarts)
     while True:
-        launcher = RayLauncher(make_program(), resources, logs)
+        launcher = RayLauncher(make_program(), resources, logs, report)
         try:
             Supervisor(launcher.nodes, launcher.start, limit, report, _POLL_SECONDS).run(stop)
             return
