@@ -1,10 +1,7 @@
 """A program's nodes as processes of this machine."""
 
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 
@@ -14,6 +11,7 @@ from launchpad.nodes.python import addressing
 
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
+from launch_programs.starting import start_node
 from launch_programs.supervisor import RestartLimit, Supervisor
 
 
@@ -32,19 +30,7 @@ class LocalProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch_programs.node_process", name],
-                env={**os.environ, **environment},
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(node)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died already, which `poll` tells
+            self._process = start_node(name, node, environment, file)
 
     def poll(self) -> int | None:
         """Its exit code, that of a signal negative; None while it runs."""

@@ -3,17 +3,17 @@
 It imports nothing that it does not need: there is one for every node.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 
 import ray
+
+from launch_programs.starting import start_node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +49,7 @@ class Keeper:
         for reserved in self._sockets:
             reserved.close()
         with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch_programs.node_process", name],
-                env={**os.environ, **environment},
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died already, which `poll` tells
-            self._process.stdin.write(node)
-            self._process.stdin.flush()
+            self._process = start_node(name, node, environment, output)
 
     def poll(self) -> Status:
         """Whether the node runs, and what it has printed since the last call."""
