@@ -1,8 +1,9 @@
 """Trains while nodes are killed: `python -m benchmarks.soak --seconds=1200 --launch_type=ray`.
 
-Every few seconds a node of the running program, chosen at random, gets SIGKILL, the learner and the
-coordinator not excepted. A local program ends when one of these dies: it is then resumed, as its
-user would. Reports frames, restarts, what work was lost, and every process's memory.
+Some seconds after the program has learned again, a node of it, chosen at random, gets SIGKILL, the
+learner and the coordinator not excepted. A local program ends when one of these dies: it is then
+resumed, as its user would. Reports frames, restarts, how long it took to learn again, what work was
+lost, and every process's memory.
 """
 
 import collections
@@ -13,6 +14,7 @@ import pathlib
 import random
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,7 +47,10 @@ def define_flags() -> None:
     """Defines the flags of this program."""
     flags.DEFINE_float("seconds", 1200.0, "Seconds that the soak lasts.", lower_bound=1.0)
     flags.DEFINE_float(
-        "kill_interval", 10.0, "Mean seconds between kills; 0 for none.", lower_bound=0.0
+        "kill_interval",
+        10.0,
+        "Mean seconds of learning between kills; 0 for none.",
+        lower_bound=0.0,
     )
     flags.DEFINE_string("launch_type", "ray", "As of train.")
     flags.DEFINE_string("flags", "", "More flags of train, in one string.")
@@ -60,6 +65,14 @@ class Node(NamedTuple):
     process: psutil.Process
 
 
+class Kill(NamedTuple):
+    """A node that was killed."""
+
+    group: str
+    lost_frames: int  # learned since the last checkpoint, if the program starts again from it
+    seconds: float  # until the learner's next row of metrics
+
+
 class Soak:
     """A training program, and what happens to it."""
 
@@ -67,9 +80,10 @@ class Soak:
         """Starts nothing."""
         self.logdir = logdir
         self.mark = uuid.uuid4().hex
-        self.kills: collections.Counter[str] = collections.Counter()  # by group
+        self.kills: list[Kill] = []
         self.resumed = 0
         # Resident bytes by name and process id, with the process's age in seconds.
+        self._next_sample = 0.0
         self.memory: dict[tuple[str, int], list[tuple[float, int]]] = collections.defaultdict(list)
 
     def start(self) -> None:
@@ -115,35 +129,52 @@ class Soak:
                 age = now - process.create_time()
                 self.memory[key].append((age, process.memory_info().rss))
 
-    def frames(self) -> int:
-        """Frames that the learner has told of, 0 before it has."""
-        rows = read_rows(self.logdir / "learner.csv")
-        return int(rows[-1]["frames"]) if rows else 0
+    def rows(self) -> list[dict[str, str]]:
+        """The learner's metrics."""
+        return read_rows(self.logdir / "learner.csv")
+
+    def kill(self, node: Node) -> None:
+        """Kills a node and waits until the program learns again, resuming it if it has ended."""
+        group, rows = node.name.split("/")[0], self.rows()
+        lost = 0
+        if group in ("learner", "coordinator", "queue"):
+            agent = json.loads((self.logdir / "config.json").read_text())["agent"]
+            per_step = agent["batch_size"] * agent["unroll_length"] * agent["action_repeat"]
+            saved = per_step * int((self.logdir / "last-checkpoint").read_text())
+            lost = max(0, int(rows[-1]["frames"]) - saved)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just been replaced
+            node.process.kill()
+        killed = time.monotonic()
+        if group in ("actor", "evaluator"):  # training does not stop
+            while node.name not in [n.name for n in self.nodes() if n != node]:
+                self.tend()
+        while len(self.rows()) <= len(rows):
+            self.tend()
+        self.kills.append(Kill(group, lost, time.monotonic() - killed))
+
+    def tend(self) -> None:
+        """Resumes a program that has ended, samples memory, and lets a little time pass."""
+        if self.program.poll() is not None:
+            self.resumed += 1
+            self.start()
+        if time.monotonic() >= self._next_sample:
+            self.sample()
+            self._next_sample = time.monotonic() + _SAMPLE_SECONDS
+        time.sleep(0.2)
 
     def run(self) -> None:
         """Soaks, and stops the program in order at the end."""
         chance = random.Random(FLAGS.seed)
         end = time.monotonic() + FLAGS.seconds
         self.start()
-        while self.frames() == 0 and time.monotonic() < end:  # whatever there is has started once
-            time.sleep(0.5)
-        next_kill = next_sample = time.monotonic()
-        while (now := time.monotonic()) < end:
-            if self.program.poll() is not None:
-                self.resumed += 1
-                self.start()
-            if now >= next_sample:
-                self.sample()
-                next_sample = now + _SAMPLE_SECONDS
-            if FLAGS.kill_interval and now >= next_kill:
-                next_kill = now + chance.uniform(0.5, 1.5) * FLAGS.kill_interval
-                nodes = self.nodes()
-                if nodes:
-                    node = chance.choice(nodes)
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        node.process.kill()
-                        self.kills[node.name.split("/")[0]] += 1
-            time.sleep(0.2)
+        while not self.rows() or not (self.logdir / "last-checkpoint").exists():
+            self.tend()
+        while time.monotonic() < end:
+            next_kill = time.monotonic() + chance.uniform(0.5, 1.5) * FLAGS.kill_interval
+            while time.monotonic() < (min(end, next_kill) if FLAGS.kill_interval else end):
+                self.tend()
+            if FLAGS.kill_interval and time.monotonic() < end:
+                self.kill(chance.choice(self.nodes()))
         self.sample()
         self.program.send_signal(signal.SIGINT)
         self.program.wait(timeout=60)
@@ -158,18 +189,6 @@ def _name(process: psutil.Process) -> str:
         if argument.startswith("launch_programs."):
             return argument.removeprefix("launch_programs.")
     return "ray" if FLAGS.launch_type == "ray" else pathlib.Path(arguments[0]).name
-
-
-def lost_frames(rows: list[dict[str, str]]) -> list[int]:
-    """Frames that each new start of the learner went back by, at least: rows come at intervals.
-
-    Args:
-      rows: of learner.csv.
-    """
-    frames = [int(row["frames"]) for row in rows]
-    return [
-        before - after for before, after in zip(frames, frames[1:], strict=False) if after < before
-    ]
 
 
 def memory_growth(samples: list[tuple[float, int]]) -> dict[str, float] | None:
@@ -191,13 +210,15 @@ def memory_growth(samples: list[tuple[float, int]]) -> dict[str, float] | None:
 
 def report(soak: Soak, left: list[str], seconds: float) -> dict[str, Any]:
     """Prints the figures and returns them."""
-    rows = read_rows(soak.logdir / "learner.csv")
     failures = read_rows(soak.logdir / "failures.csv")
     again = collections.Counter(
         row["node"].split("/")[0] for row in failures if "start" in row["failure"]
     )
-    lost = lost_frames(rows)
-    frames = soak.frames()
+    kills = collections.defaultdict(list)
+    for kill in soak.kills:
+        kills[kill.group].append(kill)
+    lost = sum(kill.lost_frames for kill in soak.kills)
+    frames = int(soak.rows()[-1]["frames"])
     memory: dict[str, dict[str, float]] = {}
     for (name, _), samples in soak.memory.items():
         growth = memory_growth(samples)
@@ -208,19 +229,23 @@ def report(soak: Soak, left: list[str], seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "frames": frames,
         "frames_lost": lost,
-        "kills": dict(soak.kills),
+        "kills": {group: [kill.seconds for kill in some] for group, some in kills.items()},
         "restarts": dict(again),
         "resumed": soak.resumed,
         "processes_left": left,
         "memory": memory,
     }
+    print(f"{seconds:,.0f} s, {frames:,} frames ({frames / seconds:,.0f} frames/s)")
+    for group, some in sorted(kills.items()):
+        waits = [kill.seconds for kill in some]
+        print(
+            f"{group}: killed {len(some)} times, learned again after a median of "
+            f"{statistics.median(waits):.1f} s, at most {max(waits):.1f}"
+        )
     print(
-        f"{seconds:,.0f} s, {frames:,} frames ({frames / seconds:,.0f} frames/s)\n"
-        f"killed: {dict(soak.kills)}\n"
         f"started again by the program, by the node that had died: {dict(again)}; resumed by "
         f"hand: {soak.resumed}\n"
-        f"frames lost in {len(lost)} new starts of the learner: {sum(lost):,} "
-        f"({sum(lost) / max(1, frames + sum(lost)):.1%} of the work)\n"
+        f"frames learned in vain: {lost:,} ({lost / (frames + lost):.1%} of all)\n"
         f"processes left at the end: {', '.join(left) or 'none'}"
     )
     table = Table(title=f"memory after the first {_SETTLED_SECONDS:.0f} s, longest-lived process")

@@ -7,14 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks.soak import lost_frames, memory_growth
+from benchmarks.soak import memory_growth
 from tests.integration.programs import ROOT
-
-
-def test_lost_frames_are_where_a_new_start_goes_back() -> None:
-    frames = [100, 200, 300, 250, 350, 350, 340, 400]
-    assert lost_frames([{"frames": str(n)} for n in frames]) == [50, 10]
-    assert lost_frames([]) == []
 
 
 def test_memory_counts_from_when_a_process_has_settled() -> None:
@@ -29,12 +23,12 @@ def test_memory_counts_from_when_a_process_has_settled() -> None:
 def test_a_short_soak(tmp_path: pathlib.Path) -> None:
     """On one machine, where the death of the learner ends the program, which is then resumed."""
     results = tmp_path / "soak.json"
-    command = [sys.executable, "-m", "benchmarks.soak", "--seconds=75", "--kill_interval=10"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--seconds=75", "--kill_interval=4"]
     command += ["--launch_type=local_mp", "--flags=--num_actors=2", f"--json={results}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout
     figures = json.loads(results.read_text())
     assert figures["frames"] > 0
     assert figures["processes_left"] == []
-    assert sum(figures["kills"].values()) >= 3
+    assert sum(map(len, figures["kills"].values())) >= 2
     assert sum(figures["restarts"].values()) + figures["resumed"] >= 2
