@@ -173,6 +173,7 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
     assert_statistics_go_on(metrics[-1], resumed[0])
 
 
+@pytest.mark.slow
 def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.Path) -> None:
     """SIGKILL of `train` itself, which nobody can handle: its launcher notices."""
     with training(tmp_path / "run", "--level_name=toy", "--log_interval=0.2") as program:
@@ -186,6 +187,7 @@ def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.P
         assert saved_frames(program.logdir) >= seen
 
 
+@pytest.mark.slow
 def test_a_failed_node_ends_the_program_with_its_error(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     with training(logdir, "--level_name=toy", "--total_environment_frames=6400") as program:
