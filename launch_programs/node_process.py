@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 import cloudpickle
@@ -45,7 +46,24 @@ def _end_with_launcher() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _exit_code(function: Callable[[], object]) -> int:
+    """Runs a node; what it raises is printed, as Python would at its end."""
+    try:
+        run_node(function)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     node_function = cloudpickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
-    run_node(node_function)
+    exit_code = _exit_code(node_function)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A node has nothing left to do. Python's own end collects all garbage first, which takes the
+    # learner many seconds on a busy machine: longer than a launcher waits.
+    os._exit(exit_code)

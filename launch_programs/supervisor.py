@@ -126,14 +126,15 @@ class Supervisor:
         try:
             for node in self._nodes:
                 self._processes[node] = self._start(node)
-            self._watch(stop)
+            finished = self._watch(stop)
         finally:
             self._end()
         code = self._processes[_LEARNER].poll()
-        if code != 0:
+        if not finished and code != 0:
             raise self._failure(_LEARNER, code)
 
-    def _watch(self, stop: threading.Event) -> None:
+    def _watch(self, stop: threading.Event) -> bool:
+        """Whether the training has reached its end, with its last checkpoint; else `stop` came."""
         while not stop.wait(self._poll_interval):
             for node, process in list(self._processes.items()):
                 code = process.poll()
@@ -141,10 +142,11 @@ class Supervisor:
                     continue
                 group = node.split("/")[0]
                 if group == "coordinator" and code == 0:
-                    return  # the training has reached its end
+                    return True
                 if group not in REPLACEABLE:
                     raise self._failure(node, code)
                 self._replace(node, code)
+        return False
 
     def _replace(self, node: str, code: int) -> None:
         cause = self._failure(node, code).cause

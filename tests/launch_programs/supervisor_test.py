@@ -93,6 +93,15 @@ def test_the_coordinators_end_is_the_programs() -> None:
     assert [process.poll() for _, process in program.started] == [0, 0, 0]
 
 
+def test_a_learner_that_is_slow_to_end_has_saved_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("launch_programs.supervisor._NOTICE", 0.5)
+    program = Program(coordinator_0=ENDS, learner_0=DEAF)
+    program.run()
+    assert [process.poll() for _, process in program.started] == [0, -signal.SIGKILL]
+
+
 def test_a_stop_ends_everything_in_order() -> None:
     program = Program(actor_0=SLEEPS)
     threading.Timer(0.5, program.stop.set).start()
