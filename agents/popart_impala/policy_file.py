@@ -34,7 +34,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import haiku as hk
 import jax
@@ -44,7 +44,7 @@ import numpy as np
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.networks.registry import OPTIONS
-from agents.popart_impala.types import AgentInput, Params, RecurrentState
+from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
 
 if TYPE_CHECKING:
     from agents.popart_impala.popart import Scale  # which imports Chex
@@ -274,7 +274,7 @@ class LoadedPolicy:
         self._previous_action: int | None = None
 
     def __call__(
-        self, observation: np.ndarray, task: str | int, reward: float | None = None
+        self, observation: Array, task: str | SupportsIndex, reward: float | None = None
     ) -> int:
         """Chooses an action.
 
@@ -315,7 +315,7 @@ class LoadedPolicy:
         self.value = float(self._sigma[index] * normalised_value + self._mu[index])
         return action
 
-    def _checked_observation(self, observation: np.ndarray) -> np.ndarray:
+    def _checked_observation(self, observation: Array) -> np.ndarray:
         info = self.info
         if isinstance(observation, (np.ndarray, jax.Array)):
             if (
@@ -337,7 +337,7 @@ class LoadedPolicy:
             f"{info.observation_shape}{stack}"
         )
 
-    def _task_index(self, task: str | int) -> int:
+    def _task_index(self, task: str | SupportsIndex) -> int:
         if isinstance(task, str):
             if task not in self.tasks:
                 raise ValueError(f"task={task!r}: must be one of {', '.join(self.tasks)}")
