@@ -12,21 +12,22 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 """
 
-# There is nothing but JAX, Haiku, what these two need, and this project's agents.
+# There is nothing but JAX, Haiku, what these two need, and this project.
 ONLY_JAX_AND_HAIKU = """
-import sys
+import importlib.machinery as machinery, sys
 
-class Missing:
-    installed = {
-        *sys.stdlib_module_names, "agents",
-        "jax", "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy",
-        "absl", "haiku", "jmp", "tabulate",
-    }
+INSTALLED = {
+    "jax", "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "scipy",
+    "absl", "haiku", "jmp", "tabulate",
+}
 
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in self.installed and not top.startswith("_sysconfigdata"):  # Python's own
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class Finder(machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        spec = super().find_spec(name, path, target)
+        if spec is None or name.partition(".")[0] in INSTALLED:
+            return spec
+        return None if "site-packages" in str(spec.origin) else spec
 
-sys.meta_path.insert(0, Missing())
+sys.meta_path[:] = [machinery.BuiltinImporter, machinery.FrozenImporter, Finder]
 """
