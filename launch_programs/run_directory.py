@@ -20,6 +20,7 @@ class RunDirectory:
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
     progress.log       the lines that training prints

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agents.popart_impala.builder import PopArtIMPALABuilder
     from agents.popart_impala.config import Config
     from agents.popart_impala.learning import NonFiniteUpdates, PopArtIMPALALearner
+    from agents.popart_impala.policy_file import load_policy
 
 _MODULE_OF = {
     "Actor": "acting",
@@ -20,6 +21,7 @@ _MODULE_OF = {
     "NonFiniteUpdates": "learning",
     "PopArtIMPALABuilder": "builder",
     "PopArtIMPALALearner": "learning",
+    "load_policy": "policy_file",
 }
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "NonFiniteUpdates",
     "PopArtIMPALABuilder",
     "PopArtIMPALALearner",
+    "load_policy",
 ]
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from agents.popart_impala.types import AgentInput, Params, RecurrentState
 class Networks(NamedTuple):
     """Pure functions of one network."""
 
-    init: Callable[[chex.PRNGKey], Params]
+    init: Callable[[jax.Array], Params]
     # batch size -> recurrent state [B, ...], () without an LSTM
     initial_state: Callable[[int], RecurrentState]
     # (params, inputs [B, ...], state) -> (output [B, ...], next state)
@@ -66,7 +65,7 @@ def make_networks(
     def initial_state(batch_size: int) -> RecurrentState:
         return apply_initial_state({}, batch_size)
 
-    def init(rng: chex.PRNGKey) -> Params:
+    def init(rng: jax.Array) -> Params:
         inputs = AgentInput(
             features=jnp.zeros((1, *features_spec.shape), features_spec.dtype),
             task=jnp.zeros(1, jnp.int32),

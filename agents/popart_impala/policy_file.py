@@ -1,0 +1,392 @@
+"""A trained policy as one file, which JAX and Haiku alone can load and play.
+
+Neither Acme, Reverb, Launchpad nor TensorFlow are imported, nor the environments.
+
+The file is a NumPy archive (`.npz`, a zip file with a checksum for each member) without pickles, so
+that loading one from elsewhere runs no code of it. By convention its name ends in `.policy.npz`.
+Members:
+
+    about                   a JSON object as a string: what is not an array, see below
+    popart/mu               float32 [num_tasks], PopArt's mean of each task's values
+    popart/sigma            float32 [num_tasks], and their scale
+    params/MODULE/NAME      a parameter, under Haiku's name of its module
+
+`about` has
+
+    format, version         "popart-impala policy", 1
+    network                 the fields of `Config` that shape the network
+    features                shape and dtype of one observation; whether it is a stack of frames
+    num_actions, tasks      the actions are 0 ... num_actions - 1; the tasks' names, by index
+    learner_steps, frames   how long it was trained: updates, environment frames
+    environment             options of the environments to play in, {} for none
+    versions                those of JAX, Haiku and NumPy that wrote the file; for people to read
+
+The optimiser's state and the settings of training are not in it: it cannot be trained on.
+"""
+
+import dataclasses
+import io
+import json
+import math
+import operator
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.popart_impala.config import Config
+from agents.popart_impala.networks import Networks, make_networks
+from agents.popart_impala.networks.registry import OPTIONS
+from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
+
+if TYPE_CHECKING:
+    from agents.popart_impala.popart import Scale  # which imports Chex
+
+_FORMAT = "popart-impala policy"
+_VERSION = 1
+
+# Fields of Config that the network is made from.
+_NETWORK_FIELDS = ("network", "use_lstm", "hidden_size", *OPTIONS)
+
+# What NumPy, zip and JSON raise for a file that is none of ours, or not any more.
+_UNREADABLE = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyInfo:
+    """What a policy file says besides its arrays."""
+
+    config: Config  # of what is loaded, only the network's fields are those of training
+    observation_shape: tuple[int, ...]  # of one observation, without a batch axis
+    observation_dtype: np.dtype
+    # Observations are stacks [S, ...] of the last S frames, newest last; frames from before the
+    # episode are zero.
+    stacked: bool
+    num_actions: int
+    tasks: tuple[str, ...]  # names; their order gives the task indices
+    learner_steps: int
+    frames: int  # environment frames that it was trained on
+    # Options of the environments to play in, as JSON has them: for Atari the fields of
+    # `environments.AtariOptions`; {} for none.
+    environment: Mapping[str, Any]
+
+    def make_networks(self) -> Networks:
+        """The network as pure functions.
+
+        Raises:
+          ValueError: there is no such network.
+        """
+        return make_networks(
+            self.config,
+            features_spec=jax.ShapeDtypeStruct(self.observation_shape, self.observation_dtype),
+            num_actions=self.num_actions,
+            num_tasks=len(self.tasks),
+        )
+
+
+def save_policy(
+    path: str | os.PathLike[str], info: PolicyInfo, params: Params, scale: "Scale"
+) -> None:
+    """Writes a policy file.
+
+    Args:
+      path: of the file; by convention it ends in `.policy.npz`.
+      info: what the policy is of.
+      params: of the network that `info` describes.
+      scale: PopArt's mu and sigma of the policy's values, as `popart.scale_of` gives them.
+
+    Raises:
+      ValueError: parameters or scale are not those of the network that `info` describes.
+      FileExistsError: there is such a file; it is left as it is.
+      OSError: it cannot be written.
+    """
+    arrays = {
+        "popart/mu": np.asarray(scale.mu),
+        "popart/sigma": np.asarray(scale.sigma),
+        **{
+            f"params/{m}/{name}": np.asarray(x)
+            for m, name, x in hk.data_structures.traverse(params)
+        },
+    }
+    _check_arrays(arrays, _expected_arrays(info))
+    about = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "network": {name: getattr(info.config, name) for name in _NETWORK_FIELDS},
+        "features": {
+            "shape": list(info.observation_shape),
+            "dtype": info.observation_dtype.name,
+            "stacked": info.stacked,
+        },
+        "num_actions": info.num_actions,
+        "tasks": list(info.tasks),
+        "learner_steps": info.learner_steps,
+        "frames": info.frames,
+        "environment": dict(info.environment),
+        "versions": {
+            "jax": jax.__version__,
+            "dm-haiku": hk.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    archive = io.BytesIO()
+    np.savez_compressed(archive, about=np.array(json.dumps(about)), **arrays)
+    with open(path, "xb") as file:
+        try:
+            file.write(archive.getbuffer())
+            file.flush()
+        except OSError:  # a full disk: half a file is of no use
+            pathlib.Path(path).unlink()
+            raise
+
+
+def load_policy(
+    path: str | os.PathLike[str], *, greedy: bool = False, seed: int = 0
+) -> "LoadedPolicy":
+    """Loads a policy file.
+
+    Args:
+      path: of a file that `save_policy` or `launch_programs.export` has written.
+      greedy: takes the likeliest actions instead of sampling.
+      seed: of sampling.
+
+    Returns:
+      The policy, a function from observation and task to action.
+
+    Raises:
+      ValueError: it is no policy file, is damaged, or is of a newer version of this project.
+      OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is no archive")
+            about = json.loads(str(archive["about"]))
+            if about["format"] != _FORMAT:
+                raise ValueError(f"its format is {about['format']!r}")
+            version = int(about["version"])
+            if version <= _VERSION:
+                info = _info(about)
+                expected = _expected_arrays(info)
+                arrays = {name: archive[name] for name in archive.files if name != "about"}
+                _check_arrays(arrays, expected)
+        except _UNREADABLE as error:
+            raise ValueError(
+                f"{os.fspath(path)} is not a policy file, or is damaged: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    if version > _VERSION:
+        raise ValueError(
+            f"{os.fspath(path)} is of version {version} of policy files; this program reads up to "
+            f"version {_VERSION}: use the newer one that has written it"
+        )
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        if key.startswith("params/"):
+            module, _, name = key.removeprefix("params/").rpartition("/")
+            params.setdefault(module, {})[name] = array
+    return LoadedPolicy(
+        info, params, arrays["popart/mu"], arrays["popart/sigma"], greedy=greedy, seed=seed
+    )
+
+
+class LoadedPolicy:
+    """A policy that plays one environment: `action = policy(observation, task, reward)`.
+
+    It keeps what the network needs from step to step: its recurrent state, and the action it chose
+    last. So every observation of an episode has to be shown once, in order, and `reset` called
+    between episodes.
+
+    Attributes:
+      info: what the file says of the policy.
+      tasks: names of the tasks; their order gives the indices.
+      num_actions: actions are 0 ... num_actions - 1.
+      logits: float32 [num_actions], the policy's in the last step; None before the first.
+      value: the discounted return that was expected at the last step, in the task's own rewards as
+        the learner saw them (clipped, if it clipped them); None before the first.
+    """
+
+    def __init__(
+        self,
+        info: PolicyInfo,
+        params: Params,
+        mu: np.ndarray,
+        sigma: np.ndarray,
+        *,
+        greedy: bool,
+        seed: int,
+    ):
+        """Makes the policy, at the start of an episode; see `load_policy`.
+
+        Args:
+          info: what the policy is of.
+          params: of its network.
+          mu: float32 [num_tasks], PopArt's mean.
+          sigma: float32 [num_tasks], PopArt's scale.
+          greedy: takes the likeliest actions instead of sampling.
+          seed: of sampling.
+        """
+        self.info = info
+        self.tasks = info.tasks
+        self.num_actions = info.num_actions
+        self.logits: np.ndarray | None = None
+        self.value: float | None = None
+        networks = info.make_networks()
+        self._params = jax.device_put(params)
+        self._mu = mu
+        self._sigma = sigma
+        self._key = jax.random.PRNGKey(seed)
+        self._initial_state = networks.initial_state(1)
+        self.reset()
+
+        # As `acting.make_policy`, which is for many environments, and needs no values.
+        @jax.jit
+        def step(params: Params, key: jax.Array, inputs: AgentInput, state: RecurrentState) -> Any:
+            output, state = networks.step(params, inputs, state)
+            key, sample_key = jax.random.split(key)
+            if greedy:
+                action = jnp.argmax(output.logits, axis=-1)
+            else:
+                action = jax.random.categorical(sample_key, output.logits)
+            return action, output.logits, output.normalised_values, state, key
+
+        self._step = step
+
+    def reset(self) -> None:
+        """Starts an episode. The random numbers go on: the next episode is another one."""
+        self._state = self._initial_state
+        self._previous_action: int | None = None
+
+    def __call__(
+        self, observation: Array, task: str | SupportsIndex, reward: float | None = None
+    ) -> int:
+        """Chooses an action.
+
+        Args:
+          observation: of the shape and dtype that `info` has; for Atari uint8 [4, 84, 84], the last
+            four frames, oldest first, zeros for those from before the episode.
+          task: name or index of the task that is played.
+          reward: what the last action brought, unclipped, which the network was shown in training;
+            None stands for 0. Ignored in an episode's first step.
+
+        Returns:
+          The action, in [0, num_actions).
+
+        Raises:
+          ValueError: the observation is of another shape or dtype, the task is unknown, or the
+            reward is not finite. The policy's state is as before.
+        """
+        features = self._checked_observation(observation)
+        index = self._task_index(task)
+        first = self._previous_action is None
+        previous_reward = 0.0 if first or reward is None else float(reward)
+        if not math.isfinite(previous_reward):
+            raise ValueError(f"reward={reward!r}: must be finite")
+        inputs = AgentInput(
+            features=features[None],
+            task=np.array([index], np.int32),
+            previous_action=np.array([self._previous_action or 0], np.int32),
+            previous_reward=np.array([previous_reward], np.float32),
+            first=np.array([first]),
+        )
+        output, logits, normalised_values, self._state, self._key = self._step(
+            self._params, self._key, inputs, self._state
+        )
+        action = int(output[0])
+        self._previous_action = action
+        self.logits = np.asarray(logits)[0]
+        normalised_value = np.asarray(normalised_values)[0, index]
+        self.value = float(self._sigma[index] * normalised_value + self._mu[index])
+        return action
+
+    def _checked_observation(self, observation: Array) -> np.ndarray:
+        info = self.info
+        if isinstance(observation, (np.ndarray, jax.Array)):
+            if (
+                observation.shape == info.observation_shape
+                and observation.dtype == info.observation_dtype
+            ):
+                return np.asarray(observation)
+            given = f"{observation.dtype} of shape {observation.shape}"
+        else:
+            given = f"a {type(observation).__name__}"
+        stack = (
+            f": the last {info.observation_shape[0]} frames, oldest first, zeros for those from "
+            "before the episode"
+            if info.stacked
+            else ""
+        )
+        raise ValueError(
+            f"observation is {given}; it must be an array, {info.observation_dtype} of shape "
+            f"{info.observation_shape}{stack}"
+        )
+
+    def _task_index(self, task: str | SupportsIndex) -> int:
+        if isinstance(task, str):
+            if task not in self.tasks:
+                raise ValueError(f"task={task!r}: must be one of {', '.join(self.tasks)}")
+            return self.tasks.index(task)
+        index = operator.index(task)
+        if not 0 <= index < len(self.tasks):
+            raise ValueError(
+                f"task={index}: must be in [0, {len(self.tasks)}), which are "
+                f"{', '.join(self.tasks)}"
+            )
+        return index
+
+
+def _info(about: Mapping[str, Any]) -> PolicyInfo:
+    """What the file's JSON says."""
+    network, features = about["network"], about["features"]
+    return PolicyInfo(
+        config=Config(**{**network, "frozen_columns": tuple(network["frozen_columns"])}),
+        observation_shape=tuple(features["shape"]),
+        observation_dtype=np.dtype(features["dtype"]),
+        stacked=features["stacked"],
+        num_actions=about["num_actions"],
+        tasks=tuple(about["tasks"]),
+        learner_steps=about["learner_steps"],
+        frames=about["frames"],
+        environment=about["environment"],
+    )
+
+
+def _expected_arrays(info: PolicyInfo) -> dict[str, jax.ShapeDtypeStruct]:
+    """The arrays of a policy file by their names, as shapes and dtypes."""
+    params = jax.eval_shape(info.make_networks().init, jax.random.PRNGKey(0))
+    statistic = jax.ShapeDtypeStruct((len(info.tasks),), np.float32)
+    return {
+        "popart/mu": statistic,
+        "popart/sigma": statistic,
+        **{f"params/{m}/{name}": x for m, name, x in hk.data_structures.traverse(params)},
+    }
+
+
+def _check_arrays(arrays: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the arrays have these names, shapes and dtypes."""
+    others = sorted(arrays.keys() ^ expected.keys())
+    if others:
+        raise ValueError(f"the network and the arrays differ in {', '.join(others)}")
+    for name, like in expected.items():
+        array = np.asarray(arrays[name])
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise ValueError(
+                f"{name} is {array.dtype} of shape {array.shape}; the network's is {like.dtype} of "
+                f"shape {like.shape}"
+            )

@@ -1,0 +1,85 @@
+"""The policy that comes with the project, and the example that plays policy files."""
+
+import pathlib
+import subprocess
+import sys
+
+import dm_env
+import numpy as np
+import pytest
+
+from agents.popart_impala import load_policy
+from agents.popart_impala.policy_file import LoadedPolicy
+from environments import AtariOptions, make_environment, parse_level_name
+from launch_programs.export import export
+from tests.launch_programs.runs import make_run
+
+ROOT = pathlib.Path(__file__).parents[2]
+TOY = ROOT / "examples" / "toy.policy.npz"
+
+
+def episode_return(environment: dm_env.Environment, policy: LoadedPolicy, task: str) -> float:
+    policy.reset()
+    timestep = environment.reset()
+    total = 0.0
+    while not timestep.last():
+        action = policy(timestep.observation.features, task, timestep.reward)
+        timestep = environment.step(action)
+        total += timestep.reward
+    return total
+
+
+@pytest.mark.parametrize("greedy", [False, True], ids=["sampled", "greedy"])
+def test_the_toy_policy_is_optimal(greedy: bool) -> None:
+    policy = load_policy(TOY, greedy=greedy)
+    tasks = parse_level_name("toy")
+    assert policy.tasks == tuple(task.name for task in tasks)
+    for index, task in enumerate(tasks):
+        environment = make_environment(tasks, index, atari=AtariOptions(), seed=5)
+        returns = [episode_return(environment, policy, task.name) for _ in range(30)]
+        assert returns == [task.human_score] * 30
+
+
+def test_its_values_know_the_scales() -> None:
+    policy = load_policy(TOY, greedy=True)
+    tasks = parse_level_name("toy")
+    for index, task in enumerate(tasks):
+        environment = make_environment(tasks, index, atari=AtariOptions(), seed=5)
+        policy.reset()
+        policy(environment.reset().observation.features, task.name)
+        # The reward comes 9 steps later, discounted by 0.99 a step.
+        assert policy.value == pytest.approx(task.human_score * 0.99**8, rel=0.1)
+
+
+def test_it_is_small() -> None:
+    assert TOY.stat().st_size < 40_000
+
+
+def play(*arguments: str) -> list[str]:
+    process = subprocess.run(
+        [sys.executable, "-m", "examples.play_exported", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+def test_the_example_plays_the_toy_policy() -> None:
+    assert play() == [
+        "toy.policy.npz: trained on 2,000,000 frames of catch_x1, catch_x100, catch_x10000",
+        "catch_x1: mean return 1.0 of 10 episodes",
+        "catch_x100: mean return 100.0 of 10 episodes",
+        "catch_x10000: mean return 10,000.0 of 10 episodes",
+    ]
+
+
+def test_the_example_plays_atari(tmp_path: pathlib.Path) -> None:
+    flags = ("--max_frames_per_episode=120", "--hidden_size=8")
+    path = export(make_run(tmp_path, "pong", *flags), None)
+    lines = play(str(path), "2")
+    assert lines[-2] == "pong-5.policy.npz: trained on 3,200 frames of pong"
+    assert lines[-1].startswith("pong: mean return ")
+    assert np.isfinite(float(lines[-1].split()[3]))
