@@ -7,7 +7,12 @@ they need it.
 
 from environments.atari_options import AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
-from environments.factory import check_tasks, make_batched_environment, make_environment
+from environments.factory import (
+    check_tasks,
+    features_spec,
+    make_batched_environment,
+    make_environment,
+)
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
 from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
 from environments.toy import Catch
@@ -29,6 +34,7 @@ __all__ = [
     "Task",
     "WithTask",
     "check_tasks",
+    "features_spec",
     "make_batched_environment",
     "make_environment",
     "parse_level_name",
