@@ -41,7 +41,8 @@ def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
             if (other := _specs(task)) != first:
                 raise ValueError(
                     "the tasks of a run must have equal observations and actions: "
-                    f"{tasks[0].name} has {_described(first)}; {task.name} has {_described(other)}"
+                    f"{tasks[0].name} has {first[0]} and {first[1]}; "
+                    f"{task.name} has {other[0]} and {other[1]}"
                 )
 
 
@@ -144,11 +145,6 @@ def _specs(task: Task) -> tuple[specs.Array, specs.DiscreteArray]:
         return environment.observation_spec(), environment.action_spec()
     finally:
         environment.close()
-
-
-def _described(found: tuple[specs.Array, specs.DiscreteArray]) -> str:
-    features, action = found
-    return f"features {features} and actions {action}"
 
 
 def _check_indices(tasks: Sequence[Task], task_indices: Sequence[int]) -> None:

@@ -162,6 +162,24 @@ def test_atari_is_compared_with_humans(
     assert "optimum" not in out
 
 
+def test_tasks_without_scores_to_compare_with(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(tmp_path, "gym:CartPole-v1")
+    (score,) = evaluate.evaluate(directory, episodes=3, greedy=False, seed=1)
+    assert (score.random, score.human, score.human_normalised) == (None, None, None)
+    assert 8 <= score.mean <= 100
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "│ gym:CartPole-v1" in line)
+    cells = [cell.strip() for cell in line.split("│")[1:-1]]
+    assert (cells[2], cells[4:]) == (f"{score.mean:,.1f}", ["-", "-", "-"])
+    assert "normalised over tasks" not in out
+    values, table = read_results(tmp_path / "evaluation-5")
+    assert values["human_normalised"] is None
+    assert values["tasks"] == [score._asdict()]
+    assert (table[0]["random"], table[0]["human_normalised"]) == ("", "")
+
+
 def test_a_newer_checkpoint_is_what_is_evaluated(tmp_path: pathlib.Path) -> None:
     directory = make_run(tmp_path, "toy", steps=5)
     make_run(tmp_path, "toy", steps=12)
