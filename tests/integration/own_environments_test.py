@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.programs import run, train
 
-# For README's command: one machine's actors are another's.
+# As README, but for the number of environments, which there depends on the machine.
 CARTPOLE = (
     "--level_name=gym:CartPole-v1",
     "--total_environment_frames=500000",
