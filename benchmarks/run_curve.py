@@ -14,7 +14,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from environments import TASKS
+from environments import parse_level_name
 from launch_programs.metrics import read_rows
 
 FLAGS = flags.FLAGS
@@ -58,8 +58,12 @@ def plot(points: Sequence[Point], path: pathlib.Path) -> None:
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
         own = [point for point in points if point.task == task]
         axis.plot([p.frames for p in own], [p.mean_return for p in own], color="#0072B2")
-        axis.axhline(TASKS[task].random_score, color="0.6", linewidth=0.8, linestyle="--")
-        axis.set_title(f"{task} (dashed: random play)")
+        random_score = parse_level_name(task)[0].random_score
+        if random_score is None:
+            axis.set_title(task)
+        else:
+            axis.axhline(random_score, color="0.6", linewidth=0.8, linestyle="--")
+            axis.set_title(f"{task} (dashed: random play)")
         axis.set_xlabel("environment frames")
         axis.set_ylabel(f"mean return of {EPISODES} episodes")
         axis.xaxis.set_major_formatter(EngFormatter())

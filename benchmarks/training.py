@@ -87,7 +87,9 @@ class Curves:
 
 def normalised(task: Task, episode_return: float) -> float:
     """A return on the scale where random play has 0 and the optimum 1."""
-    return task.human_normalised(episode_return) / 100
+    percent = task.human_normalised(episode_return)
+    assert percent is not None  # every toy task has its scores
+    return percent / 100
 
 
 def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> TrainingState:

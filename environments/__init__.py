@@ -1,13 +1,18 @@
 """Tasks, suites of tasks, and the environments that play them.
 
-The Atari classes are in `environments.atari` and are not imported here, so that reading tasks and
-options does not load the emulator; `make_environment` and `make_batched_environment` load it when
-they need it.
+The Atari classes are in `environments.atari`, Gymnasium's adapter in `environments.gymnasium_env`.
+Both are not imported here, so that reading tasks and options does not load the emulator or
+Gymnasium; `make_environment` and `make_batched_environment` load them when they need them.
 """
 
 from environments.atari_options import AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
-from environments.factory import check_tasks, make_batched_environment, make_environment
+from environments.factory import (
+    check_tasks,
+    features_spec,
+    make_batched_environment,
+    make_environment,
+)
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
 from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
 from environments.toy import Catch
@@ -29,6 +34,7 @@ __all__ = [
     "Task",
     "WithTask",
     "check_tasks",
+    "features_spec",
     "make_batched_environment",
     "make_environment",
     "parse_level_name",

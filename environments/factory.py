@@ -4,33 +4,55 @@ from collections.abc import Sequence
 
 import dm_env
 import numpy as np
+from dm_env import specs
 
-from environments.atari_options import AtariOptions
+from environments.atari_options import FEATURES, AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
-from environments.tasks import Task
+from environments.on_demand import make_on_demand
+from environments.tasks import ON_DEMAND, Task
 from environments.toy import GAMES
 from environments.types import BatchedEnvironment
 
 
 def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
-    """Checks that one agent can play these tasks here. Takes no more than a second.
+    """Checks that one agent can play these tasks here.
+
+    Takes no more than a second, but for tasks made on demand: of those it makes an environment
+    each.
 
     Args:
       tasks: the run's tasks.
       atari: how Atari games are played.
 
     Raises:
-      ValueError: if there is no task, if the tasks' domains differ, or if the games have different
-        minimal action sets and those are asked for.
+      ValueError: if there is no task, if the tasks' domains differ, if the games have different
+        minimal action sets and those are asked for, as `make_on_demand`, or if tasks made on demand
+        differ in features or actions.
       FileNotFoundError: if a game's ROM is not installed.
     """
-    domains = sorted({task.domain for task in tasks})
-    if len(domains) != 1:
-        raise ValueError(f"the tasks of a run must be of one domain, got {domains or 'no task'}")
-    if domains == ["atari"]:
+    domain = _domain(tasks)
+    if domain == "atari":
         from environments.atari import check_games  # loads the emulator: only for those who need it
 
         check_games([task.name for task in tasks], atari)
+    elif domain in ON_DEMAND:
+        first = _specs(tasks[0])
+        for task in tasks[1:]:
+            if (other := _specs(task)) != first:
+                raise ValueError(
+                    "the tasks of a run must have equal observations and actions: "
+                    f"{tasks[0].name} has {first[0]} and {first[1]}; "
+                    f"{task.name} has {other[0]} and {other[1]}"
+                )
+
+
+def features_spec(tasks: Sequence[Task]) -> specs.Array:
+    """Spec of the features that the tasks show, by the first of them.
+
+    Raises:
+      ValueError: if there is no task, if the tasks' domains differ, and as `make_on_demand`.
+    """
+    return FEATURES if _domain(tasks) == "atari" else _specs(tasks[0])[0]
 
 
 def make_environment(
@@ -48,7 +70,8 @@ def make_environment(
       An environment whose observations are `Observation`s.
 
     Raises:
-      ValueError: if `index` is not that of a task, and as `check_tasks`.
+      ValueError: if `index` is not that of a task, as `check_tasks` of the tasks' domains and of
+        games, and as `make_on_demand`.
       FileNotFoundError: as `check_tasks`.
     """
     _check_indices(tasks, [index])
@@ -56,8 +79,8 @@ def make_environment(
         from environments.atari import AtariEnvironment
 
         return AtariEnvironment(tasks, index, options=atari, seed=seed)
-    check_tasks(tasks, atari=atari)
-    return WithTask(GAMES[tasks[index].name].make(seed), index, len(tasks))
+    _domain(tasks)
+    return WithTask(_make(tasks[index], seed), index, len(tasks))
 
 
 def make_batched_environment(
@@ -82,7 +105,8 @@ def make_batched_environment(
       The environments, in the order of `task_indices`.
 
     Raises:
-      ValueError: if an index is not that of a task, if there is none, and as `check_tasks`.
+      ValueError: if an index is not that of a task, if there is none, if environments differ in
+        their specs, and as `make_environment`.
       FileNotFoundError: as `check_tasks`.
     """
     _check_indices(tasks, task_indices)
@@ -97,6 +121,30 @@ def make_batched_environment(
             for index, environment_seed in zip(task_indices, seeds, strict=True)
         ]
     )
+
+
+def _domain(tasks: Sequence[Task]) -> str:
+    """The tasks' domain; raises ValueError if they have not one."""
+    domains = sorted({task.domain for task in tasks})
+    if len(domains) != 1:
+        raise ValueError(f"the tasks of a run must be of one domain, got {domains or 'no task'}")
+    return domains[0]
+
+
+def _make(task: Task, seed: int) -> dm_env.Environment:
+    """The environment of a task that is no Atari game, without the task in its observations."""
+    if task.domain in ON_DEMAND:
+        return make_on_demand(task, seed)
+    return GAMES[task.name].make(seed)
+
+
+def _specs(task: Task) -> tuple[specs.Array, specs.DiscreteArray]:
+    """Specs of features and actions of a task that is no Atari game."""
+    environment = _make(task, 0)
+    try:
+        return environment.observation_spec(), environment.action_spec()
+    finally:
+        environment.close()
 
 
 def _check_indices(tasks: Sequence[Task], task_indices: Sequence[int]) -> None:

@@ -11,16 +11,24 @@ from environments.toy import GAMES
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One task of a suite, with the scores that make returns of different tasks comparable."""
+    """One task, with the scores, where there are any, that make returns of tasks comparable."""
 
-    name: str  # snake_case; an Atari game's is that of its ROM file
-    domain: str  # "atari" or "toy"
-    random_score: float  # a uniform random policy's mean episode return; exact for toy tasks
-    human_score: float  # a human's mean episode return; for toy tasks the optimum
+    # snake_case; an Atari game's is that of its ROM file. Of a task made on demand, DOMAIN:REST.
+    name: str
+    domain: str  # "atari", "toy", or one of `ON_DEMAND`
+    # A uniform random policy's mean episode return; exact for toy tasks. None: not known.
+    random_score: float | None
+    # A human's mean episode return; for toy tasks the optimum. None: not known.
+    human_score: float | None
     action_repeat: int  # frames per agent step
 
-    def human_normalised(self, score: float) -> float:
-        """Returns a score in percent: 0 is the random policy's, 100 the human's."""
+    def human_normalised(self, score: float) -> float | None:
+        """Returns a score in percent: 0 is the random policy's, 100 the human's.
+
+        None if the task lacks one of the two.
+        """
+        if self.random_score is None or self.human_score is None:
+            return None
         return 100.0 * (score - self.random_score) / (self.human_score - self.random_score)
 
 
@@ -41,6 +49,14 @@ SUITES: dict[str, tuple[str, ...]] = {
     "toy_conflict": tuple(f"catch_{order}" for order in ("lsr", "lrs", "slr", "srl", "rls", "rsl")),
 }
 
+# Domains of environments that others register or write: DOMAIN:REST names a task of them. What REST
+# may be is for `environments.factory` to say.
+ON_DEMAND = {
+    "gym": "gym:ID",
+    "bsuite": "bsuite:EXPERIMENT/NUMBER",
+    "dm_env": "dm_env:MODULE:FACTORY",
+}
+
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from
 # such a name; how it is played is for AtariOptions to say.
 _GYM_NAME = re.compile(
@@ -49,9 +65,15 @@ _GYM_NAME = re.compile(
 )
 
 
+# Characters; a file name may have 255 bytes, and the time comes behind it.
+_LONGEST_NAME = 100
+
+
 def _key(name: str) -> str:
     return name.replace("_", "").lower()
 
+
+_KNOWN = f"known suites: {', '.join(SUITES)}; other environments: {', '.join(ON_DEMAND.values())}"
 
 _TASKS_BY_KEY = {_key(task.name): task for task in TASKS.values()}
 
@@ -62,7 +84,9 @@ def parse_level_name(text: str) -> tuple[Task, ...]:
     Args:
       text: comma-separated names of tasks and suites, of one domain. A suite stands for its tasks.
         A game may be written as its ROM file ("ms_pacman") or as in Gym ("MsPacman",
-        "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case.
+        "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case. Other environments are
+        "gym:ID", "bsuite:EXPERIMENT/NUMBER" and "dm_env:MODULE:FACTORY"; whether there is such an
+        environment is not looked up here.
 
     Returns:
       The tasks, in the order given. A task's position is its index in the run.
@@ -89,7 +113,8 @@ def suite_name(tasks: Sequence[Task]) -> str:
     """Returns a short name for a list of tasks, fit for a directory's name.
 
     That is the suite's name for exactly its tasks in its order, up to three tasks' names
-    ("pong-seaquest"), or the domain and the number of tasks ("atari5tasks").
+    ("pong-seaquest") if they are not too long, with "_" for what file systems may not take
+    ("gym_CartPole-v1"), or the domain and the number of tasks ("atari5tasks").
 
     Raises:
       ValueError: if there is no task.
@@ -100,15 +125,22 @@ def suite_name(tasks: Sequence[Task]) -> str:
     for suite, members in SUITES.items():
         if names == members:
             return suite
-    if len(names) <= 3:
-        return "-".join(names)
+    joined = re.sub(r"[^\w.-]", "_", "-".join(names), flags=re.ASCII)
+    if len(names) <= 3 and len(joined) <= _LONGEST_NAME:
+        return joined
     return f"{tasks[0].domain}{len(names)}tasks"
 
 
 def _named(name: str, text: str) -> list[Task]:
     """Returns the tasks that one name, of a task or a suite, stands for."""
     if not name:
-        raise ValueError(f"a name is missing in {text!r}; known suites: {', '.join(SUITES)}")
+        raise ValueError(f"a name is missing in {text!r}; {_KNOWN}")
+    domain, colon, rest = name.partition(":")
+    if colon and domain.lower() in ON_DEMAND:
+        domain = domain.lower()
+        if not rest:
+            raise ValueError(f"task {name!r}: must be {ON_DEMAND[domain]}")
+        return [Task(f"{domain}:{rest}", domain, None, None, 1)]
     if name.lower() in SUITES:
         return [TASKS[member] for member in SUITES[name.lower()]]
     match = _GYM_NAME.fullmatch(name)
@@ -121,5 +153,5 @@ def _named(name: str, text: str) -> list[Task]:
         known = {**{_key(known): known for known in TASKS}, **{suite: suite for suite in SUITES}}
         near = [known[key] for key in difflib.get_close_matches(_key(game), known)]
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"unknown task {name!r}: {hint}known suites: {', '.join(SUITES)}")
+        raise ValueError(f"unknown task {name!r}: {hint}{_KNOWN}")
     return [task]

@@ -13,7 +13,7 @@ from absl import logging
 from acme.utils import counting
 from launchpad import context
 
-from environments import TASKS
+from environments import parse_level_name
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
@@ -210,11 +210,17 @@ def progress_line(
     if len(returns) <= _LISTED_TASKS:
         parts += [f"{task} {mean:,.1f}" for task, mean in means.items()]
     elif means:
-        normalised = [TASKS[task].human_normalised(mean) for task, mean in means.items()]
-        parts.append(
-            f"human-normalised median {statistics.median(normalised):.1f} % over "
-            f"{len(means)} of {len(returns)} tasks"
-        )
+        scores = [
+            task.human_normalised(mean)
+            for task, mean in zip(parse_level_name(",".join(means)), means.values(), strict=True)
+        ]
+        normalised = [score for score in scores if score is not None]
+        over = f"{len(means)} of {len(returns)} tasks"
+        if len(normalised) == len(means):
+            median = statistics.median(normalised)
+            parts.append(f"human-normalised median {median:.1f} % over {over}")
+        else:
+            parts.append(f"episodes of {over}")
     if learner_row:
         parts.append(f"entropy {float(learner_row['entropy']):.2f}")
         parts.append(f"lag {float(learner_row['policy_lag_mean']):.1f}")

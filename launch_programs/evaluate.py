@@ -125,7 +125,7 @@ def evaluate(
     return scores
 
 
-def _print(scores: list[TaskScore], total: Aggregate, reference: str) -> None:
+def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
     table = Table("task", title=None)
     for column in ("episodes", "mean", "std", "random", reference, f"{reference}-normalised %"):
         table.add_column(column, justify="right")
@@ -133,11 +133,16 @@ def _print(scores: list[TaskScore], total: Aggregate, reference: str) -> None:
         table.add_row(
             s.task,
             str(s.episodes),
-            *(f"{x:,.1f}" for x in (s.mean, s.standard_deviation, s.random, s.human)),
-            f"{s.human_normalised:.1f}",
+            *(
+                "-" if x is None else f"{x:,.1f}"
+                for x in (s.mean, s.standard_deviation, s.random, s.human)
+            ),
+            "-" if s.human_normalised is None else f"{s.human_normalised:.1f}",
         )
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
     console.print(table)
+    if total is None:
+        return
     console.print(
         f"{reference}-normalised over tasks: mean {total.mean:.1f} %, median {total.median:.1f} %, "
         f"capped mean {total.capped_mean:.1f} %",
@@ -159,7 +164,7 @@ def _write(
     directory: RunDirectory,
     policy: SavedPolicy,
     scores: list[TaskScore],
-    total: Aggregate,
+    total: Aggregate | None,
     attention: dict[str, list[float]],
     *,
     greedy: bool,
@@ -174,7 +179,7 @@ def _write(
             "greedy": greedy,
             "seed": seed,
             "tasks": [s._asdict() for s in scores],
-            "human_normalised": total._asdict(),
+            "human_normalised": None if total is None else total._asdict(),
             **({"attention": attention} if attention else {}),
         },
     )

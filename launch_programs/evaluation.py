@@ -167,9 +167,9 @@ class TaskScore(NamedTuple):
     episodes: int
     mean: float
     standard_deviation: float  # of the episodes' returns, n - 1; 0 for one episode
-    random: float
-    human: float
-    human_normalised: float  # percent, of the mean
+    random: float | None  # as the task's
+    human: float | None
+    human_normalised: float | None  # percent, of the mean; None without the two above
 
 
 class Aggregate(NamedTuple):
@@ -194,9 +194,14 @@ def score(task: Task, returns: Sequence[float]) -> TaskScore:
     )
 
 
-def aggregate(scores: Sequence[TaskScore]) -> Aggregate:
-    """Mean, median and capped mean over tasks (the capped mean is that of arXiv 1802.01561)."""
-    normalised = [s.human_normalised for s in scores]
+def aggregate(scores: Sequence[TaskScore]) -> Aggregate | None:
+    """Mean, median and capped mean over tasks (the capped mean is that of arXiv 1802.01561).
+
+    None if a task has no scores to normalise by.
+    """
+    normalised = [s.human_normalised for s in scores if s.human_normalised is not None]
+    if len(normalised) < len(scores):
+        return None
     return Aggregate(
         mean=math.fsum(normalised) / len(normalised),
         median=statistics.median(normalised),

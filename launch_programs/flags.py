@@ -8,9 +8,11 @@ import dataclasses
 from typing import Any
 
 from absl import flags
+from dm_env import specs
 
 from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
-from environments import AtariOptions, Task, parse_level_name
+from agents.popart_impala.networks.images import are_images
+from environments import AtariOptions, features_spec, parse_level_name
 from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
     RunConfig,
@@ -83,7 +85,8 @@ def define_run_flags() -> None:
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
         "Seaquest), atari57, toy, toy_scales, toy_density, toy_conflict. Games as pong, Pong, "
-        "PongNoFrameskip-v4 or ALE/Pong-v5.",
+        "PongNoFrameskip-v4 or ALE/Pong-v5. Other environments: gym:ID or gym:MODULE:ID "
+        "(Gymnasium), bsuite:EXPERIMENT/NUMBER, dm_env:MODULE:FACTORY (a function of a seed).",
     )
     flags.DEFINE_enum(
         "preset",
@@ -167,8 +170,8 @@ def resolve(saved: RunConfig | None) -> RunConfig:
       saved: the run to be resumed.
 
     Raises:
-      ValueError: a value is out of range, or there is no such run to grow from; the message names
-        the flag, the value and what is accepted.
+      ValueError: a value is out of range, there is no such run to grow from, or no such
+        environment; the message names the flag, the value and what is accepted.
     """
     preset = PRESETS[FLAGS.preset].values if FLAGS.preset else {}
     parent = _parent() if saved is None and FLAGS["grow_from"].present else None
@@ -192,7 +195,7 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         for field in dataclasses.fields(Config)
         if field.name in _AGENT_HELP
     }
-    agent["network"] = value("network", default_network(tasks))
+    agent["network"] = value("network", None) or default_network(features_spec(tasks))
     if parent is not None:
         columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
         frozen = sum(columns)
@@ -258,6 +261,6 @@ def describe_preset(config: RunConfig) -> list[str]:
     return lines
 
 
-def default_network(tasks: tuple[Task, ...]) -> str:
-    """The network for these tasks: "shallow" for Atari's images, "mlp" for the toys."""
-    return "shallow" if tasks[0].domain == "atari" else "mlp"
+def default_network(features: specs.Array) -> str:
+    """The network for these features: "shallow" for stacked images, "mlp" for all else."""
+    return "shallow" if are_images(features) else "mlp"

@@ -54,6 +54,7 @@ def test_an_episode() -> None:
 @pytest.mark.parametrize("name", SUITES["toy"])
 def test_human_score_is_the_optimum(name: str) -> None:
     scale = TASKS[name].human_score
+    assert scale is not None
     environment = Catch(scale=scale, seed=1)
     returns = [play_perfectly(environment) for _ in range(50)]
     assert returns == [scale] * 50  # the largest reward there is, from every column
@@ -80,6 +81,7 @@ def test_seeds() -> None:
 def test_random_score_is_exact(name: str) -> None:
     """Dynamic programming over the paddle's column, in exact fractions."""
     task = TASKS[name]
+    assert task.human_score is not None
     paddle = {2: Fraction(1)}
     for _ in range(9):
         after: dict[int, Fraction] = {}

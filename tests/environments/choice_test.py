@@ -38,6 +38,7 @@ def test_an_episode() -> None:
 def test_rewards_and_optimum(scale: float) -> None:
     environment = Choice(scale=scale, seed=1)
     optimum = TASKS[f"choice_x{scale}"].human_score
+    assert optimum is not None
     # The largest reward there is, from any columns.
     assert [sum(play(environment, go_to(GOLD_SHOWN))) for _ in range(50)] == [optimum] * 50
     assert [sum(play(environment, go_to(COPPER_SHOWN))) for _ in range(50)] == [optimum / 10] * 50

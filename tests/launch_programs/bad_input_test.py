@@ -90,6 +90,23 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
             "--action_set=minimal",
             "action_set is 'minimal', but the sets of pong (",
         ),
+        (
+            "--level_name=gym:CarPole-v1",
+            "task 'gym:CarPole-v1': Environment `CarPole` doesn't exist. Did you mean: `CartPole`?",
+        ),
+        ("--level_name=gym:Pendulum-v1", "task 'gym:Pendulum-v1': actions must be discrete, the "),
+        (
+            "--level_name=gym:CartPole-v1,gym:Acrobot-v1",
+            "the tasks of a run must have equal observations and actions: gym:CartPole-v1 has ",
+        ),
+        (
+            "--level_name=gym:CartPole-v1 --network=shallow",
+            "network='shallow': needs stacked images [S, H, W]",
+        ),
+        (
+            "--level_name=dm_env:no_such_module:make",
+            "task 'dm_env:no_such_module:make': no_such_module cannot be imported: No module ",
+        ),
         ("pong", "unexpected argument 'pong': settings are given as --name=value"),
         (
             "--launch_type=ray --ray_resources=lerner:GPU=1",
@@ -193,6 +210,10 @@ def test_a_broken_configuration(refusal: Refusal, tmp_path: pathlib.Path) -> Non
         ("--level_name=pong", "level_name='pong': the run was not trained on pong; its tasks are "),
         ("--level_name=catch_x10", "unknown task 'catch_x10': did you mean catch_x1"),
         ("--level_name=", "a name is missing in ''; known suites: "),
+        (
+            "--level_name=gym:CartPole-v1",
+            "level_name='gym:CartPole-v1': the run was not trained on",
+        ),
         ("catch_x1", "unexpected argument 'catch_x1': settings are given as --name=value"),
     ],
 )

@@ -38,3 +38,10 @@ def test_time_left() -> None:
 def test_at_the_end_no_time_is_left() -> None:
     assert "(100.0%)  2,000 frames/s  left 0m00s  " in progress_line(ROW, 200_000, {}, 200_000)
     assert "(100.3%)  2,000 frames/s  left 0m00s  " in progress_line(ROW, 200_000, {}, 200_640)
+
+
+def test_many_tasks_without_scores_to_normalise_by() -> None:
+    returns: dict[str, list[float]] = {f"gym:Task{i}-v0": [] for i in range(7)}
+    returns["gym:Task3-v0"] = [5.0]
+    line = progress_line({}, 200_000, returns, 1_280)
+    assert line == "frames 1,280 of 200,000 (0.6%)  episodes of 1 of 7 tasks"

@@ -88,12 +88,15 @@ def test_what_is_printed_and_written(toy: RunDirectory, capsys: pytest.CaptureFi
     assert [{k: str(v) for k, v in score.items()} for score in values["tasks"]] == table
 
     assert [score.task for score in scores] == list(toy.read_config().tasks)
+    normalised = []
     for score, scale in zip(scores, (1, 100, 10_000), strict=True):
         assert score.episodes == 40
         caught = (score.mean / scale + 1) / 2 * 40  # returns are +-scale
         assert caught == pytest.approx(round(caught), abs=1e-9)
         # An untrained policy catches about one ball in five: between 0 and 20 of 40.
         assert 0 < caught < 20
+        assert score.human_normalised is not None
+        normalised.append(score.human_normalised)
         assert score.human_normalised == pytest.approx(
             100 * (score.mean + 0.6 * scale) / 1.6 / scale
         )
@@ -105,7 +108,6 @@ def test_what_is_printed_and_written(toy: RunDirectory, capsys: pytest.CaptureFi
             *(f"{x:,.1f}" for x in (score.mean, score.standard_deviation, score.random, scale)),
             f"{score.human_normalised:.1f}",
         ]
-    normalised = [score.human_normalised for score in scores]
     assert values["human_normalised"] == pytest.approx(
         {
             "mean": sum(normalised) / 3,
@@ -158,6 +160,24 @@ def test_atari_is_compared_with_humans(
     out = capsys.readouterr().out
     assert "human-normalised over tasks: mean " in out
     assert "optimum" not in out
+
+
+def test_tasks_without_scores_to_compare_with(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(tmp_path, "gym:CartPole-v1")
+    (score,) = evaluate.evaluate(directory, episodes=3, greedy=False, seed=1)
+    assert (score.random, score.human, score.human_normalised) == (None, None, None)
+    assert 8 <= score.mean <= 100
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "│ gym:CartPole-v1" in line)
+    cells = [cell.strip() for cell in line.split("│")[1:-1]]
+    assert (cells[2], cells[4:]) == (f"{score.mean:,.1f}", ["-", "-", "-"])
+    assert "normalised over tasks" not in out
+    values, table = read_results(tmp_path / "evaluation-5")
+    assert values["human_normalised"] is None
+    assert values["tasks"] == [score._asdict()]
+    assert (table[0]["random"], table[0]["human_normalised"]) == ("", "")
 
 
 def test_a_newer_checkpoint_is_what_is_evaluated(tmp_path: pathlib.Path) -> None:

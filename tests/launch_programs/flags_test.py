@@ -113,6 +113,17 @@ def test_defaults_of_toy_tasks_differ_in_what_the_tasks_decide() -> None:
     assert config == dataclasses.replace(atari, tasks=config.tasks, agent=config.agent)
 
 
+@pytest.mark.parametrize(
+    ("level", "network"),
+    [("gym:CartPole-v1", "mlp"), ("gym:ale_py:ALE/Pong-v5", "shallow"), ("pong", "shallow")],
+)
+def test_the_observations_decide_on_the_network(level: str, network: str) -> None:
+    config = resolved(f"--level_name={level}")
+    assert config.agent.network == network
+    assert resolved(saved=config) == config
+    assert resolved(f"--level_name={level}", "--network=mlp").agent.network == "mlp"
+
+
 def test_every_setting_has_a_flag_or_a_reason() -> None:
     settings = flatten(resolved())
     names = {setting.split(".")[-1] for setting in settings if setting not in NO_FLAG}

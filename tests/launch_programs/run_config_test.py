@@ -225,3 +225,11 @@ def test_task_list() -> None:
         ("pong", 4),
         ("seaquest", 4),
     ]
+
+
+def test_tasks_made_on_demand_are_read_back_by_their_names() -> None:
+    names = ("gym:CartPole-v0", "gym:ale_py:ALE/Pong-v5")
+    config = dataclasses.replace(CONFIG, tasks=names)
+    again = run_config.from_json(json.loads(json.dumps(config.to_json())))
+    assert again == config
+    assert tuple(task.name for task in again.task_list()) == names

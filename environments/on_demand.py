@@ -1,0 +1,90 @@
+"""Environments that are made by a name: Gymnasium's, bsuite's, anybody's of dm_env."""
+
+import difflib
+import importlib
+import inspect
+
+import dm_env
+from dm_env import specs
+
+from environments.tasks import ON_DEMAND, Task
+
+
+def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
+    """Makes the environment that a task of a domain in `ON_DEMAND` names.
+
+    Args:
+      task: its name is
+        - "gym:ID" or "gym:MODULE:ID", an environment registered with Gymnasium, at once or when
+          MODULE is imported;
+        - "bsuite:EXPERIMENT/NUMBER", an experiment of bsuite;
+        - "dm_env:MODULE:FACTORY", where FACTORY in MODULE is a function that takes a seed, an int
+          by position, and returns a `dm_env.Environment`.
+      seed: of all that is random in the environment.
+
+    Returns:
+      An environment whose observations are one array each, and whose actions are discrete.
+
+    Raises:
+      ValueError: in one line, if there is no such environment, if it needs what is not installed,
+        or if it has other observations or actions.
+    """
+    name = task.name.partition(":")[2]
+    try:
+        if task.domain == "gym":
+            from environments.gymnasium_env import make_gymnasium  # only for those who need it
+
+            return make_gymnasium(name, seed)
+        environment = _make_bsuite(name, seed) if task.domain == "bsuite" else _call(name, seed)
+        _require_array_and_discrete(environment)
+        return environment
+    except ValueError as error:
+        raise ValueError(f"task {task.name!r}: {' '.join(str(error).split())}") from error
+
+
+def _make_bsuite(name: str, seed: int) -> dm_env.Environment:
+    try:
+        import bsuite
+        from bsuite import sweep
+        from bsuite.bsuite import EXPERIMENT_NAME_TO_ENVIRONMENT
+    except ImportError as error:
+        raise ValueError(
+            f"needs the package {error.name or 'bsuite'}: install the extra [bsuite]"
+        ) from error
+    if name not in sweep.SETTINGS:
+        near = difflib.get_close_matches(name, sweep.SETTINGS)
+        hint = f"did you mean {' or '.join(near)}" if near else "they are as catch/0"
+        raise ValueError(f"bsuite has no such experiment; {hint}")
+    experiment = name.partition("/")[0]
+    settings = dict(sweep.SETTINGS[name])
+    # Not where there is none: `mapping_seed`, which all have that lack it, says what the task is.
+    if "seed" in inspect.signature(EXPERIMENT_NAME_TO_ENVIRONMENT[experiment]).parameters:
+        settings["seed"] = seed
+    return bsuite.load(experiment, settings)
+
+
+def _call(path: str, seed: int) -> dm_env.Environment:
+    """Calls the factory that MODULE:FACTORY names."""
+    module_name, colon, factory_name = path.partition(":")
+    if not module_name or not factory_name:
+        raise ValueError(f"must be {ON_DEMAND['dm_env']}")
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name, None)
+    except ImportError as error:
+        raise ValueError(f"{module_name} cannot be imported: {error}") from error
+    if not callable(factory):
+        raise ValueError(f"{module_name} has no function {factory_name}")
+    environment = factory(seed)
+    if not isinstance(environment, dm_env.Environment):
+        raise ValueError(
+            f"the factory must return a dm_env.Environment, got {type(environment).__name__}"
+        )
+    return environment
+
+
+def _require_array_and_discrete(environment: dm_env.Environment) -> None:
+    observation, action = environment.observation_spec(), environment.action_spec()
+    if not isinstance(observation, specs.Array):
+        raise ValueError(f"an observation must be one array, the spec is {observation}")
+    if not isinstance(action, specs.DiscreteArray):
+        raise ValueError(f"actions must be discrete, the spec is {action}")

@@ -1,0 +1,101 @@
+"""Environments that are no part of the project: trained on, resumed, evaluated by their names."""
+
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from tests.integration.programs import run, train
+
+# As README, but for the number of environments, which there depends on the machine.
+CARTPOLE = (
+    "--level_name=gym:CartPole-v1",
+    "--total_environment_frames=500000",
+    "--batch_size=16",
+    "--learning_rate=1e-3",
+    "--entropy_cost=0.001",
+    "--num_actors=1",
+    "--environments_per_actor=32",
+    "--evaluation_interval=0",
+)
+
+OWN = """
+import environments
+
+def catch(seed):
+    return environments.Catch(seed=seed)
+"""
+
+
+def results(logdir: pathlib.Path, number: str = "") -> dict[str, Any]:
+    (path,) = logdir.glob(f"evaluation-*[0-9]{number}.json")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_cartpole_is_learned(tmp_path: pathlib.Path) -> None:
+    """Random play earns 22; the environment cuts episodes off at 500."""
+    logdir = tmp_path / "run"
+    out = train(logdir, *CARTPOLE, "--test_num_episodes=30")
+    assert "network mlp, " in out
+    assert "human-normalised over tasks" not in out
+    found = results(logdir)
+    (score,) = found["tasks"]
+    assert (score["task"], score["episodes"]) == ("gym:CartPole-v1", 30)
+    assert score["mean"] >= 195, out
+    assert score["random"] is score["human"] is score["human_normalised"] is None
+    assert found["human_normalised"] is None
+
+
+@pytest.mark.slow
+def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> None:
+    """They differ in their time limit."""
+    logdir = tmp_path / "run"
+    names = ["gym:CartPole-v0", "gym:CartPole-v1"]
+    flags = ["--num_actors=1", "--environments_per_actor=8", "--log_interval=0.5"]
+    train(
+        logdir,
+        f"--level_name={','.join(names)}",
+        "--total_environment_frames=20000",
+        "--test_num_episodes=1",
+        *flags,
+    )
+    assert json.loads((logdir / "config.json").read_text())["tasks"] == names
+    header = (logdir / "learner.csv").read_text().splitlines()[0].split(",")
+    assert {f"mu/{name}" for name in names} <= set(header)
+    train(logdir, "--total_environment_frames=40000", "--test_num_episodes=0")
+    done = run(
+        "evaluate", f"--logdir={logdir}", "--test_num_episodes=2", f"--level_name={names[1]}"
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(path.read_text()) for path in sorted(logdir.glob("evaluation-*.json"))]
+    assert sorted(len(one["tasks"]) for one in found) == [1, 2]
+    assert {task["task"] for one in found for task in one["tasks"]} == set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("bsuite:catch/0", "mlp"),
+        ("dm_env:own_environments:catch", "mlp"),
+        ("gym:ale_py:ALE/Breakout-v5", "shallow"),
+    ],
+)
+def test_other_kinds_of_environments(
+    name: str, network: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_environments.py").write_text(OWN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = train(
+        tmp_path / "run",
+        f"--level_name={name}",
+        "--total_environment_frames=3000",
+        "--test_num_episodes=1",
+        "--num_actors=1",
+        "--environments_per_actor=4",
+        "--batch_size=4",
+    )
+    assert f"network {network}, " in out
+    assert results(tmp_path / "run")["tasks"][0]["task"] == name
