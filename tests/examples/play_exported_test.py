@@ -77,6 +77,7 @@ def test_the_example_plays_the_toy_policy() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_example_plays_atari(tmp_path: pathlib.Path) -> None:
     flags = ("--max_frames_per_episode=120", "--hidden_size=8")
     path = export(make_run(tmp_path, "pong", *flags), None)

@@ -110,6 +110,7 @@ def test_actors_steps_are_those_consumed_and_those_on_their_way(
     assert -writing <= in_flight <= bound
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_frames(
     finished: tuple[pathlib.Path, str],
 ) -> None:
