@@ -12,8 +12,8 @@ and receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminate
 
 The last input of an unroll is the first of the next. Episodes may end anywhere: there o_{t+1} is
 the next episode's first observation (`first` is true), never the finished episode's last one. A
-step with `first[t+1]` and discount 1 was cut off by a time limit: its successor is unknown, and the
-loss does not learn from it.
+step with `first[t+1]` and discount 1 was cut off, by a time limit or a failure: its successor is
+unknown, and the loss does not learn from it.
 
 Shapes below are one unroll's. In a batch they are [B, T, ...] from the queue and [T, B, ...] in
 the loss.
