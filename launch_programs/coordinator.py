@@ -1,6 +1,7 @@
 """The coordinator: counts, metrics and progress of the whole program, and its end."""
 
 import collections
+import json
 import statistics
 import sys
 import threading
@@ -17,7 +18,7 @@ from environments import parse_level_name
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.supervisor import GIVEN_UP
 
 # How many of a task's last training episodes its printed mean return is of.
@@ -100,12 +101,12 @@ class Coordinator:
 
     def checkpoint_saved(self, step: int) -> None:
         """Notes that the learner has saved a checkpoint of this learner step."""
-        self._last_checkpoint.write_text(f"{step}\n")
+        write_json(self._last_checkpoint, step)
 
     def last_checkpoint(self) -> int | None:
         """The step of the newest checkpoint that the learner told of, in earlier runs too."""
         try:
-            return int(self._last_checkpoint.read_text())
+            return int(json.loads(self._last_checkpoint.read_text()))
         except FileNotFoundError:
             return None
 

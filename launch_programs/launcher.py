@@ -52,9 +52,8 @@ def main(arguments: list[str]) -> int:
     failures = FailureLog(directory)
     if open_network:
         failures.add("launcher", open_network)
-    program = make_program(config, directory)
     if options.launch_type == "local_mt":
-        _run_threads(program)
+        _run_threads(make_program(config, directory))
         return 0
     stop = threading.Event()
     _stop_with_parent()
@@ -78,7 +77,12 @@ def main(arguments: list[str]) -> int:
         else:
             signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
             local_launch.run(
-                program, config.cores_per_actor, logs, options.max_restarts, failures.add, stop
+                make_program(config, directory),
+                config.cores_per_actor,
+                logs,
+                options.max_restarts,
+                failures.add,
+                stop,
             )
     except ProgramFailed as failure:
         print(failure, _last_lines(logs / failure.node), sep="\n")

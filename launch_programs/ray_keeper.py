@@ -4,7 +4,6 @@ It imports nothing that it does not need: there is one for every node.
 """
 
 import dataclasses
-import os
 import pathlib
 import socket
 import subprocess
@@ -65,8 +64,3 @@ class Keeper:
         """Sends the node a signal."""
         assert self._process is not None
         self._process.send_signal(number)
-
-    def pids(self) -> tuple[int, int]:
-        """Process ids on this host: the keeper's and the node's."""
-        assert self._process is not None
-        return os.getpid(), self._process.pid

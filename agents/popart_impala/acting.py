@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import chex
 import dm_env
 import jax
-import jax.numpy as jnp
 import numpy as np
 from acme import core
 
 from agents.popart_impala.adding import UnrollAdder
+from agents.popart_impala.choosing import choose_actions
 from agents.popart_impala.networks import Networks
 from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
@@ -40,12 +40,8 @@ def make_policy(networks: Networks, *, greedy: bool = False) -> Policy:
         params: Params, key: chex.PRNGKey, inputs: AgentInput, state: RecurrentState
     ) -> PolicyStep:
         output, state = networks.step(params, inputs, state)
-        key, sample_key = jax.random.split(key)
-        if greedy:
-            action = jnp.argmax(output.logits, axis=-1)
-        else:
-            action = jax.random.categorical(sample_key, output.logits)
-        return PolicyStep(action.astype(jnp.int32), output.logits, state, key, output.attention)
+        action, key = choose_actions(key, output.logits, greedy=greedy)
+        return PolicyStep(action, output.logits, state, key, output.attention)
 
     return policy
 

@@ -38,9 +38,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from agents.popart_impala.choosing import choose_actions
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.networks.registry import OPTIONS
@@ -255,15 +255,11 @@ class LoadedPolicy:
         self._initial_state = networks.initial_state(1)
         self.reset()
 
-        # As `acting.make_policy`, which is for many environments, and needs no values.
+        # `acting.make_policy` has no values, and imports Acme.
         @jax.jit
         def step(params: Params, key: jax.Array, inputs: AgentInput, state: RecurrentState) -> Any:
             output, state = networks.step(params, inputs, state)
-            key, sample_key = jax.random.split(key)
-            if greedy:
-                action = jnp.argmax(output.logits, axis=-1)
-            else:
-                action = jax.random.categorical(sample_key, output.logits)
+            action, key = choose_actions(key, output.logits, greedy=greedy)
             return action, output.logits, output.normalised_values, state, key
 
         self._step = step
