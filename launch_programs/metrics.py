@@ -43,12 +43,33 @@ class RowLogger(loggers.Logger):
         """Nothing to close."""
 
 
+class TableFollower:
+    """Reads a table that another process appends to, each row once."""
+
+    def __init__(self, path: pathlib.Path):
+        """Starts at the table's beginning; it need not be there yet."""
+        self._path = path
+        self._read = 0  # bytes
+        self._columns: list[str] | None = None
+
+    def new_rows(self) -> list[dict[str, str]]:
+        """The complete rows that have come since the last call."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self._read += len(complete)
+        rows = list(csv.reader(complete.decode().splitlines()))
+        if self._columns is None and rows:
+            self._columns = rows.pop(0)
+        return [dict(zip(self._columns or [], row, strict=True)) for row in rows]
+
+
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
     """The complete rows of a table that may be growing; none if it is not there yet."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    return TableFollower(path).new_rows()
 
 
 class CSVTable:

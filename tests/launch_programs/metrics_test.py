@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch_programs.metrics import CSVTable, Row, RowLogger, flatten_row, read_rows
+from launch_programs.metrics import CSVTable, Row, RowLogger, TableFollower, flatten_row, read_rows
 
 TASKS = ("pong", "seaquest")
 
@@ -139,3 +139,25 @@ def test_a_reader_of_a_growing_table_sees_complete_rows(tmp_path: pathlib.Path) 
     assert read_rows(path) == [{"a": "1", "b": "2"}]
     path.write_text("a,b\n1,2\n3,4\n")
     assert read_rows(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+
+
+def test_a_follower_sees_each_row_once_and_whole(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    follower = TableFollower(path)
+    assert follower.new_rows() == []
+    path.write_text("a,b")  # a header on its way
+    assert follower.new_rows() == []
+    path.write_text("a,b\n1,2\n3,")
+    assert follower.new_rows() == [{"a": "1", "b": "2"}]
+    assert follower.new_rows() == []
+    path.write_text("a,b\n1,2\n3,4\n5,6\n")
+    assert follower.new_rows() == [{"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
+
+
+def test_a_follower_of_a_table_that_another_run_goes_on_with(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    follower = TableFollower(path)
+    path.write_text("a,b\n1,2\n3,")
+    follower.new_rows()
+    CSVTable(path).append([{"a": 5, "b": 6}])  # cuts the half row off
+    assert follower.new_rows() == [{"a": "5", "b": "6"}]
