@@ -17,7 +17,7 @@ help:
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
-	@echo "make lint       formatter, linter and type checker, changing nothing"
+	@echo "make lint       formatter, linter, type checker and BUILD, changing nothing"
 	@echo "make format     format the code and sort its imports"
 	@echo "make lock       resolve requirements*.in into the locks; ARGS=--upgrade"
 	@echo "make clean      remove the environment and all caches, but not runs/"
@@ -41,6 +41,7 @@ lint: setup
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
+	$(PYTHON) -m tools.check_build
 
 format: setup
 	$(PYTHON) -m ruff format
