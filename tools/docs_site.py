@@ -1,0 +1,174 @@
+"""What the documentation site has besides docs/: a hook of MkDocs (mkdocs.yml).
+
+README, changelog and contributing are pages, and the page of flags is made from the programs. A page's
+link to any other file of the project leads to a copy of it in the site, so that the same links work in
+the repository and in the site.
+"""
+
+import ast
+import importlib
+import pathlib
+import posixpath
+import re
+from collections.abc import Iterator
+
+from absl import flags
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Files outside docs/ that are pages of their own, with their names in the site.
+_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+_FLAGS_PAGE = "reference/flags.md"
+_FLAGS_INTRODUCTION = """# Flags
+
+Made from the programs: `python -m PROGRAM --help` prints the same. Flags are given as `--name=value`; a
+flag that is on or off as `--name` or `--noname`. A run keeps those of `train` in its `config.json`: what is
+not given when it is resumed stays as it was.
+"""
+# A link or an image of Markdown: [text](target) and its title.
+_LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
+# Lines of code blocks, fenced or indented, have no links.
+_FENCE = re.compile(r"^\s*(```|~~~)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the generated pages, and what any page links to."""
+    for source, name in _PAGES.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_text()))
+    files.append(File.generated(config, _FLAGS_PAGE, content=flags_page()))
+    for file in [*files.documentation_pages()]:
+        for target in _links(file.content_string):
+            path = _outside(_origin(file.src_uri), target)
+            if path is not None and files.get_file_from_path(_published(path)) is None:
+                files.append(_copy(config, path))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns the repository's links into the site's."""
+
+    def replace(match: re.Match[str]) -> str:
+        path = _outside(_origin(page.file.src_uri), match[2])
+        if path is None:
+            return match[0]
+        folder = posixpath.dirname(page.file.src_uri)
+        anchor = "".join(match[2].partition("#")[1:])
+        return match[1] + posixpath.relpath(_published(path), folder or ".") + anchor + match[3]
+
+    lines = []
+    for line, is_text in _lines(markdown):
+        lines.append(_LINK.sub(replace, line) if is_text else line)
+    return "\n".join(lines)
+
+
+def _lines(markdown: str) -> Iterator[tuple[str, bool]]:
+    """Lines, and whether each is outside fenced code."""
+    fenced = False
+    for line in markdown.split("\n"):
+        if _FENCE.match(line):
+            fenced = not fenced
+            yield line, False
+        else:
+            yield line, not fenced
+
+
+def _links(markdown: str) -> list[str]:
+    text = [line for line, is_text in _lines(markdown) if is_text]
+    return [match[2] for line in text for match in _LINK.finditer(line)]
+
+
+def _origin(page: str) -> str:
+    """The path in the repository of a page of the site."""
+    for source, name in _PAGES.items():
+        if name == page:
+            return source
+    return f"docs/{page}"
+
+
+def _outside(origin: str, target: str) -> str | None:
+    """The path in the repository of a link's target; None for what MkDocs itself resolves."""
+    if re.match(r"[a-z]+:|#", target) or not target:
+        return None
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target.partition("#")[0]))
+    if origin.startswith("docs/") and path.startswith("docs/"):
+        return None
+    return path if (ROOT / path).is_file() else None  # what is missing, MkDocs reports
+
+
+def _published(path: str) -> str:
+    """The name in the site of a file of the repository."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    if path.endswith((".md", ".png", ".svg", ".gif", ".mp4", ".csv", ".json")):
+        return _PAGES.get(path, f"source/{path}")
+    return f"source/{path}.md"
+
+
+def _copy(config: MkDocsConfig, path: str) -> File:
+    name = _published(path)
+    if name != f"source/{path}.md":
+        return File.generated(config, name, abs_src_path=str(ROOT / path))
+    language = "python" if path.endswith(".py") else ""
+    text = f"# {path}\n\n```{language}\n{(ROOT / path).read_text().rstrip()}\n```\n"
+    return File.generated(config, name, content=text)
+
+
+def flags_page() -> str:
+    """A section for each program that has flags, with a table of them."""
+    sections = [_FLAGS_INTRODUCTION]
+    for package in ("launch_programs", "benchmarks"):
+        for path in sorted((ROOT / package).glob("*.py")):
+            if _has_flags(path):
+                sections.append(_flags_section(f"{package}.{path.stem}"))
+    return "\n".join(sections)
+
+
+def _has_flags(path: pathlib.Path) -> bool:
+    body = ast.parse(path.read_text()).body
+    defines = any(
+        isinstance(node, ast.FunctionDef) and node.name == "define_flags" for node in body
+    )
+    return defines and any(isinstance(node, ast.If) for node in body)
+
+
+def _flags_section(name: str) -> str:
+    """A program's description and its flags, by name."""
+    module = importlib.import_module(name)
+    before = set(flags.FLAGS)
+    module.define_flags()
+    try:
+        own = flags.FLAGS.get_key_flags_for_module(name)
+        rows = [_flag_row(flag) for flag in sorted(own, key=lambda flag: flag.name)]
+    finally:
+        for defined in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, defined)
+    lines = [f"## {name}", "", str(module.__doc__).strip(), ""]
+    return "\n".join([*lines, "| flag | kind | default | |", "|---|---|---|---|", *rows, ""])
+
+
+def _flag_row(flag: flags.Flag) -> str:
+    kind = flag.flag_type()
+    values = getattr(flag.parser, "enum_values", None)
+    if values:
+        kind = "one of " + ", ".join(f"`{value}`" for value in values)
+    if isinstance(flag, flags.MultiFlag):
+        kind += ", may be repeated"
+    required = any("must have a value" in validator.message for validator in flag.validators)
+    default = "required" if required else "" if flag.default is None else f"`{_plain(flag)}`"
+    text = " ".join(str(flag.help).split()).replace("|", "\\|").replace("<", "&lt;")
+    return f"| `--{flag.name}` | {kind} | {default} | {text} |"
+
+
+def _plain(flag: flags.Flag) -> str:
+    if flag.default == [] or flag.default == "":
+        return "none"
+    if isinstance(flag.default, int) and not isinstance(flag.default, bool):
+        return f"{flag.default:,}"
+    return str(flag.default_as_str).strip("'")
