@@ -206,11 +206,11 @@ def _missing_programs(
     mains = {target.main for target in targets if target.rule == "py_binary"}
     for name in python:
         if name.split("/")[0] in _PROGRAMS and name not in mains:
-            if _is_program(ast.parse((root / name).read_text(), name)):
+            if is_program(ast.parse((root / name).read_text(), name)):
                 yield f"BUILD: {name} can be run, but is no py_binary"
 
 
-def _is_program(tree: ast.Module) -> bool:
+def is_program(tree: ast.Module) -> bool:
     """Whether a module has `if __name__ == "__main__":`."""
     return any(
         isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"

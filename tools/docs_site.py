@@ -1,8 +1,8 @@
 """What the documentation site has besides docs/: a hook of MkDocs (mkdocs.yml).
 
-README, changelog and contributing are pages, and the page of flags is made from the programs. A page's
-link to any other file of the project leads to a copy of it in the site, so that the same links work in
-the repository and in the site.
+README, changelog and contributing are pages, and the page of flags is made from the programs. A
+page's link to any other file of the project leads to a copy of it in the site, so that the same
+links work in the repository and in the site. A page that needs another server fails the build.
 """
 
 import ast
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from absl import flags
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -28,14 +29,17 @@ _PAGES = {
 _FLAGS_PAGE = "reference/flags.md"
 _FLAGS_INTRODUCTION = """# Flags
 
-Made from the programs: `python -m PROGRAM --help` prints the same. Flags are given as `--name=value`; a
-flag that is on or off as `--name` or `--noname`. A run keeps those of `train` in its `config.json`: what is
-not given when it is resumed stays as it was.
+Made from the programs: `python -m PROGRAM --help` prints the same. Flags are `--name=value`,
+one that is on or off as `--name` or `--noname`. A run keeps those that define it in its
+`config.json`: what is not given when it is resumed stays as it was.
 """
 # A link or an image of Markdown: [text](target) and its title.
 _LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
-# Lines of code blocks, fenced or indented, have no links.
 _FENCE = re.compile(r"^\s*(```|~~~)")
+# What a browser fetches to show a page, from another server.
+_FOREIGN = re.compile(
+    r"""<(?:script|img|link|iframe|video)\s[^>]*(?:src|href)="?(?:https?:)?//[^">]*"""
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -66,6 +70,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     for line, is_text in _lines(markdown):
         lines.append(_LINK.sub(replace, line) if is_text else line)
     return "\n".join(lines)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuses what a browser would fetch elsewhere.
+
+    Raises:
+      PluginError: the page has such a thing.
+    """
+    foreign = _FOREIGN.search(output)
+    if foreign:
+        raise PluginError(f"{page.file.src_uri} needs another server: {foreign[0]}")
+    return output
 
 
 def _lines(markdown: str) -> Iterator[tuple[str, bool]]:
