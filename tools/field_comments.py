@@ -5,6 +5,7 @@ them the fields' docstrings.
 """
 
 import ast
+import pathlib
 from typing import Any
 
 import griffe
@@ -26,7 +27,8 @@ class FieldComments(griffe.Extension):
             return
         if attr.parent is None or not attr.parent.is_class:
             return
-        comment = _comment(list(attr.lines_collection[attr.filepath]), node)
+        assert isinstance(attr.filepath, pathlib.Path)  # a list of them is a namespace package
+        comment = _comment(attr.lines_collection[attr.filepath], node)
         if comment:
             attr.docstring = griffe.Docstring(comment, parent=attr)
 
