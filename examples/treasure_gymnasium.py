@@ -14,7 +14,7 @@ SIZE = 5  # the board's rows and columns
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
-class TreasureEnv(gymnasium.Env[np.ndarray, int]):
+class TreasureEnv(gymnasium.Env[np.ndarray, np.int64]):
     """Walk to the treasure on a small board, in as few steps as possible.
 
     Player and treasure start on two random squares. A step costs 1, the treasure is worth 10, and
@@ -25,7 +25,7 @@ class TreasureEnv(gymnasium.Env[np.ndarray, int]):
         """Makes the game; Gymnasium seeds it at the first `reset`."""
         # Where the player is, and where the treasure is.
         self.observation_space = spaces.Box(0.0, 1.0, (2, SIZE, SIZE), np.float32)
-        self.action_space = spaces.Discrete(len(MOVES))  # type: ignore[assignment]
+        self.action_space = spaces.Discrete(len(MOVES))
         self._player = self._treasure = np.zeros(2, int)  # row, column
 
     def reset(
@@ -37,7 +37,7 @@ class TreasureEnv(gymnasium.Env[np.ndarray, int]):
         self._player, self._treasure = np.stack(np.divmod(squares, SIZE), axis=1)
         return self._board(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Moves the player; at the edge of the board it stays where it is."""
         self._player = np.clip(self._player + MOVES[action], 0, SIZE - 1)
         found = np.array_equal(self._player, self._treasure)
@@ -51,4 +51,6 @@ class TreasureEnv(gymnasium.Env[np.ndarray, int]):
 
 
 # Importing this module registers it. The time limit is Gymnasium's, which tells it from an end.
-gymnasium.register("Treasure-v0", entry_point=TreasureEnv, max_episode_steps=30)
+gymnasium.register(
+    "Treasure-v0", entry_point="examples.treasure_gymnasium:TreasureEnv", max_episode_steps=30
+)
