@@ -10,7 +10,8 @@ import importlib
 import pathlib
 import posixpath
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 from absl import flags
 from mkdocs.config.defaults import MkDocsConfig
@@ -138,11 +139,19 @@ def _copy(config: MkDocsConfig, path: str) -> File:
 
 def flags_page() -> str:
     """A section for each program that has flags, with a table of them."""
-    sections = [_FLAGS_INTRODUCTION]
+    names = ["launch_programs.train"]
     for package in ("launch_programs", "benchmarks"):
-        for path in sorted((ROOT / package).glob("*.py")):
-            if _has_flags(path):
-                sections.append(_flags_section(f"{package}.{path.stem}"))
+        paths = [path for path in (ROOT / package).glob("*.py") if _has_flags(path)]
+        names += sorted({f"{package}.{path.stem}" for path in paths} - {*names})
+    rows = {name: _flag_rows(name) for name in names}
+    train = rows[names[0]]
+    sections = [_FLAGS_INTRODUCTION]
+    for name in names:
+        shared = [
+            flag for flag, row in rows[name].items() if name != names[0] and row == train.get(flag)
+        ]
+        own = {flag: row for flag, row in rows[name].items() if flag not in shared}
+        sections.append(_flags_section(name, own, shared))
     return "\n".join(sections)
 
 
@@ -154,19 +163,28 @@ def _has_flags(path: pathlib.Path) -> bool:
     return defines and any(isinstance(node, ast.If) for node in body)
 
 
-def _flags_section(name: str) -> str:
-    """A program's description and its flags, by name."""
+def _flag_rows(name: str) -> dict[str, str]:
+    """A program's flags, by name, each as a row of a table."""
     module = importlib.import_module(name)
     before = set(flags.FLAGS)
     module.define_flags()
     try:
         own = flags.FLAGS.get_key_flags_for_module(name)
-        rows = [_flag_row(flag) for flag in sorted(own, key=lambda flag: flag.name)]
+        return {flag.name: _flag_row(flag) for flag in sorted(own, key=lambda flag: flag.name)}
     finally:
         for defined in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, defined)
-    lines = [f"## {name}", "", str(module.__doc__).strip(), ""]
-    return "\n".join([*lines, "| flag | kind | default | |", "|---|---|---|---|", *rows, ""])
+
+
+def _flags_section(name: str, rows: Mapping[str, str], shared: Sequence[str]) -> str:
+    """A program's description and flags; of those that are as `train` has them only the names."""
+    lines = [f"## {name}", "", str(sys.modules[name].__doc__).strip(), ""]
+    if rows:
+        lines += ["| flag | kind | default | |", "|---|---|---|---|", *rows.values(), ""]
+    if shared:
+        listed = ", ".join(f"`--{flag}`" for flag in shared)
+        lines += [f"And, as [`train`](#launch_programstrain) has them: {listed}.", ""]
+    return "\n".join(lines)
 
 
 def _flag_row(flag: flags.Flag) -> str:
@@ -178,7 +196,8 @@ def _flag_row(flag: flags.Flag) -> str:
         kind += ", may be repeated"
     required = any("must have a value" in validator.message for validator in flag.validators)
     default = "required" if required else "" if flag.default is None else f"`{_plain(flag)}`"
-    text = " ".join(str(flag.help).split()).replace("|", "\\|").replace("<", "&lt;")
+    text = re.sub(r"^<[^>]*>: ", "", " ".join(str(flag.help).split()))  # an enum's values
+    text = text.replace("|", "\\|").replace("<", "&lt;")
     return f"| `--{flag.name}` | {kind} | {default} | {text} |"
 
 
