@@ -2,20 +2,9 @@
 
 import pathlib
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from launch_programs.scalars import Scalars
 from launch_programs.tensorboard import EventWriter
-
-
-def written(directory: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> (frames, value), as TensorBoard shows them."""
-    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
-    events.Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-    }
+from tests.launch_programs.events import written
 
 
 def write(directory: pathlib.Path, first_frame: int, *scalars: Scalars) -> None:
