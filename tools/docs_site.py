@@ -27,15 +27,10 @@ _PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+# The page that the tables of flags are added to.
 _FLAGS_PAGE = "reference/flags.md"
-_FLAGS_INTRODUCTION = """# Flags
-
-Made from the programs: `python -m PROGRAM --help` prints the same. Flags are `--name=value`,
-one that is on or off as `--name` or `--noname`. A run keeps those that define it in its
-`config.json`: what is not given when it is resumed stays as it was.
-"""
-# A link or an image of Markdown: [text](target) and its title.
-_LINK = re.compile(r"(\]\()([^)\s]+)((?:\s+\"[^\"]*\")?\))")
+# A link or an image of Markdown, [text](target), or an image of HTML, <img src="target">.
+_LINK = re.compile(r"""(\]\(|<img\s[^>]*src=")([^)\s"]+)((?:\s+"[^"]*")?\)|")""")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 # What a browser fetches to show a page, from another server.
 _FOREIGN = re.compile(
@@ -47,7 +42,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages, and what any page links to."""
     for source, name in _PAGES.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text()))
-    files.append(File.generated(config, _FLAGS_PAGE, content=flags_page()))
     for file in [*files.documentation_pages()]:
         for target in _links(file.content_string):
             path = _outside(_origin(file.src_uri), target)
@@ -57,19 +51,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns the repository's links into the site's."""
+    """Turns the repository's links into the site's, and adds the tables of flags.
+
+    Raises:
+      PluginError: the page has an image of HTML that is not in the repository.
+    """
 
     def replace(match: re.Match[str]) -> str:
         path = _outside(_origin(page.file.src_uri), match[2])
         if path is None:
+            if match[1].startswith("<img"):  # MkDocs looks at Markdown's links only
+                raise PluginError(f"{page.file.src_uri}: cannot show {match[2]}; use ![text](file)")
             return match[0]
         folder = posixpath.dirname(page.file.src_uri)
         anchor = "".join(match[2].partition("#")[1:])
         return match[1] + posixpath.relpath(_published(path), folder or ".") + anchor + match[3]
 
-    lines = []
-    for line, is_text in _lines(markdown):
-        lines.append(_LINK.sub(replace, line) if is_text else line)
+    lines = [_LINK.sub(replace, line) if is_text else line for line, is_text in _lines(markdown)]
+    if page.file.src_uri == _FLAGS_PAGE:
+        lines += ["", flag_tables()]
     return "\n".join(lines)
 
 
@@ -137,7 +137,7 @@ def _copy(config: MkDocsConfig, path: str) -> File:
     return File.generated(config, name, content=text)
 
 
-def flags_page() -> str:
+def flag_tables() -> str:
     """A section for each program that has flags, with a table of them."""
     names = ["launch_programs.train"]
     for package in ("launch_programs", "benchmarks"):
@@ -145,7 +145,7 @@ def flags_page() -> str:
         names += sorted({f"{package}.{path.stem}" for path in paths} - {*names})
     rows = {name: _flag_rows(name) for name in names}
     train = rows[names[0]]
-    sections = [_FLAGS_INTRODUCTION]
+    sections = []
     for name in names:
         shared = [
             flag for flag, row in rows[name].items() if name != names[0] and row == train.get(flag)
