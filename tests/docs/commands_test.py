@@ -136,8 +136,12 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     ),
     (r"^ray start", Run(replaced=(("ray start", ".venv/bin/ray start --help"),))),
     (
-        r"cluster_template --logdir=\S+ --hosts=host1,host2 ",
-        Run(replaced=(("/shared/", ""),), says="run_node --cluster="),
+        r"cluster_template --logdir=/shared/runs/mine --hosts=host1,host2 ",
+        Run("--logdir=runs/shared", says="run_node --cluster=runs/shared/cluster.json"),
+    ),
+    (
+        r"cluster_template --logdir=runs/big --hosts=host1,host2 ",
+        Run(says="run_node --cluster=runs/big/cluster.json"),
     ),
     (
         r"run_node --cluster=cluster.json --job_name=actor --task=3",
@@ -152,7 +156,7 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
     (r"\.export --logdir=runs/mine", Run()),
     (r"\.export --logdir=runs/toy64", Run("--output=runs/toy64.policy.npz")),
-    (r"\.run_curve --logdir=", Run("--output=runs/curve")),
+    (r"\.run_curve --logdir=", Run("--logdir=runs/toy64 --output=runs/curve")),
     # Examples.
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
@@ -269,7 +273,7 @@ def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=580,
     )
 
 
@@ -280,11 +284,12 @@ def is_run(snippet: Snippet) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # benchmarks.networks starts two processes for each of nine networks
 @needs_repository
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if is_run(s)], ids=name)
 def test_it_works(snippet: Snippet, copy: pathlib.Path) -> None:
     if snippet.language == "python":
-        preludes = [p for line, p in PRELUDES.items() if line in snippet.text.splitlines()]
+        preludes = [p for line, p in PRELUDES.items() if line in snippet.text]
         code = "".join(preludes) + snippet.text
         done = run(f"python -c {shlex.quote(code)}", copy)
         assert done.returncode == 0, done.stdout
