@@ -87,8 +87,10 @@ class Coordinator:
           table: "learner", "actors" or "evaluator".
           rows: plain values.
         """
-        frames = int(self.get_counts().get("learner_frames", 0))
         with self._lock:
+            # In here, so that frames never fall from a row to the next while a program runs: where
+            # they do, a resumed one went on from there (history.py).
+            frames = int(self.get_counts().get("learner_frames", 0))
             for row in rows:
                 if table == "learner":
                     self._learner_row = row

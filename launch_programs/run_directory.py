@@ -20,6 +20,7 @@ class RunDirectory:
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    plots/             figures of the run's tables, by `launch_programs.plot`
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
@@ -36,6 +37,7 @@ class RunDirectory:
         self.failures = self.path / "failures.csv"
         self.last_checkpoint = self.path / "last-checkpoint"
         self.progress = self.path / "progress.log"
+        self.plots = self.path / "plots"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"
         self._lock_file: IO[str] | None = None
