@@ -111,6 +111,7 @@ def save(figure: Figure, stem: pathlib.Path) -> list[pathlib.Path]:
         path = stem.with_name(f"{stem.name}.{ending}")
         temporary = path.with_name(path.name + ".tmp")
         figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
+        figure.set_layout_engine(None)  # panels stay where they are: placing them takes longest
         os.replace(temporary, path)
         paths.append(path)
     return paths

@@ -107,7 +107,8 @@ def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[panels:]:
         unused.remove()
-    for axis in axes[:panels]:
+    for number, axis in enumerate(axes[:panels]):
+        axis.tick_params(labelbottom=number + columns >= panels)  # the lowest of each column
         figure_style.format_frames(axis)
         axis.xaxis.set_major_locator(MaxNLocator(3 if columns > 3 else 5))
         axis.set_xlim(0, at[-1])
@@ -115,7 +116,6 @@ def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
         axis.yaxis.set_major_locator(MaxNLocator(3 if columns > 4 else 5))
         if columns > 4:
             axis.tick_params(labelsize=6, length=2, pad=1.5)
-            axis.title.set_fontsize(6.5)
     figure.supxlabel("environment frames", fontsize=8)
     return figure, axes[:panels]
 
@@ -191,7 +191,7 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
                 episodes = history.evaluator[task.name]
                 axes.plot(episodes.frames, episodes.returns, ".", color="0.6", ms=2, zorder=1)
                 evaluated = evaluated or len(episodes) > 0
-        axes.set_title(task.name, loc="left")
+        axes.set_title(task.name, loc="left", fontsize=6 if len(tasks) > 24 else 8)
         _references(axes, task, small)
     figure.supylabel(f"episode return (mean of {window})", fontsize=8)
     handles: list[Artist] = []
@@ -284,7 +284,7 @@ def _statistics(numbered: Sequence[tuple[int, Group]], name: str, at: np.ndarray
                 at,
                 lambda history: curves.column_curve(history, f"{name}/{task.name}", at),  # noqa: B023
             )
-        axes.set_title(task.name, loc="left")
+        axes.set_title(task.name, loc="left", fontsize=6 if len(tasks) > 24 else 8)
         if name == "sigma":
             _logarithmic(axes)
     what = "mean" if name == "mu" else "scale"
