@@ -1,18 +1,38 @@
 """What a run has written about its training, as NumPy arrays."""
 
+import csv
 import dataclasses
+import io
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from launch_programs.metrics import read_columns
+from launch_programs.metrics import complete_lines
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 
-# Columns of learner.csv that count; all others are read as float64.
-_COUNTS = ("learner_steps", "frames", "policy_lag_max", "skipped_updates")
+# Columns that count; all others, but `task`, are float64.
+_COUNTS = dict.fromkeys(
+    (
+        "actor",
+        "episode_length",
+        "frames",
+        "learner_steps",
+        "policy_lag_max",
+        "skipped_updates",
+    ),
+    np.int64,
+)
+
+# Columns of the tables of episodes, as `Episodes` has them.
+_EPISODE = [
+    ("time", np.float64),
+    ("frames", np.int64),
+    ("episode_return", np.float64),
+    ("episode_length", np.int64),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,97 +88,87 @@ def read_history(path: str | os.PathLike[str]) -> History:
     """
     directory = RunDirectory(path)
     config = directory.read_config()
-    tables = {
-        name: _read(directory.path / f"{name}.csv") for name in ("learner", "actors", "evaluator")
-    }
-    current = dict(zip(tables, _current(list(tables.values())), strict=True))
-    learner = {name: column[current["learner"]] for name, column in tables["learner"].items()}
+    paths = [directory.path / f"{name}.csv" for name in ("learner", "actors", "evaluator")]
+    learner, actors, evaluator = _current([_read(path) for path in paths])
     return History(
         path=directory.path,
         config=config,
-        learner=learner if len(learner.get("frames", ())) else {},
-        **{
-            name: _by_task(tables[name], current[name], config.tasks, directory.path / name)
-            for name in ("actors", "evaluator")
-        },
+        learner={} if learner is None else {name: learner[name] for name in learner.dtype.names},
+        actors=_by_task(actors, config.tasks, paths[1]),
+        evaluator=_by_task(evaluator, config.tasks, paths[2]),
     )
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """A table's columns, [N] each; `task` as strings."""
-    columns = read_columns(path)
-    missing = [name for name in ("time", "frames") if columns and name not in columns]
+def _read(path: pathlib.Path) -> np.ndarray | None:
+    """A table's rows [N] with a field for each column, None if there are none yet."""
+    text = complete_lines(path).decode() if path.exists() else ""
+    names = next(csv.reader([text.partition("\n")[0]]), [])
+    missing = [name for name in ("time", "frames") if names and name not in names]
     if missing:
         raise ValueError(f"{path} is damaged: it has no column {missing[0]!r}")
-    arrays = {}
-    for name, values in columns.items():
-        if name == "task":
-            arrays[name] = np.asarray(values, object)
-            continue
-        whole = name in (*_COUNTS, "episode_length", "actor")
-        try:
-            arrays[name] = np.fromiter(
-                map(int if whole else float, values), np.int64 if whole else float, len(values)
-            )
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: column {name!r}: {error}") from error
-    return arrays
+    if text.count("\n") < 2:
+        return None
+    kinds = [(name, object if name == "task" else _COUNTS.get(name, np.float64)) for name in names]
+    try:
+        # Several times as fast as Python's own reader, which makes a list of every row.
+        return np.loadtxt(
+            io.StringIO(text),
+            np.dtype(kinds),
+            comments=None,
+            delimiter=",",
+            skiprows=1,
+            ndmin=1,
+            quotechar='"',
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _by_task(
-    table: Mapping[str, np.ndarray],
-    current: np.ndarray,
-    tasks: Sequence[str],
-    path: pathlib.Path,
+    table: np.ndarray | None, tasks: Sequence[str], path: pathlib.Path
 ) -> dict[str, Episodes]:
-    """Splits a table of episodes, of which `current` says what rows to take."""
+    """Splits a table of episodes."""
+    if table is None:
+        table = np.empty(0, [*_EPISODE, ("task", object)])
     index = {task: i for i, task in enumerate(tasks)}
     try:
-        columns = [
-            table[name][current] if table else np.empty(0, dtype)
-            for name, dtype in (
-                ("time", float),
-                ("frames", np.int64),
-                ("episode_return", float),
-                ("episode_length", np.int64),
-            )
-        ]
-        names = table["task"][current] if table else ()
-        of_row = np.fromiter((index[task] for task in names), np.int64, len(names))
-    except KeyError as error:
-        raise ValueError(
-            f"{path}.csv is damaged: {error.args[0]!r} is not a column or task"
-        ) from error
+        columns = [table[name] for name, _ in _EPISODE]
+        of_row = np.fromiter((index[task] for task in table["task"]), np.int64, len(table))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: no such column or task: {error}") from error
     return {
         task: Episodes(*(column[of_row == i] for column in columns)) for task, i in index.items()
     }
 
 
-def _current(tables: Sequence[Mapping[str, np.ndarray]]) -> Iterable[np.ndarray]:
-    """For each table, which rows were not made again by a resumed run: bool [N].
+def _current(tables: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """The tables without rows that a resumed run made again.
 
     While a program runs, frames never fall from one row to the next. Where they do, a resumed run
     went on from about there, and what is of later frames but was written before, in any of the
-    tables, is of parameters that no longer exist. The table of episodes tells that point best,
-    since its rows are the closest together.
+    tables, is of parameters that no longer exist. The table of training episodes tells that point
+    best, since its rows are the closest together.
     """
-    resumed_times, resumed_frames = [], []
+    times, frames = [np.array([np.inf])], [np.array([np.iinfo(np.int64).max])]
     for table in tables:
-        if table:
-            first = np.flatnonzero(np.diff(table["frames"]) < 0) + 1
-            resumed_times.append(table["time"][first])
-            resumed_frames.append(table["frames"][first])
-    times = np.concatenate([*resumed_times, [np.inf]])
-    frames = np.concatenate([*resumed_frames, [np.iinfo(np.int64).max]])
-    order = np.argsort(times)
-    times, lowest_from = times[order], _lowest_from(frames[order])
+        if table is not None:
+            resumed = table[1:][np.diff(table["frames"]) < 0]
+            times.append(resumed["time"])
+            frames.append(resumed["frames"])
+    order = np.argsort(np.concatenate(times))
+    starts = np.concatenate(times)[order]
+    lowest_since = _lowest_from(np.concatenate(frames)[order])
+    current: list[np.ndarray | None] = []
     for table in tables:
-        if not table:
-            yield np.empty(0, bool)
-            continue
-        own = _lowest_from(table["frames"])  # by the order in the file: clocks may be set back
-        later = lowest_from[np.searchsorted(times[:-1], table["time"], side="right")]
-        yield (table["frames"] <= own) & (table["frames"] <= later)
+        if table is not None:
+            # Within a table the order of the rows counts: clocks may have been set back.
+            limit = np.minimum(
+                _lowest_from(table["frames"]),
+                lowest_since[np.searchsorted(starts, table["time"], side="right")],
+            )
+            table = table[table["frames"] <= limit]
+        current.append(table)
+    return current
 
 
 def _lowest_from(values: np.ndarray) -> np.ndarray:

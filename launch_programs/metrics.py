@@ -56,7 +56,7 @@ class TableFollower:
         """The complete rows that have come since the last call."""
         if not self._path.exists():
             return []
-        complete = _complete_lines(self._path, self._read)
+        complete = complete_lines(self._path, self._read)
         self._read += len(complete)
         rows = list(csv.reader(complete.decode().splitlines()))
         if self._columns is None and rows:
@@ -69,25 +69,8 @@ def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
     return TableFollower(path).new_rows()
 
 
-def read_columns(path: pathlib.Path) -> dict[str, list[str]]:
-    """The same as `read_rows`, column by column: for long tables, since it is quicker and smaller.
-
-    Raises:
-      ValueError: a row has not as many values as there are columns.
-    """
-    if not path.exists():
-        return {}
-    rows = csv.reader(_complete_lines(path).decode().splitlines())
-    names = next(rows, [])
-    try:
-        columns = list(zip(*rows, strict=True)) or [() for _ in names]
-        return {name: list(column) for name, column in zip(names, columns, strict=True)}
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: its rows are not equally long: {error}") from error
-
-
-def _complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
-    """What a file has from byte `begin` on, without a last line that has no end yet."""
+def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
+    """What a growing file has from byte `begin` on, without a last line that has no end yet."""
     with path.open("rb") as file:
         file.seek(begin)
         data = file.read()

@@ -108,9 +108,9 @@ def _draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[p
     # matplotlib takes half a second to import, and only this needs it.
     from launch_programs import figure_style, figures
 
+    place.mkdir(parents=True, exist_ok=True)
     with figure_style.settings():
         drawn = figures.draw(groups, episodes)
-        place.mkdir(parents=True, exist_ok=True)
         for name in drawn:
             figure_style.check_replaceable(place / name)
         return [
