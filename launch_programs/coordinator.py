@@ -55,6 +55,7 @@ class Coordinator:
         self._progress = directory.progress
         self._failures = FailureLog(directory)
         self._last_checkpoint = directory.last_checkpoint
+        self._note_failure = directory.note_failure
         self._tables = {
             name: CSVTable(directory.path / f"{name}.csv")
             for name in ("learner", "actors", "evaluator")
@@ -190,6 +191,7 @@ class Coordinator:
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:
+            self._note_failure(self._given_up)
             print(self._given_up, flush=True)
             sys.exit(GIVEN_UP)
 

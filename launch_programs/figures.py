@@ -1,6 +1,6 @@
 """The figures of runs: returns, normalised scores, PopArt's statistics, what the learner logs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,6 +177,7 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
     figure, panels = _grid_of_panels(len(tasks), at)
     small = len(tasks) > 24
     evaluated = False
+    references: dict[str, Mapping[str, Any]] = {}
     for axes, task in zip(panels, tasks, strict=True):
         for number, group in enumerate(groups):
             _draw_band(
@@ -192,13 +193,11 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
                 axes.plot(episodes.frames, episodes.returns, ".", color="0.6", ms=2, zorder=1)
                 evaluated = evaluated or len(episodes) > 0
         axes.set_title(task.name, loc="left", fontsize=6 if len(tasks) > 24 else 8)
-        _references(axes, task, small)
-    figure.supylabel(f"episode return (mean of {window})", fontsize=8)
-    handles: list[Artist] = []
-    if tasks[0].random_score is not None:
-        handles.append(Line2D([], [], **_RANDOM, label="random"))
-    if tasks[0].human_score is not None:
-        handles.append(Line2D([], [], **_HUMAN, label=_reference(tasks)))
+        references.update(_draw_references(axes, task, small))
+    figure.supylabel(f"return (mean of {window} episodes)", fontsize=8)
+    handles: list[Artist] = [
+        Line2D([], [], **style, label=name) for name, style in references.items()
+    ]
     if evaluated:
         handles.append(
             Line2D([], [], marker=".", ls="", color="0.6", ms=4, label="evaluator's episodes")
@@ -207,12 +206,17 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
     return figure
 
 
-def _references(axes: Axes, task: Task, small: bool) -> None:
-    """Draws random and human play, or says where they are if that would squeeze the curves."""
+def _draw_references(axes: Axes, task: Task, small: bool) -> dict[str, Mapping[str, Any]]:
+    """Draws random and human play, or says where they are if that would squeeze the curves.
+
+    Returns:
+      Name -> style of what is drawn.
+    """
+    drawn: dict[str, Mapping[str, Any]] = {}
     low, high = axes.dataLim.intervaly
     if not np.isfinite([low, high]).all():  # no episode yet
-        return
-    reach = _REACH * max(high - low, 0.1 * abs(high))
+        return drawn
+    reach = _REACH * (high - low or 1.0)
     above, below = [], []
     for name, value, style in (
         (_reference([task]), task.human_score, _HUMAN),
@@ -222,6 +226,7 @@ def _references(axes: Axes, task: Task, small: bool) -> None:
             continue
         if low - reach <= value <= high + reach:
             axes.axhline(value, zorder=0, **style)
+            drawn[name] = style
         elif value > high:
             above.append(f"{name} {figure_style.short(float(f'{value:.3g}'))} \N{UPWARDS ARROW}")
         else:
@@ -235,6 +240,7 @@ def _references(axes: Axes, task: Task, small: bool) -> None:
         axes.text(0.03, 0.97, "\n".join(above), ha="left", va="top", **font)
     if below:
         axes.text(0.97, 0.03, "\n".join(below), ha="right", va="bottom", **font)
+    return drawn
 
 
 def _normalised(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure | None:
@@ -248,20 +254,20 @@ def _normalised(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure 
             results[history.path] = over_tasks
     reference = _reference(_tasks(groups))
     figure, panels = _grid_of_panels(2, at)
+    drawn: dict[str, Mapping[str, Any]] = {}
     means: dict[str, Callable[..., np.ndarray]] = {"median": np.median, "mean": np.mean}
     for axes, (name, over) in zip(panels, means.items(), strict=True):
         for number, group in enumerate(groups):
             _draw_band(axes, number, group, at, lambda h: over(results[h.path], axis=0))  # noqa: B023
         axes.set_title(f"{name} over tasks", loc="left")
-        axes.axhline(0, zorder=0, **_RANDOM)
-        if axes.dataLim.y1 > 50:
-            axes.axhline(100, zorder=0, **_HUMAN)
+        references = {"random": (0, _RANDOM), reference: (100, _HUMAN)}
+        for line, (value, style) in references.items():
+            if value == 0 or axes.dataLim.y1 > 50:
+                axes.axhline(value, zorder=0, **style)
+                drawn[line] = style
     figure.supylabel(f"{reference}-normalised return (%)", fontsize=8)
-    lines: list[Artist] = [
-        Line2D([], [], **_RANDOM, label="random"),
-        Line2D([], [], **_HUMAN, label=reference),
-    ]
-    _legend(figure, list(enumerate(groups)), lines)
+    handles = [Line2D([], [], **style, label=line) for line, style in drawn.items()]
+    _legend(figure, list(enumerate(groups)), handles)
     return figure
 
 

@@ -70,7 +70,7 @@ class History:
         return int(max(ends, default=0))
 
 
-def read_history(path: str | os.PathLike[str]) -> History:
+def read_history(path: str | os.PathLike[str], last: int | None = None) -> History:
     """Reads a run's tables, while the run goes on too.
 
     A run that is resumed goes on from its newest checkpoint: the frames after that are learned from
@@ -78,6 +78,7 @@ def read_history(path: str | os.PathLike[str]) -> History:
 
     Args:
       path: of the run directory.
+      last: bytes at the end of each table that are enough; None for all.
 
     Returns:
       Its history; tables that are not there yet are empty.
@@ -89,7 +90,7 @@ def read_history(path: str | os.PathLike[str]) -> History:
     directory = RunDirectory(path)
     config = directory.read_config()
     paths = [directory.path / f"{name}.csv" for name in ("learner", "actors", "evaluator")]
-    learner, actors, evaluator = _current([_read(path) for path in paths])
+    learner, actors, evaluator = _current([_read(path, last) for path in paths])
     return History(
         path=directory.path,
         config=config,
@@ -99,14 +100,14 @@ def read_history(path: str | os.PathLike[str]) -> History:
     )
 
 
-def _read(path: pathlib.Path) -> np.ndarray | None:
+def _read(path: pathlib.Path, last: int | None) -> np.ndarray | None:
     """A table's rows [N] with a field for each column, None if there are none yet."""
-    text = complete_lines(path).decode() if path.exists() else ""
-    names = next(csv.reader([text.partition("\n")[0]]), [])
+    header, text = _lines(path, last) if path.exists() else ("", "")
+    names = next(csv.reader([header]), [])
     missing = [name for name in ("time", "frames") if names and name not in names]
     if missing:
         raise ValueError(f"{path} is damaged: it has no column {missing[0]!r}")
-    if text.count("\n") < 2:
+    if not text:
         return None
     kinds = [(name, object if name == "task" else _COUNTS.get(name, np.float64)) for name in names]
     try:
@@ -116,12 +117,22 @@ def _read(path: pathlib.Path) -> np.ndarray | None:
             np.dtype(kinds),
             comments=None,
             delimiter=",",
-            skiprows=1,
             ndmin=1,
             quotechar='"',
         )
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _lines(path: pathlib.Path, last: int | None) -> tuple[str, str]:
+    """A table's header and complete rows; of these, perhaps only those in the file's last bytes."""
+    if last is not None and path.stat().st_size > last:
+        with path.open() as file:
+            header = file.readline()
+        begin = path.stat().st_size - last
+        return header, complete_lines(path, begin).decode(errors="replace").partition("\n")[2]
+    header, _, rows = complete_lines(path).decode().partition("\n")
+    return header, rows
 
 
 def _by_task(

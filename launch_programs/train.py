@@ -25,6 +25,16 @@ from launch_programs.vertex import LEARNER_GPUS
 
 FLAGS = flags.FLAGS
 
+# Flags that say how a run is started, and are not in its configuration.
+_LAUNCH_FLAGS = (
+    "launch_type",
+    "private_network",
+    "ray_address",
+    "ray_resources",
+    "max_restarts",
+    "test_num_episodes",
+)
+
 # A program that is asked to stop saves its checkpoint within seconds; the launcher kills after 11.
 _KILL_AFTER = 14.0
 
@@ -180,6 +190,12 @@ def launcher_flags() -> list[str]:
     ]
 
 
+def _given_launch_flags() -> list[str]:
+    """Those of `_LAUNCH_FLAGS` that were given, as on the command line."""
+    given = [FLAGS[name].serialize() for name in _LAUNCH_FLAGS if FLAGS[name].present]
+    return [flag for flags_of_name in given for flag in flags_of_name.splitlines()]
+
+
 def _check_queues(config: RunConfig) -> None:
     """Complains of a run that the launcher cannot start.
 
@@ -213,18 +229,21 @@ def main(argv: list[str]) -> int:
         )
         print("The job is submitted; its run directory will show how it goes.")
         return 0
+    directory.write_launch("train", _given_launch_flags())
     program = Program(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)
     code = program.wait()
-    resume = f"To resume: python -m launch_programs.train --logdir={directory.path}"
+    resume = f"To resume: {directory.resume_command()}"
     if program.interrupted:
         if code == 1:  # not all has ended as it should: the last checkpoint may be missing
             print(command_line.failures(directory))
         print(f"Interrupted. {resume}")
         return 130
     if code != 0:
-        print(f"The program failed.\n{command_line.failures(directory)}\n{resume}")
+        cause = command_line.failures(directory)
+        directory.note_failure(cause)
+        print(f"The program failed.\n{cause}\n{resume}")
         return 1
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -79,7 +79,7 @@ def test_two_groups_of_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtu
         assert "environment frames" in words
         if name not in ("normalised", "learner"):
             assert set(toy) <= set(words)
-    assert {"random", "optimum", "episode return (mean of 100)"} <= set(
+    assert {"random", "optimum", "return (mean of 100 episodes)"} <= set(
         texts(output / "returns.svg")
     )
     assert {"median over tasks", "mean over tasks", "optimum-normalised return (%)"} <= set(
