@@ -59,6 +59,7 @@ def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path,
     assert saved_frames(logdir) == 64000
     assert "frames 64,000 of 64,000 (100.0%)" in output
     assert "Evaluating " in output
+    assert f"Plots in {logdir}/plots" in output
     for task in ("catch_x1", "catch_x100", "catch_x10000"):
         assert f" {task} " in output
     scores = json.loads((logdir / "evaluation-100.json").read_text())

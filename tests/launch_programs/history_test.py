@@ -178,3 +178,16 @@ def test_a_damaged_table_is_named(text: str, message: str, tmp_path: pathlib.Pat
 def test_not_a_run(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="is not a run directory: it has no config.json"):
         read_history(tmp_path)
+
+
+@pytest.mark.parametrize("last", [1, 100, 1_000, 2_000, 10**6])
+def test_the_end_of_a_table_is_the_end_of_the_whole(last: int, tmp_path: pathlib.Path) -> None:
+    rows = [episode(float(i), 640 * i, "catch_x1", 1.0 * i) for i in range(100)]
+    make_tables(tmp_path, "catch_x1", actors=rows)
+    table = tmp_path / "actors.csv"
+    whole = read_history(tmp_path).actors["catch_x1"].returns
+    end = read_history(tmp_path, last=last).actors["catch_x1"].returns
+    assert end.tolist() == whole[len(whole) - len(end) :].tolist()
+    # All rows but the one that is cut through: a row is at most 36 bytes.
+    assert len(end) >= min(100, last // 36 - 1)
+    assert (len(end) == 100) == (last >= table.stat().st_size)
