@@ -9,10 +9,11 @@ from rich.console import Console
 
 from environments import TASKS
 from launch_programs import runs
+from launch_programs import train as train_program
 from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
 from tests.integration.programs import TrainingProgram, train, training
-from tests.launch_programs.command_lines import one_line
+from tests.launch_programs.command_lines import given, one_line
 from tests.launch_programs.history_test import episode, learned
 from tests.launch_programs.runs import make_run, make_tables
 
@@ -93,6 +94,18 @@ def test_a_run_goes_on_as_it_was_started(
     make_tables(tmp_path, "toy").write_launch(program, flags)
     found = read_run(tmp_path).resume
     assert found == f"python -m launch_programs.{command}".replace("RUN", str(tmp_path))
+
+
+def test_what_a_start_notes_of_its_flags() -> None:
+    """Those that the configuration has not, as they were given."""
+    flags = [
+        "--launch_type=ray",
+        "--noprivate_network",
+        "--ray_resources=learner:CPU=8,GPU=1",
+        "--ray_resources=actor:CPU=2",
+    ]
+    with given(train_program.define_flags, "--level_name=toy", "--nopopart", *flags):
+        assert train_program._given_launch_flags() == flags
 
 
 def evaluation(path: pathlib.Path, frames: int, means: dict[str, float]) -> None:
