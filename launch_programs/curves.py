@@ -1,6 +1,6 @@
 """Learning curves from histories: smoothing, groups of seeds, mean and spread. Draws nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,14 +39,27 @@ def group(histories: Sequence[History]) -> list[Group]:
     for values in settings:
         if values not in distinct:
             distinct.append(values)
-    names = [name for name in settings[0] if any(v[name] != settings[0][name] for v in settings)]
     return [
         Group(
-            ", ".join(f"{name.split('.')[-1]}={_shown(name, values[name])}" for name in names),
+            _label(values, distinct),
             tuple(h for h, own in zip(histories, settings, strict=True) if own == values),
         )
         for values in distinct
     ]
+
+
+def _label(values: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> str:
+    """In what one of the groups' settings differs from the others.
+
+    What it has in common with more than half of them is left out, unless nothing else is left.
+    """
+    names = [name for name in values if any(other[name] != values[name] for other in groups)]
+    own = [
+        name
+        for name in names
+        if 2 * sum(other[name] == values[name] for other in groups) <= len(groups)
+    ]
+    return ", ".join(f"{name.split('.')[-1]}={_shown(name, values[name])}" for name in own or names)
 
 
 def _settings(history: History) -> dict[str, Any]:

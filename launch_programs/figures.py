@@ -1,5 +1,6 @@
 """The figures of runs: returns, normalised scores, PopArt's statistics, what the learner logs."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,12 @@ _REACH = 1.0
 
 _RANDOM: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (1, 2))}
 _HUMAN: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (6, 3))}
+
+
+# Inches of the legend's letters, on average, of its lines and of what stands before a label.
+_LETTER_WIDTH = 0.065
+_LINE_HEIGHT = 0.16
+_HANDLE_WIDTH = 0.45
 
 
 class _Panel(NamedTuple):
@@ -97,12 +104,23 @@ def _reference(tasks: Sequence[Task]) -> str:
 
 def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels, of which none is too small to read."""
-    columns = panels if panels <= 3 else 3 if panels <= 12 else 4 if panels <= 24 else 6
+    columns = (
+        panels
+        if panels <= 3
+        else 2
+        if panels == 4
+        else 3
+        if panels <= 12
+        else 4
+        if panels <= 24
+        else 6
+    )
     rows = -(-panels // columns)
     width = figure_style.COLUMN_WIDTH if panels == 1 else figure_style.PAGE_WIDTH
-    height = {1: 2.4, 2: 2.4, 3: 1.7, 4: 1.4, 6: 0.95}[columns]
+    height = {1: 2.4, 2: 2.2, 3: 1.7, 4: 1.4, 6: 0.95}[columns]
     figure = Figure(
-        figsize=(width, rows * height + 0.6), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
+        figsize=(width, rows * height + 0.25),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03),
     )
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[panels:]:
@@ -151,20 +169,26 @@ def _legend(figure: Figure, numbered: Sequence[tuple[int, Group]], more: Sequenc
     handles = list(more)
     seeds = max(len(group.runs) for _, group in numbered)
     if len(numbered) > 1 or seeds > 1:
-        lines = []
+        own = []
         for number, group in numbered:
             count = len(group.runs)
             runs = f"{count} run{'s' if count > 1 else ''}"
             label = f"{group.label} ({runs})" if group.label else f"mean of {runs}"
-            lines.append(Line2D([], [], label=label, **figure_style.line_style(number)))
-        handles = [*lines, *handles]
+            own.append(Line2D([], [], label=label, **figure_style.line_style(number)))
+        handles = [*own, *handles]
     if seeds > 1:
         handles.append(_band_handle())
     if not handles:
         return
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    inches = 0.45 + 0.065 * longest
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / inches)))
+    letters = int((figure.get_figwidth() - _HANDLE_WIDTH) / _LETTER_WIDTH)
+    for handle in handles:
+        handle.set_label(textwrap.fill(str(handle.get_label()), letters))
+    labels = [str(handle.get_label()).splitlines() for handle in handles]
+    longest = max(len(line) for label in labels for line in label)
+    width = _HANDLE_WIDTH + _LETTER_WIDTH * longest
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
+    lines = -(-sum(map(len, labels)) // columns)
+    figure.set_figheight(figure.get_figheight() + _LINE_HEIGHT * (lines + 1))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 

@@ -175,6 +175,25 @@ def test_curves_that_end_with_the_shortest_run_are_said(tmp_path: pathlib.Path) 
     assert plot.ends(curves.group([read_history(tmp_path / "long")])) == []
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_many_tasks(tmp_path: pathlib.Path) -> None:
+    """A page with a panel for each of Atari's games, none of which is squeezed to nothing."""
+    games = SUITES["atari57"]
+    directory = make_trained(tmp_path, "atari57", games)
+    names = {path.stem for path in plot.draw_run(directory)}
+    assert names == {"returns", "normalised", "popart_mu", "popart_sigma", "learner"}
+    for name in ("returns", "popart_mu", "popart_sigma"):
+        assert set(games) <= set(texts(directory.plots / f"{name}.svg"))
+    with figure_style.settings():
+        figure = figures.draw(curves.group([read_history(tmp_path)]), window=100)["returns"]
+        figure.draw_without_rendering()
+    assert len(figure.axes) == 57
+    for axes in figure.axes:
+        box = axes.get_window_extent()
+        assert min(box.width, box.height) / figure.dpi > 0.5  # inches
+
+
 def test_bad_input(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy = make_trained(tmp_path / "toy", "catch_x1", ["catch_x1"]).path
     pong = make_trained(tmp_path / "pong", "pong", ["pong"]).path

@@ -4,12 +4,15 @@ import pathlib
 import shlex
 import signal
 
+import numpy as np
+import psutil
 import pytest
 from rich.console import Console
 
 from environments import TASKS
 from launch_programs import runs
 from launch_programs import train as train_program
+from launch_programs.history import read_history
 from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
 from tests.integration.programs import TrainingProgram, train, training
@@ -216,7 +219,8 @@ def wait_for(program: TrainingProgram, frames: int) -> None:
 def test_real_runs(tmp_path: pathlib.Path) -> None:
     """One that is stopped, resumed with the command that is shown, fails, and is finished."""
     logdir = tmp_path / "run"
-    flags = ("--log_interval=0.2", "--checkpoint_interval=1")
+    # A checkpoint is made only when it is stopped.
+    flags = ("--log_interval=0.2", "--checkpoint_interval=3600")
     with training(logdir, "--level_name=toy", "--test_num_episodes=0", *flags) as program:
         wait_for(program, 20_000)
         assert read_run(logdir).state == "running"
@@ -230,7 +234,7 @@ def test_real_runs(tmp_path: pathlib.Path) -> None:
     assert command[:4] == ["python", "-m", "launch_programs.train", f"--logdir={logdir}"]
 
     with training(logdir, *command[4:]) as program:
-        wait_for(program, stopped.frames)
+        wait_for(program, stopped.frames + 10_000)
         assert program.output.startswith("Resuming: ")
         assert read_run(logdir).state == "running"
         learner = program.node("learner/0")
@@ -239,13 +243,19 @@ def test_real_runs(tmp_path: pathlib.Path) -> None:
         assert program.wait(30) == 1
     failed = read_run(logdir)
     assert (failed.state, failed.problem) == ("failed", "learner/0: killed by SIGKILL")
+    assert (failed.frames, failed.resume) == (stopped.frames, stopped.resume)
 
     with training(logdir, *command[4:]) as program:
-        wait_for(program, failed.frames)
+        wait_for(program, stopped.frames + 20_000)
         assert read_run(logdir).problem == ""
-        for process in program.processes():  # as when the host goes down
-            process.send_signal(signal.SIGKILL)
+        alive = program.processes()
+        program.kill()  # everything at once, as when the host goes down
+        psutil.wait_procs(alive)
     assert read_run(logdir).state == "interrupted"
+    # What was learned from again, since the learner was killed, is in the table twice: once counts.
+    episodes = list(read_history(logdir).actors.values())
+    assert all(np.all(np.diff(own.frames) >= 0) for own in episodes)
+    assert sum(map(len, episodes)) < len(program.rows("actors"))
 
     output = train(logdir, "--test_num_episodes=2", f"--total_environment_frames={stopped.frames}")
     finished = read_run(logdir)
