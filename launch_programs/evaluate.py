@@ -78,6 +78,7 @@ def evaluate(
     greedy: bool,
     seed: int,
     level_name: str | None = None,
+    brief: bool = False,
 ) -> list[TaskScore]:
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
@@ -87,6 +88,7 @@ def evaluate(
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
       level_name: tasks to play, all by default.
+      brief: prints the table only.
 
     Returns:
       The scores, in the order of the tasks.
@@ -100,11 +102,12 @@ def evaluate(
     builder = make_builder(config)
     source = FixedVariables(policy)
     how = "greedy" if greedy else "sampled"
-    print(
-        f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per task, "
-        f"{how} actions",
-        flush=True,
-    )
+    if not brief:
+        print(
+            f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per "
+            f"task, {how} actions",
+            flush=True,
+        )
     scores = []
     attention: dict[str, list[float]] = {}
     for index in indices:
@@ -116,7 +119,9 @@ def evaluate(
             attention[tasks[index].name] = player.mean_attention
         scores.append(score(tasks[index], returns))
         seconds = time.monotonic() - started
-        print(f"  {tasks[index].name}: mean {scores[-1].mean:,.1f} ({seconds:.0f} s)", flush=True)
+        if not brief:
+            mean = f"{scores[-1].mean:,.1f}"
+            print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
     if attention:

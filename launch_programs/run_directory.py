@@ -23,7 +23,7 @@ class RunDirectory:
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
-    progress.log       the lines that training prints
+    progress.log       a line of progress per log interval, and one per failure
     logs/              what each node printed
     """
 
@@ -33,6 +33,8 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
+        self.learner_table = self.path / "learner.csv"
+        self.actors_table = self.path / "actors.csv"
         self.failures = self.path / "failures.csv"
         self.last_checkpoint = self.path / "last-checkpoint"
         self.progress = self.path / "progress.log"
