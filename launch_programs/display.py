@@ -1,7 +1,7 @@
 """What a user sees on a terminal while it trains: a picture of a `TrainingStatus`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -15,6 +15,8 @@ _LEFT_FREE = 4
 
 # Spaces between columns of tasks.
 _GAP = 3
+
+_LONGEST_NAME = 40
 
 # Least widths of returns and normalised scores, so that the picture does not move as they grow.
 _RETURN_WIDTH = 7
@@ -34,7 +36,7 @@ def render(status: TrainingStatus, path: str, width: int, height: int) -> Render
       What to print; at most `height` lines for every screen of ten lines or more.
     """
     head: list[RenderableType] = [_progress(status, width), *_figures(status, path, width)]
-    return Group(*head, *_tasks(status.tasks, width, height - _LEFT_FREE - len(head), status))
+    return Group(*head, *_tasks(status, width, height - _LEFT_FREE - len(head)))
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:
@@ -95,36 +97,34 @@ def _labelled(label: str, text: str) -> Text:
     return _line((label.ljust(_LABEL_WIDTH), "bold"), text)
 
 
-def _tasks(
-    tasks: Sequence[TaskStatus], width: int, height: int, status: TrainingStatus
-) -> list[RenderableType]:
-    """An empty line, a table in as many columns as it needs and fit, and what is of all tasks."""
+def _tasks(status: TrainingStatus, width: int, height: int) -> list[RenderableType]:
+    """An empty line, the tasks in as many columns as it takes, and what is of all tasks together.
+
+    Args:
+      status: how training stands.
+      width: columns of the screen.
+      height: lines that there are for it.
+    """
+    tasks = status.tasks
     scored = any(task.task.human_normalised(0.0) is not None for task in tasks)
-    cells = _Cells(tasks, status.reference if scored else None)
-    below = 1 if len(tasks) > 1 and scored else 0
-    rows = height - 2 - below  # the empty line, the headings
-    most = max(1, (width + _GAP) // (cells.width + _GAP))
-    note = 0
-    if len(tasks) > most * rows:
-        note = 1
+    below = [_overall(status)] if len(tasks) > 1 and scored else []
+    rows = height - 2 - len(below)  # without the empty line and the headings
+    cells = _Cells(tasks, status.reference if scored else None, last=True)
+    if len(tasks) > cells.fit(width) * rows:
+        cells = _Cells(tasks, status.reference if scored else None, last=False)
+    if len(tasks) > cells.fit(width) * rows:
         rows -= 1
+        number = cells.fit(width) * rows
+        which = "the lowest and the highest scores" if scored else "the first"
+        below = [_line(f"{number} of {len(tasks)} tasks are shown, {which}"), *below]
     if rows < 1:
-        return []
-    shown = choose(tasks, most * rows)
+        return list(below[-1:] if height > 0 else [])
+    shown = choose(tasks, cells.fit(width) * rows)
     columns = -(-len(shown) // rows)
-    rows = -(-len(shown) // columns)
-    grid = [cells.headings, *(cells.row(task) for task in shown[:rows])]
-    for column in range(1, columns):
-        more = [cells.headings, *(cells.row(t) for t in shown[column * rows : (column + 1) * rows])]
-        for line, part in zip(grid, more, strict=False):
-            line.append(" " * _GAP).append_text(part)
-    lines: list[RenderableType] = [Text(""), *grid]
-    if note:
-        how = "the lowest and the highest scores" if scored else "the first"
-        lines.append(_line((f"{len(shown)} of {len(tasks)} tasks are shown, {how}", "dim")))
-    if below:
-        lines.append(_overall(status))
-    return lines
+    rows = -(-len(shown) // columns)  # of equal length
+    lines = [[cells.headings] * columns]
+    lines += [[cells.row(task) for task in shown[row::rows]] for row in range(rows)]
+    return [Text(""), *(Text(" " * _GAP).join(line) for line in lines), *below]
 
 
 def choose(tasks: Sequence[TaskStatus], number: int) -> list[TaskStatus]:
@@ -163,47 +163,52 @@ def _overall(status: TrainingStatus) -> Text:
 
 
 class _Cells:
-    """The lines of the tasks' table, all as wide as each other."""
+    """What the tasks' table says of each task, all as wide as each other."""
 
-    def __init__(self, tasks: Sequence[TaskStatus], reference: str | None):
+    def __init__(self, tasks: Sequence[TaskStatus], reference: str | None, *, last: bool):
         """Measures.
 
         Args:
           tasks: all of which there may be lines.
           reference: what scores are normalised by; None for tasks that have none.
+          last: whether the last return is shown besides the mean.
         """
-        self._scores = reference is not None
-        self._name = max(len("task"), *(len(task.task.name) for task in tasks))
-        self._name = min(self._name, _LONGEST_NAME)
-        values = [v for task in tasks for v in (task.last_return, task.mean_return)]
-        self._return = max(_RETURN_WIDTH, *(len(_return(value)) for value in values))
-        self._score = max(_SCORE_WIDTH, *(len(_score(task)) for task in tasks))
-        heads = ["task".ljust(self._name), "last".rjust(self._return), "mean".rjust(self._return)]
+        self._columns: list[tuple[str, int, Callable[[TaskStatus], str]]] = [
+            ("task", 0, lambda task: _shortened(task.task.name)),
+            ("mean 100", _RETURN_WIDTH, lambda task: _return(task.mean_return)),
+        ]
+        if last:
+            self._columns.insert(1, ("last", _RETURN_WIDTH, lambda t: _return(t.last_return)))
         if reference is not None:
-            heads.append(f"{reference} %".rjust(self._score)[: self._score + 2])
-            self._score = max(self._score, len(heads[-1]))
-        self._heads = heads
-        self.width = len("  ".join(heads))
+            self._columns.append((f"{reference} %", _SCORE_WIDTH, _score))
+        self._widths = [
+            max(least, len(heading), *(len(text(task)) for task in tasks))
+            for heading, least, text in self._columns
+        ]
+
+    def fit(self, width: int) -> int:
+        """How many tasks are side by side on a screen of so many columns; at least 1."""
+        return max(1, (width + _GAP) // (len(self.headings) + _GAP))
 
     @property
     def headings(self) -> Text:
-        return _line(("  ".join(self._heads), "bold"))
+        """The line above."""
+        text = self._aligned([heading for heading, _, _ in self._columns])
+        return _line((text, "bold"))
 
     def row(self, task: TaskStatus) -> Text:
-        name = task.task.name
-        if len(name) > self._name:
-            name = f"{name[: self._name - 3]}..."
-        parts = [
-            name.ljust(self._name),
-            _return(task.last_return).rjust(self._return),
-            _return(task.mean_return).rjust(self._return),
-        ]
-        if self._scores:
-            parts.append(_score(task).rjust(self._score))
-        return _line("  ".join(parts))
+        """A task's line."""
+        return _line(self._aligned([text(task) for _, _, text in self._columns]))
+
+    def _aligned(self, texts: Sequence[str]) -> str:
+        """Names to the left, numbers to the right."""
+        name, *numbers = texts
+        cells = [n.rjust(width) for n, width in zip(numbers, self._widths[1:], strict=True)]
+        return "  ".join([name.ljust(self._widths[0]), *cells])
 
 
-_LONGEST_NAME = 40
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def _return(value: float | None) -> str:

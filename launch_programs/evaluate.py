@@ -30,6 +30,9 @@ from launch_programs.run_directory import RunDirectory, write_json
 
 FLAGS = flags.FLAGS
 
+# Seconds between lines of a brief evaluation.
+_BRIEF_SECONDS = 10.0
+
 
 def define_flags() -> None:
     """Defines the flags of this program."""
@@ -88,7 +91,7 @@ def evaluate(
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
       level_name: tasks to play, all by default.
-      brief: prints the table only.
+      brief: prints tasks as they are done every ten seconds only, for the table has them all.
 
     Returns:
       The scores, in the order of the tasks.
@@ -102,13 +105,14 @@ def evaluate(
     builder = make_builder(config)
     source = FixedVariables(policy)
     how = "greedy" if greedy else "sampled"
-    if not brief:
-        print(
-            f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per "
-            f"task, {how} actions",
-            flush=True,
-        )
+    print(
+        f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per task, "
+        f"{how} actions",
+        flush=True,
+    )
     scores = []
+    pause = _BRIEF_SECONDS if brief else 0.0
+    next_line = time.monotonic() + pause
     attention: dict[str, list[float]] = {}
     for index in indices:
         started = time.monotonic()
@@ -119,9 +123,10 @@ def evaluate(
             attention[tasks[index].name] = player.mean_attention
         scores.append(score(tasks[index], returns))
         seconds = time.monotonic() - started
-        if not brief:
+        if time.monotonic() >= next_line:
             mean = f"{scores[-1].mean:,.1f}"
             print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
+            next_line = time.monotonic() + pause
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
     if attention:
@@ -132,7 +137,7 @@ def evaluate(
 
 def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
     table = Table("task", title=None)
-    for column in ("episodes", "mean", "std", "random", reference, f"{reference}-normalised %"):
+    for column in ("episodes", "mean", "std", "random", reference, "normalised %"):
         table.add_column(column, justify="right")
     for s in scores:
         table.add_row(

@@ -12,8 +12,8 @@ from rich.text import Text
 from launch_programs.display import render
 from launch_programs.training_status import TrainingStatus
 
-# Plain lines of progress become rarer: the next comes when this share of the time so far has gone by
-# since the last, but at the latest after ten minutes.
+# Plain lines of progress become rarer: the next comes when this share of the time so far has gone
+# by since the last, but at the latest after ten minutes.
 _SHARE = 1 / 3
 _RAREST = 600.0
 
@@ -124,7 +124,7 @@ class LiveScreen:
 
     def message(self, text: str) -> None:
         """Prints it above."""
-        self._console.print(Text(text))
+        self._console.print(Text(text, style="red" if text.startswith("!") else "yellow"))
 
     def progress(self, line: str) -> None:
         """Prints nothing: the display has it all."""

@@ -42,7 +42,7 @@ class TaskStatus:
 
     @property
     def normalised(self) -> float | None:
-        """The mean return in percent between random play's and a human's, or the toy task's optimum.
+        """The mean return in percent: 0 is random play's, 100 a human's or a toy task's optimum.
 
         None before the first episode, and for a task without such scores.
         """
@@ -73,6 +73,7 @@ class TrainingStatus:
             before is not that of this one.
         """
         self._since = since
+        self._steady = False  # whether the speed is that of training, not of its start
         self._time = 0.0  # of the row that `frames` is from
         self._by_name = {task.name: TaskStatus(task) for task in config.task_list()}
         self.reference = "optimum" if config.task_list()[0].domain == "toy" else "human"
@@ -88,6 +89,8 @@ class TrainingStatus:
         """Takes in a row of learner.csv."""
         self.losses = {name: float(value) for name, value in row.items()}
         if float(row["time"]) >= self._since:
+            # The first row's time has the start in it: processes, and the update's compilation.
+            self._steady = self.frames_per_second is not None
             self.frames_per_second = float(row["frames_per_second"])
         self._set_frames(row)
 
@@ -110,10 +113,12 @@ class TrainingStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present speed; None if that is not known, or 0."""
-        if not self.frames_per_second:
+        """At the present speed; None if that is not known yet, or 0."""
+        if self.frames >= self.total_frames:
+            return 0.0
+        if not self._steady or not self.frames_per_second:
             return None
-        return max(0.0, (self.total_frames - self.frames) / self.frames_per_second)
+        return (self.total_frames - self.frames) / self.frames_per_second
 
     @property
     def normalised(self) -> "Normalised | None":
