@@ -135,7 +135,7 @@ def choose(tasks: Sequence[TaskStatus], number: int) -> list[TaskStatus]:
 
     Args:
       tasks: all.
-      number: how many to choose at most.
+      number: how many to choose at most, at least 1.
     """
     if len(tasks) <= number:
         return list(tasks)

@@ -5,6 +5,7 @@ from typing import Any
 
 from agents.popart_impala.config import Config
 from environments import parse_level_name
+from launch_programs.metrics import Row
 from launch_programs.training_status import TrainingStatus
 from tests.launch_programs.runs import CONFIG
 
@@ -12,21 +13,21 @@ from tests.launch_programs.runs import CONFIG
 BEGAN = 1_000.0
 
 
-def make_status(level: str, total_frames: int = 200_000_000) -> TrainingStatus:
+def make_status(
+    level: str, total_frames: int = 200_000_000, since: float = BEGAN
+) -> TrainingStatus:
     """A status of tasks that need not exist, without any rows."""
     tasks = tuple(task.name for task in parse_level_name(level))
     agent = Config(network="mlp", total_environment_frames=total_frames)
     per_actor = len(tasks)
-    config = dataclasses.replace(
-        CONFIG, tasks=tasks, agent=agent, environments_per_actor=per_actor
-    )
-    return TrainingStatus(config, since=BEGAN)
+    config = dataclasses.replace(CONFIG, tasks=tasks, agent=agent, environments_per_actor=per_actor)
+    return TrainingStatus(config, since=since)
 
 
 def add_episodes(status: TrainingStatus, task: str, *returns: float, frames: int = 0) -> None:
     """Training episodes of a task."""
     for value in returns:
-        row = {"time": BEGAN + 1, "frames": frames, "task": task, "episode_return": value}
+        row: Row = {"time": BEGAN + 1, "frames": frames, "task": task, "episode_return": value}
         status.add_episode(row)
 
 
