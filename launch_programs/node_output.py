@@ -24,7 +24,8 @@ _COUNTED = 1000
 # seconds; that says the same and more.
 _HOLD = 3.0
 
-# What a warning or an error looks like. `place`: of the code that says it, as "file.py:12".
+# What a warning or an error looks like. `place`: what says it, "file.py:12" or the
+# name of a logger.
 _FORMATS = [
     re.compile(pattern)
     for pattern in (
@@ -37,6 +38,7 @@ _FORMATS = [
         r"\d{4}-\d\d-\d\d [\d:,]+\s(?P<severity>WARNING|ERROR|CRITICAL) (?P<text>.*)",
         # Python's warnings and its logging; other programs.
         r"(?:(?P<place>\S.*:\d+): )?(?P<severity>\w*Warning): (?P<text>.*)",
+        r"(?P<severity>WARNING|ERROR|CRITICAL):(?P<place>[\w.]+):(?P<text>.*)",
         r"(?P<severity>(?i:warning|error|critical|fatal)):\s*(?P<text>\S.*)",
     )
 ]
@@ -76,7 +78,9 @@ class Parser:
         for form in _FORMATS:
             if match := form.match(line):
                 found = match.groupdict()
-                severity = _SEVERITIES.get(found["severity"], found["severity"])
+                severity = found["severity"]
+                if severity.isupper():
+                    severity = _SEVERITIES.get(severity, severity.lower())
                 place = f" ({found['place']})" if found.get("place") else ""
                 return f"{severity}: {found['text']}{place}"
         return None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.programs import ROOT, train, training
+from tests.integration.programs import ROOT, train
 
 TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--evaluation_interval=0")
 
@@ -28,12 +28,15 @@ WARNING_ACTORS = """
 import sys
 
 if any(argument.startswith("actor/") for argument in sys.orig_argv):
+    import os
     import threading
+    import traceback
     import warnings
 
     from absl import logging
     from environments.toy.catch import Catch
 
+    DIED = __file__ + ".died"
     play, steps = Catch.step, 0
 
     def fail():
@@ -48,10 +51,8 @@ if any(argument.startswith("actor/") for argument in sys.orig_argv):
             print("INFO: all is well")
         if steps % 1000 == 0:
             logging.warning("slow for the %dth time", steps)
-        if steps == 3000 and "actor/1" in sys.orig_argv:
-            import os
-            import traceback
-
+        if steps == 3000 and "actor/1" in sys.orig_argv and not os.path.exists(DIED):
+            open(DIED, "w").close()
             try:
                 raise RuntimeError("it is broken")
             except RuntimeError:
@@ -67,11 +68,11 @@ if any(argument.startswith("actor/") for argument in sys.orig_argv):
 class Terminal:
     """A terminal in which a program runs."""
 
-    def __init__(self, *command: str, columns: int = 80, lines: int = 24, term: str = "xterm"):
+    def __init__(self, *command: str, columns: int = 80, lines: int = 24):
         """Starts it."""
         self._ours, theirs = pty.openpty()
         self.resize(columns, lines)
-        environment = {**os.environ, "TERM": term}
+        environment = {**os.environ, "TERM": "xterm"}
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         self.process = subprocess.Popen(
@@ -130,10 +131,10 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(logdir: pathlib.Path, *flags: str, **options: object) -> Iterator[Terminal]:
+def terminal(logdir: pathlib.Path, *flags: str, columns: int = 80) -> Iterator[Terminal]:
     """A training program in a terminal."""
     command = [sys.executable, "-m", "launch_programs.train", f"--logdir={logdir}", *flags]
-    opened = Terminal(*command, **options)  # type: ignore[arg-type]
+    opened = Terminal(*command, columns=columns)
     try:
         yield opened
     finally:
@@ -157,8 +158,7 @@ def widths(text: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
-def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path, how: str) -> None:
+def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     with terminal(logdir, *TOY) as screen:
         screen.read_until(lambda: "waiting for the first batch" in screen.output)
@@ -175,12 +175,10 @@ def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path, how: str) ->
         drawn = screen.output[screen.output.index("frames   ", seen) :]
         assert max(widths(drawn)) <= 40
 
-        if how == "ctrl-c":
-            screen.type("\x03")
-        else:
-            screen.process.send_signal(signal.SIGTERM)
+        screen.type("\x03")
         assert screen.read_to_end() == 130
-        assert "saving a checkpoint and stopping. Once more to kill." in plain(screen.output)
+        words = " ".join(plain(screen.output).split())  # broken into lines of 40
+        assert "saving a checkpoint and stopping. Once more to kill." in words
         assert "Interrupted. To resume: " in screen.output
         assert_restored(screen.output)
     assert os.listdir(logdir / "checkpoints") != []
@@ -190,7 +188,7 @@ def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path, how: str) ->
         first = plain(screen.output)
         assert "waiting for the first batch" not in first
         assert "optimum-normalised over 3 of 3 tasks" in first
-        screen.type("\x03")
+        screen.process.send_signal(signal.SIGTERM)
         assert screen.read_to_end() == 130
         assert_restored(screen.output)
 
@@ -211,22 +209,19 @@ def test_a_failure_and_a_double_ctrl_c_restore_the_terminal(tmp_path: pathlib.Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["plain", "quiet", "terminal", "dumb"])
+@pytest.mark.parametrize("where", ["plain", "quiet", "terminal"])
 def test_what_nodes_warn_of_is_on_the_screen(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(WARNING_ACTORS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     logdir = tmp_path / "run"
-    flags = (*TOY, "--total_environment_frames=200000", "--test_num_episodes=0")
-    if where in ("terminal", "dumb"):
-        term = "dumb" if where == "dumb" else "xterm"
-        with terminal(logdir, *flags, columns=120, term=term) as screen:
+    flags = (*TOY, "--total_environment_frames=200000", "--test_num_episodes=1")
+    if where == "terminal":
+        with terminal(logdir, *flags, columns=120) as screen:
             assert screen.read_to_end() == 0
+            assert_restored(screen.output)
             output = plain(screen.output).replace("\r\n", "\n")
-            assert (HIDE_CURSOR in screen.output) == (where == "terminal")
-            if where == "dumb":
-                assert "\x1b" not in screen.output
     else:
         output = train(logdir, *flags, *(["--quiet"] if where == "quiet" else []))
 
@@ -237,7 +232,7 @@ def test_what_nodes_warn_of_is_on_the_screen(
     expected = [
         node + r"UserWarning: the emulator is old \(.*sitecustomize.py:\d+\)",
         node + r"LookupError: in a thread",
-        node + r"warning: slow for the \d+th time \(sitecustomize.py:\d+\)",
+        node + r"warning: slow for the \d+th time \(absl\)",
         r"! actor/1: ended with exit code 1, RuntimeError: it is broken; started again \(1 of .*",
     ]
     for pattern in expected:
@@ -250,36 +245,13 @@ def test_what_nodes_warn_of_is_on_the_screen(
 
     progress = [line for line in lines if re.match(r"\d+\.\d%  ", line)]
     if where == "quiet":
-        others = [line for line in lines if line not in messages]
-        assert others == [f"run directory {logdir}"]
+        first, second, *table = [line for line in lines if line not in messages]
+        assert first == f"run directory {logdir}"
+        assert second.startswith(f"Evaluating {logdir} at ")
+        assert len(table) == 9
+        assert table[-1].startswith(f"written to {logdir}/evaluation-")
     elif where == "terminal":
         assert progress == []
         assert "restarts 1" in output
     else:
         assert progress[-1].startswith("100.")
-
-
-@pytest.mark.slow
-def test_a_quiet_run_ends_with_its_result(tmp_path: pathlib.Path) -> None:
-    logdir = tmp_path / "run"
-    output = train(logdir, *TOY, "--total_environment_frames=20000", "--quiet")
-    first, second, *table = output.splitlines()
-    assert first == f"run directory {logdir}"
-    assert second.startswith(f"Evaluating {logdir} at 20,480 frames: ")
-    assert "catch_x10000" in "".join(table)
-    assert table[-1].startswith(f"written to {logdir}/evaluation-")
-
-
-@pytest.mark.slow
-def test_queue_fill_and_restarts_are_in_the_tables(tmp_path: pathlib.Path) -> None:
-    with training(tmp_path / "run", *TOY, "--num_queues=2") as program:
-        program.wait_for_rows(3)
-        actor = program.node("actor/1")
-        assert actor is not None
-        actor.kill()
-        program.wait_until(lambda: len(program.rows("failures")) == 1)
-        program.wait_for_rows(3)
-        program.process.send_signal(signal.SIGTERM)
-        assert program.wait(20) == 130
-        assert [row["restart"] for row in program.rows("failures")] == ["1"]
-        assert all(0.0 <= float(row["queue_fill"]) <= 1.0 for row in program.rows())

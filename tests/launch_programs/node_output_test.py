@@ -21,14 +21,14 @@ WARNINGS = {
     "[2026-11-24 13:58:02,410 W 12 34] memory_monitor.cc:1: low": (
         "warning: memory_monitor.cc:1: low"
     ),
-    "2026-11-24 13:58:02,410\tWARNING worker.py:2063 -- old": "WARNING: worker.py:2063 -- old",
+    "2026-11-24 13:58:02,410\tWARNING worker.py:2063 -- old": "warning: worker.py:2063 -- old",
     "/a b/env.py:9: UserWarning: reset() ": "UserWarning: reset() (/a b/env.py:9)",
     "DeprecationWarning: gone in 2.0": "DeprecationWarning: gone in 2.0",
-    "WARNING:root:the disk is slow": "WARNING: root:the disk is slow",
+    "WARNING:root:the disk is slow": "warning: the disk is slow (root)",
     "warning: the disk is slow": "warning: the disk is slow",
-    "ERROR: the disk is gone": "ERROR: the disk is gone",
-    "\x1b[33mWARN\x1b[0mING: in \x1b[1mcolour\x1b[0m\x07": "WARNING: in colour",
-    " 10%|#\r 20%|##\rWARNING: over a bar": "WARNING: over a bar",
+    "ERROR: the disk is gone": "error: the disk is gone",
+    "\x1b[33mWARN\x1b[0mING: in \x1b[1mcolour\x1b[0m\x07": "warning: in colour",
+    " 10%|#\r 20%|##\rWARNING: over a bar": "warning: over a bar",
 }
 
 # What nodes print when all is well, in toy, Atari, Gymnasium, bsuite, threaded and Ray runs, with
@@ -121,14 +121,14 @@ def test_each_message_names_its_node(run: Run) -> None:
     assert run.update() == []
     run.write("actor/1", "hello\nWARNING: one\n")
     run.write("launcher", "WARNING: two\n")
-    assert run.update() == ["actor/1: WARNING: one", "launcher: WARNING: two"]
+    assert run.update() == ["actor/1: warning: one", "launcher: warning: two"]
     assert run.update() == []
     run.write("learner/0", "WARNING: thr")
     assert run.update() == []
     run.write("learner/0", "ee\nWARNING: fo")
-    assert run.update() == ["learner/0: WARNING: three"]
+    assert run.update() == ["learner/0: warning: three"]
     run.write("learner/0", "ur")
-    assert run.close() == ["learner/0: WARNING: four"]
+    assert run.close() == ["learner/0: warning: four"]
 
 
 def test_a_resumed_run_shows_only_what_is_new(tmp_path: pathlib.Path) -> None:
@@ -138,7 +138,7 @@ def test_a_resumed_run_shows_only_what_is_new(tmp_path: pathlib.Path) -> None:
     run.follow()
     (run.directory.launcher_log).write_text("WARNING: fresh\n")
     run.write("actor/0", "WARNING: new\n")
-    assert run.update() == ["actor/0: WARNING: new", "launcher: WARNING: fresh"]
+    assert run.update() == ["actor/0: warning: new", "launcher: warning: fresh"]
 
 
 def test_what_comes_again_is_counted(run: Run) -> None:
@@ -147,11 +147,11 @@ def test_what_comes_again_is_counted(run: Run) -> None:
         run.write(f"actor/{i % 3}", f"WARNING: step {i} is slow\n")
         shown += run.update()
     assert shown == [
-        "actor/0: WARNING: step 0 is slow",
-        "actor/0: WARNING: step 0 is slow (10 times)",
-        "actor/0: WARNING: step 0 is slow (100 times)",
+        "actor/0: warning: step 0 is slow",
+        "actor/0: warning: step 0 is slow (10 times)",
+        "actor/0: warning: step 0 is slow (100 times)",
     ]
-    assert run.close() == ["actor/0: WARNING: step 0 is slow (250 times)"]
+    assert run.close() == ["actor/0: warning: step 0 is slow (250 times)"]
 
 
 def words(number: int) -> str:
@@ -170,7 +170,7 @@ def test_a_flood_is_bounded(run: Run) -> None:
     run.write("actor/0", f"WARNING: {words(7)}\nWARNING: {words(4_999)}\n")
     assert run.update() == []  # one is known, the other one too many to be remembered
     assert run.close() == [
-        "actor/0: WARNING: h (2 times)",
+        "actor/0: warning: h (2 times)",
         f"1 more warnings are in {run.directory.logs}",
     ]
 

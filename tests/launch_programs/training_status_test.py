@@ -7,24 +7,27 @@ import pytest
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_directory import RunDirectory
-from launch_programs.training_status import StatusFollower, duration
+from launch_programs.training_status import StatusFollower, TaskStatus, duration
 from tests.launch_programs.statuses import BEGAN, add_episodes, learner_row, make_status
+
+
+def figures(task: TaskStatus) -> tuple[int, float | None, float | None, float | None]:
+    return task.episodes, task.last_return, task.mean_return, task.normalised
 
 
 def test_returns_of_a_task() -> None:
     status = make_status("pong,seaquest")
     pong, seaquest = status.tasks
-    assert (seaquest.last_return, seaquest.mean_return, seaquest.normalised) == (None, None, None)
+    assert figures(pong) == (0, None, None, None)
     add_episodes(status, "pong", *[-21.0] * 50, *[0.0] * 99, 10.0)
-    assert pong.last_return == 10.0
-    assert pong.mean_return == 0.1  # of the last hundred
-    assert pong.normalised == pong.task.human_normalised(0.1)
-    assert (status.tasks[0].episodes, status.tasks[1].episodes) == (150, 0)
+    # The mean is of the last hundred.
+    assert figures(pong) == (150, 10.0, 0.1, pong.task.human_normalised(0.1))
+    assert figures(seaquest) == (0, None, None, None)
 
 
 def test_scores_over_tasks() -> None:
+    assert make_status("toy").normalised is None
     status = make_status("toy")  # optima of 1, 100 and 10,000
-    assert status.normalised is None
     add_episodes(status, "catch_x1", 1.0)
     add_episodes(status, "catch_x100", -60.0)
     scores = status.normalised
