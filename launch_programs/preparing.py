@@ -6,6 +6,7 @@ from environments import check_tasks, suite_name
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import describe_preset, resolve
 from launch_programs.growing import first_state
+from launch_programs.metrics import read_columns
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
@@ -74,7 +75,23 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
             f"the run in {directory.path} cannot be resumed with other settings: "
             f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
         )
+    _check_tables(directory)
     return config
+
+
+def _check_tables(directory: RunDirectory) -> None:
+    """Complains of tables to which this version of the program cannot append.
+
+    Raises:
+      ValueError: there is one.
+    """
+    for path, column in ((directory.learner_table, "queue_fill"), (directory.failures, "restart")):
+        columns = read_columns(path)
+        if columns is not None and column not in columns:
+            raise ValueError(
+                f"{path} was begun by an earlier version: it has no column {column!r}; rename the "
+                "file, and the run goes on with a new one"
+            )
 
 
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:

@@ -13,6 +13,9 @@ from launch_programs.run_directory import RunDirectory
 # How many of a task's last training episodes its mean return is of.
 RECENT_EPISODES = 100
 
+# Bytes of an earlier start's rows that are read: a second's work, and some 100,000 episodes.
+_TAIL = 2**23
+
 AnyRow = Mapping[str, str | int | float]
 
 
@@ -22,7 +25,7 @@ class TaskStatus:
     def __init__(self, task: Task):
         """Has none yet."""
         self.task = task
-        self.episodes = 0  # since the run began
+        self.episodes = 0  # that were read
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)
 
     def add(self, episode_return: float) -> None:
@@ -144,10 +147,10 @@ class StatusFollower:
     """Feeds a status with the rows of a run's tables, as they come."""
 
     def __init__(self, directory: RunDirectory, status: TrainingStatus):
-        """Starts at the tables' beginnings, so that a resumed run goes on with its returns."""
+        """Starts before the tables' ends, so that a resumed run goes on with its returns."""
         self._tables: list[tuple[TableFollower, Callable[[AnyRow], None]]] = [
-            (TableFollower(directory.learner_table), status.add_learner_row),
-            (TableFollower(directory.actors_table), status.add_episode),
+            (TableFollower(directory.learner_table, _TAIL), status.add_learner_row),
+            (TableFollower(directory.actors_table, _TAIL), status.add_episode),
             (TableFollower(directory.failures), status.add_failure),
         ]
 
