@@ -81,8 +81,8 @@ class Parser:
                 severity = found["severity"]
                 if severity.isupper():
                     severity = _SEVERITIES.get(severity, severity.lower())
-                place = f" ({found['place']})" if found.get("place") else ""
-                return f"{severity}: {found['text']}{place}"
+                place = "/".join((found.get("place") or "").split("/")[-2:])
+                return f"{severity}: {found['text']}" + (f" ({place})" if place else "")
         return None
 
 

@@ -15,14 +15,14 @@ WARNINGS = {
     "F1124 13:55:45.1 7 c.cc:1] Check failed: x": "fatal: Check failed: x (c.cc:1)",
     "E0000 00:00:1732456545.123456   31992 cuda_dnn.cc:8] twice": "error: twice (cuda_dnn.cc:8)",
     "2026-11-24 13:58:02.410397: W tensorflow/core/x.cc:110] slow": (
-        "warning: slow (tensorflow/core/x.cc:110)"
+        "warning: slow (core/x.cc:110)"
     ),
-    "2026-11-24 13:58:02.410397: E external/xla/y.cc:3] bad": "error: bad (external/xla/y.cc:3)",
+    "2026-11-24 13:58:02.410397: E external/xla/y.cc:3] bad": "error: bad (xla/y.cc:3)",
     "[2026-11-24 13:58:02,410 W 12 34] memory_monitor.cc:1: low": (
         "warning: memory_monitor.cc:1: low"
     ),
     "2026-11-24 13:58:02,410\tWARNING worker.py:2063 -- old": "warning: worker.py:2063 -- old",
-    "/a b/env.py:9: UserWarning: reset() ": "UserWarning: reset() (/a b/env.py:9)",
+    "/lib/a b/env.py:9: UserWarning: reset() ": "UserWarning: reset() (a b/env.py:9)",
     "DeprecationWarning: gone in 2.0": "DeprecationWarning: gone in 2.0",
     "WARNING:root:the disk is slow": "warning: the disk is slow (root)",
     "warning: the disk is slow": "warning: the disk is slow",
