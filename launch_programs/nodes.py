@@ -17,7 +17,6 @@ from absl import logging
 from acme.utils import counting
 
 from agents.popart_impala.learning import NonFiniteUpdates
-from agents.popart_impala.reverb_queue import queue_fill
 from agents.popart_impala.types import PolicyVariables, Unroll
 from agents.popart_impala.variables import POLICY
 from environments import (
@@ -31,6 +30,7 @@ from launch_programs.checkpointing import Checkpointer, CheckpointError
 from launch_programs.evaluation import TaskPlayer
 from launch_programs.metrics import Row, RowLogger
 from launch_programs.parts import derive_seed, make_builder
+from launch_programs.queue_meter import QueueMeter
 from launch_programs.run_config import RunConfig
 from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
@@ -61,9 +61,10 @@ class LearnerNode:
         self._bad_batches = checkpoints.parent
         self._coordinator = coordinator = StoppableClient(coordinator, self._stop)
 
+        meter = QueueMeter(queues, self._stop)
+
         def record(row: Row) -> None:
-            fill = queue_fill(queues, self._stop.is_set)
-            coordinator.record("learner", [{**row, "queue_fill": fill}])
+            coordinator.record("learner", [{**row, "queue_fill": meter.mean()}])
 
         builder = make_builder(
             config,
