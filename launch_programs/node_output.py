@@ -45,6 +45,7 @@ _FORMATS = [
 _SEVERITIES = {"W": "warning", "E": "error", "F": "fatal", "C": "critical"}
 
 _TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"(?=\w*[a-z])[\w.]+(: |$)")  # no severity of a log, which is in capitals
 _CHAINED = re.compile("During handling of the above exception|The above exception was the direct")
 
 # Of terminals: colours and the like.
@@ -71,8 +72,10 @@ class Parser:
         if self._in_traceback:
             if line.startswith(" ") or not line:
                 return None
-            self._in_traceback = False
-            return Raised(line)
+            if _EXCEPTION.match(line):
+                self._in_traceback = False
+                return Raised(line)
+            # Another thread's line, printed in between.
         if _CHAINED.match(line):
             return Raised("")
         for form in _FORMATS:

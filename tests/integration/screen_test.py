@@ -46,9 +46,9 @@ if any(argument.startswith("actor/") for argument in sys.orig_argv):
         global steps
         steps += 1
         if steps == 100:
+            print("INFO: all is well")
             warnings.warn("the emulator is old")
             threading.Thread(target=fail).start()
-            print("INFO: all is well")
         if steps % 1000 == 0:
             logging.warning("slow for the %dth time", steps)
         if steps == 3000 and "actor/1" in sys.orig_argv and not os.path.exists(DIED):
@@ -226,7 +226,7 @@ def test_what_nodes_warn_of_is_on_the_screen(
         output = train(logdir, *flags, *(["--quiet"] if where == "quiet" else []))
 
     lines = output.splitlines()
-    messages = [line for line in lines if re.match(r"(!|actor|learner|queue|coord|launch)", line)]
+    messages = [line for line in lines if re.match(r"!|[a-z]+/\d+: |launcher: ", line)]
     news = [line for line in messages if "times)" not in line]
     node = r"actor/[01]: "
     expected = [

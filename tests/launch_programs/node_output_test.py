@@ -78,6 +78,21 @@ def test_a_traceback_is_its_last_line() -> None:
     assert parser.parse("warning: after it") == "warning: after it"
 
 
+def test_a_traceback_into_which_another_thread_prints() -> None:
+    parser = Parser()
+    first, second, *rest = TRACEBACK.splitlines()
+    lines = [first, second, "INFO: all is well", "WARNING: low", "and so on", *rest]
+    found = [parser.parse(line) for line in lines]
+    assert [line for line in found if line] == ["warning: low", "ValueError: WARNING: odd"]
+
+
+@pytest.mark.parametrize("line", ["KeyboardInterrupt", "a.b.Error", "_Odd: x", "jax.errors.E: 3"])
+def test_exceptions(line: str) -> None:
+    parser = Parser()
+    assert parser.parse("Traceback (most recent call last):") is None
+    assert parser.parse(line) == line
+
+
 class Run:
     """A run directory in which nodes print, and what the user has been shown."""
 
