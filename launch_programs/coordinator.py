@@ -15,7 +15,9 @@ from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.scalars import ScalarStream
 from launch_programs.supervisor import GIVEN_UP
+from launch_programs.tensorboard import EventWriter
 from launch_programs.training_status import StatusFollower, TrainingStatus, duration
 
 # With more tasks than this, progress shows their median instead of each.
@@ -52,8 +54,13 @@ class Coordinator:
             "actors": CSVTable(directory.actors_table),
             "evaluator": CSVTable(directory.path / "evaluator.csv"),
         }
+        self._directory = directory.path
+        self._scalars = ScalarStream(config)
+        self._events: EventWriter | None = None  # opened when it is known where the run goes on
+        self._first_frame = 0
+        self._events_closed = False
         self._counter = counting.Counter()
-        self._lock = threading.Lock()  # guards the tables and what progress is printed from
+        self._lock = threading.Lock()  # guards tables, events, and the status
         self._status = TrainingStatus(config, since=time.time())
         StatusFollower(directory, self._status).update()  # an earlier start's; then `record` adds
         self._last_line = ""
@@ -71,7 +78,8 @@ class Coordinator:
         return self._counter.get_counts()
 
     def restore_counts(self, counts: dict[str, float]) -> None:
-        """Continues from a checkpoint's counts."""
+        """Continues from a checkpoint's counts; called before any row is recorded."""
+        self._first_frame = int(counts.get("learner_frames", 0))  # none in a grown run
         self._counter.restore({"counts": dict(counts), "cache": {}})
 
     def record(self, table: str, rows: list[Row]) -> None:
@@ -93,6 +101,21 @@ class Coordinator:
                 elif table == "actors":
                     self._status.add_episode(row)
             self._tables[table].append(stamped)
+            self._write_events(table, stamped)
+
+    def _write_events(self, table: str, rows: list[Row]) -> None:
+        for row in rows:
+            scalars = self._scalars.add(table, row)
+            if scalars is not None and not self._events_closed:
+                if self._events is None:
+                    self._events = EventWriter(self._directory, self._first_frame)
+                self._events.write(scalars)
+
+    def _close_events(self) -> None:
+        with self._lock:
+            self._events_closed = True  # a row may still come, and the tables have it
+            if self._events is not None:
+                self._events.close()
 
     def checkpoint_saved(self, step: int) -> None:
         """Notes that the learner has saved a checkpoint of this learner step."""
@@ -155,6 +178,7 @@ class Coordinator:
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
         end = time.monotonic()
         self._learner_done.wait(_LINGER)
+        self._close_events()
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:

@@ -19,6 +19,8 @@ class RunDirectory:
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
+    events.out.*       the same for TensorBoard
+    wandb/             what was sent to Weights & Biases, and the run's id there
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
