@@ -2,7 +2,7 @@
 
 Nodes print into files of the run directory (logs/actor/3). What libraries say there without trouble
 is not shown: nodes run with it turned off (process_environments.py, and absl's level in nodes.py),
-and what cannot be turned off has no severity.
+and what cannot be turned off has no severity, but for `_NOISE`.
 """
 
 import collections
@@ -44,6 +44,10 @@ _FORMATS = [
 ]
 _SEVERITIES = {"W": "warning", "E": "error", "F": "fatal", "C": "critical"}
 
+# Launchpad says so on every stop of a node that does not hear of it in time: it is ended, as it was
+# asked for.
+_NOISE = ("Worker groups that did not terminate in time: ", "Killing entire runtime.")
+
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"(?=\w*[a-z])[\w.]+(: |$)")  # no severity of a log, which is in capitals
 _CHAINED = re.compile("During handling of the above exception|The above exception was the direct")
@@ -81,6 +85,8 @@ class Parser:
         for form in _FORMATS:
             if match := form.match(line):
                 found = match.groupdict()
+                if found["text"].startswith(_NOISE):
+                    return None
                 severity = found["severity"]
                 if severity.isupper():
                     severity = _SEVERITIES.get(severity, severity.lower())

@@ -13,6 +13,9 @@ from launch_programs.run_directory import RunDirectory, default_path
 
 FLAGS = flags.FLAGS
 
+# More tasks than these are not named before training starts.
+_LISTED_TASKS = 12
+
 
 def define_logdir_flag() -> None:
     """Defines --logdir, which belongs to the flags that define a run."""
@@ -98,13 +101,14 @@ def describe(config: RunConfig, directory: RunDirectory, num_params: int, resume
     """What is printed before training starts."""
     agent = config.agent
     learned = [config.tasks[task] for task in config.learned_tasks]
+    tasks = ", ".join(learned) if len(learned) <= _LISTED_TASKS else f"{len(learned)} tasks"
     network = agent.network + (" with LSTM" if agent.use_lstm else "")
     if config.grow_from is not None:
         network += f" grown from {config.grow_from}"
     return "\n".join(
         [
             *describe_preset(config),
-            f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
+            f"{'Resuming' if resumed else 'Training'}: {tasks} "
             f"for {agent.total_environment_frames:,} frames",
             f"  network {network}, {num_params:,} parameters, "
             f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",

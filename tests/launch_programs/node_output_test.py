@@ -47,6 +47,8 @@ NOISE = [
     "I1124 13:55:45.123456 140256 xla_bridge.py:925] Unable to initialize backend 'tpu'",
     "I0000 00:00:1732456545.123456   31992 tpu.cc:3] an error: none",
     "no warning: this is how my environment begins its sentences",
+    "E1124 14:57:15.123456 140256 x.py:3] Worker groups that did not terminate in time: []",
+    "ERROR:absl:Killing entire runtime.",
     "environment 3 of 24 (task 0, catch_x1): RuntimeError: gone",
 ]
 
