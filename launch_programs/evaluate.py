@@ -30,6 +30,9 @@ from launch_programs.run_directory import RunDirectory, write_json
 
 FLAGS = flags.FLAGS
 
+# Seconds between lines of a brief evaluation.
+_BRIEF_SECONDS = 10.0
+
 
 def define_flags() -> None:
     """Defines the flags of this program."""
@@ -78,6 +81,7 @@ def evaluate(
     greedy: bool,
     seed: int,
     level_name: str | None = None,
+    brief: bool = False,
 ) -> list[TaskScore]:
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
@@ -87,6 +91,7 @@ def evaluate(
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
       level_name: tasks to play, all by default.
+      brief: prints tasks as they are done every ten seconds only, for the table has them all.
 
     Returns:
       The scores, in the order of the tasks.
@@ -106,6 +111,8 @@ def evaluate(
         flush=True,
     )
     scores = []
+    pause = _BRIEF_SECONDS if brief else 0.0
+    next_line = time.monotonic() + pause
     attention: dict[str, list[float]] = {}
     for index in indices:
         started = time.monotonic()
@@ -116,7 +123,10 @@ def evaluate(
             attention[tasks[index].name] = player.mean_attention
         scores.append(score(tasks[index], returns))
         seconds = time.monotonic() - started
-        print(f"  {tasks[index].name}: mean {scores[-1].mean:,.1f} ({seconds:.0f} s)", flush=True)
+        if time.monotonic() >= next_line:
+            mean = f"{scores[-1].mean:,.1f}"
+            print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
+            next_line = time.monotonic() + pause
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
     if attention:
@@ -127,7 +137,7 @@ def evaluate(
 
 def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
     table = Table("task", title=None)
-    for column in ("episodes", "mean", "std", "random", reference, f"{reference}-normalised %"):
+    for column in ("episodes", "mean", "std", "random", reference, "normalised %"):
         table.add_column(column, justify="right")
     for s in scores:
         table.add_row(

@@ -130,7 +130,7 @@ def define_run_flags() -> None:
     flags.DEFINE_float(
         "log_interval",
         _RUN_DEFAULTS["log_interval"],
-        "Seconds between rows of learner.csv and between lines of progress.",
+        "Seconds between rows of learner.csv and between lines of progress.log.",
     )
     flags.DEFINE_float(
         "environment_deadline",

@@ -28,8 +28,9 @@ from environments import (
 )
 from launch_programs.checkpointing import Checkpointer, CheckpointError
 from launch_programs.evaluation import TaskPlayer
-from launch_programs.metrics import RowLogger
+from launch_programs.metrics import Row, RowLogger
 from launch_programs.parts import derive_seed, make_builder
+from launch_programs.queue_meter import QueueMeter
 from launch_programs.run_config import RunConfig
 from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
@@ -59,9 +60,15 @@ class LearnerNode:
         self._config = config
         self._bad_batches = checkpoints.parent
         self._coordinator = coordinator = StoppableClient(coordinator, self._stop)
+
+        meter = QueueMeter(queues, self._stop)
+
+        def record(row: Row) -> None:
+            coordinator.record("learner", [{**row, "queue_fill": meter.mean()}])
+
         builder = make_builder(
             config,
-            logger=RowLogger(lambda row: coordinator.record("learner", [row]), config.tasks),
+            logger=RowLogger(record, config.tasks),
             should_stop=self._stop.is_set,
         )
         self._learner = builder.make_learner(

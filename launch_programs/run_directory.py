@@ -34,7 +34,7 @@ class RunDirectory:
     launch.json        the program that it was started with last, and flags that are not settings
     failed             why the program ended, if it failed; gone when it is started again
     failures.csv       a row per failure that the run got over, with what became of it
-    progress.log       the lines that training prints
+    progress.log       a line of progress per log interval, and one per failure
     logs/              what each node printed
     """
 
@@ -44,6 +44,8 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
+        self.learner_table = self.path / "learner.csv"
+        self.actors_table = self.path / "actors.csv"
         self.failures = self.path / "failures.csv"
         self.launch = self.path / "launch.json"
         self.failed = self.path / "failed"

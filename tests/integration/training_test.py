@@ -57,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, st
 def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path, str]) -> None:
     logdir, output = finished
     assert saved_frames(logdir) == 64000
-    assert "frames 64,000 of 64,000 (100.0%)" in output
+    assert "100.0%  64,000 frames" in output
     assert "Evaluating " in output
     assert f"Plots in {logdir}/plots" in output
     for task in ("catch_x1", "catch_x100", "catch_x10000"):

@@ -75,6 +75,7 @@ OTHER_NAMES = {
     "launch_type",
     "max_restarts",
     "private_network",
+    "quiet",
     "ray_address",
     "ray_resources",
     "vertex_learner_gpu",
