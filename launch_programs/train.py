@@ -4,9 +4,11 @@ Checks the flags, starts the Launchpad program, shows how it goes, and evaluates
 Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
 """
 
+import importlib.util
 import signal
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -25,6 +27,10 @@ from launch_programs.screen import open_screen
 from launch_programs.training_status import StatusFollower, TrainingStatus
 from launch_programs.vertex import LEARNER_GPUS
 
+if TYPE_CHECKING:  # they take seconds to import
+    from launch_programs.evaluation import TaskScore
+    from launch_programs.wandb_mirror import WandbMirror
+
 FLAGS = flags.FLAGS
 
 # Flags that say how a run is started, and are not in its configuration.
@@ -35,6 +41,7 @@ _LAUNCH_FLAGS = (
     "ray_resources",
     "max_restarts",
     "test_num_episodes",
+    "wandb",
 )
 
 # Seconds between looks at the run directory.
@@ -98,6 +105,12 @@ def define_flags() -> None:
         False,
         "Shows no progress: only the run directory, failures, warnings, and the result.",
     )
+    flags.DEFINE_bool(
+        "wandb",
+        False,
+        "Sends the metrics to Weights & Biases as well (extra [wandb]), whose own variables say "
+        "where to: WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE=offline and others.",
+    )
 
 
 def launcher_flags() -> list[str]:
@@ -124,6 +137,23 @@ def launcher_flags() -> list[str]:
         f"--ray_address={FLAGS.ray_address}",
         *(f"--ray_resources={value}" for value in FLAGS.ray_resources),
     ]
+
+
+def _check_wandb() -> None:
+    """Complains of `--wandb` where it cannot be had.
+
+    Raises:
+      ValueError: it is asked for, and cannot.
+    """
+    if not FLAGS.wandb:
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise ValueError("wandb=True: needs the package wandb: install the extra [wandb]")
+    if FLAGS.launch_type == "vertex_ai":
+        raise ValueError(
+            "wandb=True: not with launch_type='vertex_ai', where the run outlives this program; "
+            "its run directory has TensorBoard's files"
+        )
 
 
 def _given_launch_flags() -> list[str]:
@@ -154,7 +184,9 @@ def main(argv: list[str]) -> int:
         arguments = launcher_flags()
         config, directory = resolve_run()
         _check_queues(config)
+        _check_wandb()
         lock, num_params = claim(config, directory)
+        mirror = _wandb_mirror(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
     if FLAGS.quiet:
@@ -168,24 +200,61 @@ def main(argv: list[str]) -> int:
         )
         print("The job is submitted; its run directory will show how it goes.")
         return 0
+    if mirror is not None and not FLAGS.quiet:
+        print(f"  Weights & Biases: {mirror.where}", flush=True)
     directory.write_launch("train", _given_launch_flags())
-    code, interrupted = run_program(config, directory, arguments, lock)
+    exit_code, scores = _train(config, directory, arguments, lock, mirror)
+    if mirror is not None:
+        mirror.finish(exit_code, scores)
+    return exit_code
+
+
+def _wandb_mirror(config: RunConfig, directory: RunDirectory) -> "WandbMirror | None":
+    """The run at Weights & Biases, if it is asked for; raises ValueError if that refuses."""
+    if not FLAGS.wandb:
+        return None
+    from launch_programs.wandb_mirror import WandbMirror
+
+    return WandbMirror(config, directory)
+
+
+def _train(
+    config: RunConfig,
+    directory: RunDirectory,
+    arguments: Sequence[str],
+    lock: int,
+    mirror: Follower | None,
+) -> tuple[int, Sequence["TaskScore"]]:
+    """Runs the program and says how it ended; evaluates and draws what has finished.
+
+    Args:
+      config: as for `run_program`.
+      directory: as well.
+      arguments: as well.
+      lock: as well.
+      mirror: as well.
+
+    Returns:
+      The exit code, and the scores, if it was evaluated.
+    """
+    code, interrupted = run_program(config, directory, arguments, lock, mirror)
     resume = f"To resume: {directory.resume_command()}"
     if interrupted:
         if code == 1:  # not all has ended as it should: the last checkpoint may be missing
             print(command_line.failures(directory))
         print(f"Interrupted. {resume}")
-        return 130
+        return 130, ()
     if code != 0:
         cause = command_line.failures(directory)
         directory.note_failure(cause)
         print(f"The program failed.\n{cause}\n{resume}")
-        return 1
+        return 1, ()
+    scores: Sequence[TaskScore] = ()
     if FLAGS.test_num_episodes:
         from launch_programs.evaluate import evaluate
 
         try:
-            evaluate(
+            scores = evaluate(
                 directory,
                 episodes=FLAGS.test_num_episodes,
                 greedy=False,
@@ -194,9 +263,9 @@ def main(argv: list[str]) -> int:
             )
         except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
-            return 1
+            return 1, ()
     _draw(directory)
-    return 0
+    return 0, scores
 
 
 def _draw(directory: RunDirectory) -> None:
@@ -209,7 +278,11 @@ def _draw(directory: RunDirectory) -> None:
 
 
 def run_program(
-    config: RunConfig, directory: RunDirectory, arguments: Sequence[str], lock: int
+    config: RunConfig,
+    directory: RunDirectory,
+    arguments: Sequence[str],
+    lock: int,
+    mirror: Follower | None,
 ) -> tuple[int, bool]:
     """Runs the program to its end and shows how it goes.
 
@@ -220,6 +293,7 @@ def run_program(
       directory: of the run, with the configuration written.
       arguments: of the launcher, besides the directory.
       lock: descriptor of the run directory's lock.
+      mirror: passes on what it records, besides the screen.
 
     Returns:
       The launcher's exit code, and whether the program was asked to stop.
@@ -231,6 +305,7 @@ def run_program(
         StatusFollower(directory, status),
         ProgressLog(directory, screen.progress, failure=[screen.message, output.told]),
         output,
+        *([] if mirror is None else [mirror]),
     ]
     program = ProgramProcess(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)

@@ -76,6 +76,7 @@ OTHER_NAMES = {
     "max_restarts",
     "private_network",
     "quiet",
+    "wandb",
     "ray_address",
     "ray_resources",
     "vertex_learner_gpu",
