@@ -1,6 +1,7 @@
 """Bad input, as a user meets it: one line on stderr, exit code 2, and nothing started or left."""
 
 import pathlib
+import sys
 import shutil
 from collections.abc import Callable
 from types import ModuleType
@@ -293,3 +294,12 @@ def test_programs_refuse_by_themselves(
     line = one_line(result.stdout, result.stderr)
     assert line.startswith(message.replace("RUN", str(logdir)))
     assert not logdir.exists()
+
+
+def test_wandb_without_its_package(
+    refusal: Refusal, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as Python notes what cannot be imported
+    message = refusal(train, "--level_name=toy", "--wandb", f"--logdir={tmp_path / 'run'}")
+    assert message == "wandb=True: needs the package wandb: install the extra [wandb]"
+    assert list(tmp_path.iterdir()) == []
