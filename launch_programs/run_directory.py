@@ -20,6 +20,7 @@ class RunDirectory:
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    videos/            episodes that it filmed, as evaluation-*.json names them
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
@@ -35,6 +36,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.failures = self.path / "failures.csv"
         self.last_checkpoint = self.path / "last-checkpoint"
+        self.videos = self.path / "videos"
         self.progress = self.path / "progress.log"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"
