@@ -139,9 +139,11 @@ def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> G
       ValueError: it is not registered, what it needs is not installed, its name lacks the version,
         or it is of a kind that `GymnasiumEnvironment` does not take.
     """
+    # Environments that cannot be rendered may not take the argument.
+    rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
         # What the checker looks for, the adapter and the guard around environments find as well.
-        environment = gymnasium.make(name, disable_env_checker=True, render_mode=render_mode)
+        environment = gymnasium.make(name, disable_env_checker=True, **rendering)
     except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(str(error)) from error
     assert environment.spec is not None  # of what is made by its name

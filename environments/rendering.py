@@ -15,6 +15,8 @@ from environments.types import Observation
 _BOARD_RATE = 5.0
 _RATE = 15.0
 
+_DARK = 64  # grey of a board's lowest value
+
 
 @runtime_checkable
 class Renderable(Protocol):
@@ -84,8 +86,9 @@ def _is_bounded(spec: specs.Array) -> bool:
 
 
 def _board(board: np.ndarray, low: float, high: float) -> np.ndarray:
-    """A board [H, W] in grey, `low` black and `high` white."""
-    return _grey(np.clip(np.rint((board - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8))
+    """A board [H, W] in grey: `high` is white, `low` dark but not black as what is around it."""
+    share = np.clip((board - low) / (high - low), 0.0, 1.0)
+    return _grey(np.rint(_DARK + share * (255 - _DARK)).astype(np.uint8))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -279,14 +279,17 @@ def main(argv: list[str]) -> None:
         check_tasks(config.task_list(), atari=config.atari)
     except (ValueError, OSError) as error:
         command_line.fail(error)
-    evaluate(
-        directory,
-        episodes=FLAGS.test_num_episodes,
-        greedy=FLAGS.greedy,
-        seed=FLAGS.seed,
-        level_name=FLAGS.level_name,
-        video=FLAGS.video,
-    )
+    try:
+        evaluate(
+            directory,
+            episodes=FLAGS.test_num_episodes,
+            greedy=FLAGS.greedy,
+            seed=FLAGS.seed,
+            level_name=FLAGS.level_name,
+            video=FLAGS.video,
+        )
+    except OSError as error:  # such as a full disk
+        command_line.fail(error)
 
 
 if __name__ == "__main__":

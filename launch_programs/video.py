@@ -186,7 +186,7 @@ class _Encoder:
 def _write_gif(mp4: pathlib.Path, gif: pathlib.Path, rate: float) -> None:
     """The beginning of an MP4 file as a GIF, at its speed, with one palette for all frames."""
     palette = gif.with_suffix(".png")
-    thinned = f"fps={min(rate, _GIF_RATE):g}"
+    thinned = f"fps={min(rate, _GIF_RATE):g}:round=up"  # so that one frame is enough for a GIF
     first = ["-t", str(GIF_SECONDS), "-i", str(mp4)]
     try:
         # Two passes: in one, ffmpeg keeps every frame in memory until the palette is known.
