@@ -19,7 +19,9 @@ from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.scalars import ScalarStream
 from launch_programs.supervisor import GIVEN_UP
+from launch_programs.tensorboard import EventWriter
 
 # How many of a task's last training episodes its printed mean return is of.
 _RECENT_EPISODES = 100
@@ -57,8 +59,13 @@ class Coordinator:
             name: CSVTable(directory.path / f"{name}.csv")
             for name in ("learner", "actors", "evaluator")
         }
+        self._directory = directory.path
+        self._scalars = ScalarStream(config)
+        self._events: EventWriter | None = None  # opened when it is known where the run goes on
+        self._first_frame = 0
+        self._events_closed = False
         self._counter = counting.Counter()
-        self._lock = threading.Lock()  # guards the tables and what progress is printed from
+        self._lock = threading.Lock()  # guards tables, events, and what progress is printed from
         self._learner_row: Row = {}
         self._recent: dict[str, collections.deque[float]] = {
             task: collections.deque(maxlen=_RECENT_EPISODES) for task in config.tasks
@@ -77,7 +84,8 @@ class Coordinator:
         return self._counter.get_counts()
 
     def restore_counts(self, counts: dict[str, float]) -> None:
-        """Continues from a checkpoint's counts."""
+        """Continues from a checkpoint's counts; called before any row is recorded."""
+        self._first_frame = int(counts.get("learner_frames", 0))  # none in a grown run
         self._counter.restore({"counts": dict(counts), "cache": {}})
 
     def record(self, table: str, rows: list[Row]) -> None:
@@ -87,8 +95,10 @@ class Coordinator:
           table: "learner", "actors" or "evaluator".
           rows: plain values.
         """
-        frames = int(self.get_counts().get("learner_frames", 0))
         with self._lock:
+            # In here, so that frames never fall from a row to the next while a program runs: where
+            # they do, a resumed one went on from there (history.py).
+            frames = int(self.get_counts().get("learner_frames", 0))
             for row in rows:
                 if table == "learner":
                     self._learner_row = row
@@ -97,7 +107,23 @@ class Coordinator:
             stamp: dict[str, Any] = {"time": round(time.time(), 3)}
             if table != "learner":
                 stamp["frames"] = frames
-            self._tables[table].append([{**stamp, **row} for row in rows])
+            stamped = [{**stamp, **row} for row in rows]
+            self._tables[table].append(stamped)
+            self._write_events(table, stamped)
+
+    def _write_events(self, table: str, rows: list[Row]) -> None:
+        for row in rows:
+            scalars = self._scalars.add(table, row)
+            if scalars is not None and not self._events_closed:
+                if self._events is None:
+                    self._events = EventWriter(self._directory, self._first_frame)
+                self._events.write(scalars)
+
+    def _close_events(self) -> None:
+        with self._lock:
+            self._events_closed = True  # a row may still come, and the tables have it
+            if self._events is not None:
+                self._events.close()
 
     def checkpoint_saved(self, step: int) -> None:
         """Notes that the learner has saved a checkpoint of this learner step."""
@@ -160,6 +186,7 @@ class Coordinator:
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
         end = time.monotonic()
         self._learner_done.wait(_LINGER)
+        self._close_events()
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:

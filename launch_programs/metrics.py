@@ -56,10 +56,7 @@ class TableFollower:
         """The complete rows that have come since the last call."""
         if not self._path.exists():
             return []
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        complete = data[: data.rfind(b"\n") + 1]
+        complete = complete_lines(self._path, self._read)
         self._read += len(complete)
         rows = list(csv.reader(complete.decode().splitlines()))
         if self._columns is None and rows:
@@ -70,6 +67,14 @@ class TableFollower:
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
     """The complete rows of a table that may be growing; none if it is not there yet."""
     return TableFollower(path).new_rows()
+
+
+def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
+    """What a growing file has from byte `begin` on, without a last line that has no end yet."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        data = file.read()
+    return data[: data.rfind(b"\n") + 1]
 
 
 class CSVTable:

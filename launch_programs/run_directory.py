@@ -19,8 +19,11 @@ class RunDirectory:
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
+    events.out.*       the same for TensorBoard
+    wandb/             what was sent to Weights & Biases, and the run's id there
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
     videos/            episodes that it filmed, as evaluation-*.json names them
+    plots/             figures of the run's tables, by `launch_programs.plot`
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
     failures.csv       a row per failure that the run got over, with what became of it
@@ -38,6 +41,7 @@ class RunDirectory:
         self.last_checkpoint = self.path / "last-checkpoint"
         self.videos = self.path / "videos"
         self.progress = self.path / "progress.log"
+        self.plots = self.path / "plots"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"
         self._lock_file: IO[str] | None = None

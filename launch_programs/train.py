@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags
 
-from launch_programs import command_line, preparing, vertex
+from launch_programs import command_line, plot, preparing, vertex
 from launch_programs import flags as run_flags
 from launch_programs.flags import define_run_flags
 from launch_programs.preparing import claim, describe, resolve_run
@@ -236,7 +236,17 @@ def main(argv: list[str]) -> int:
         except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
             return 1
+    _draw(directory)
     return 0
+
+
+def _draw(directory: RunDirectory) -> None:
+    """Draws the finished run, and says where the figures are; that they fail is no failed run."""
+    try:
+        if plot.draw_run(directory):
+            print(f"Plots in {directory.plots}")
+    except (ValueError, OSError) as error:
+        print(f"The run has finished, but cannot be drawn: {error}")
 
 
 if __name__ == "__main__":

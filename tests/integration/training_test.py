@@ -13,6 +13,7 @@ from launch_programs.checkpointing import Checkpointer
 from launch_programs.metrics import read_rows
 from launch_programs.run_config import default_num_actors
 from tests.integration.programs import TrainingProgram, run, train, training
+from tests.launch_programs.events import written
 
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
 
@@ -95,6 +96,30 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     assert set(tasks[:3]) == {"catch_x1", "catch_x100", "catch_x10000"}
 
 
+def test_tensorboard_shows_the_same(finished: tuple[pathlib.Path, str]) -> None:
+    logdir, _ = finished
+    shown = written(logdir)
+    metrics = read_rows(logdir / "learner.csv")
+    for tag, column in (
+        ("charts/FPS", "frames_per_second"),
+        ("charts/SPS", "frames_per_second"),  # a step of the toys is a frame
+        ("losses/policy_loss", "policy_gradient_loss"),
+        ("losses/value_loss", "baseline_loss"),
+        ("losses/entropy", "entropy"),
+        ("popart/mu/catch_x100", "mu/catch_x100"),
+        ("popart/sigma/catch_x10000", "sigma/catch_x10000"),
+    ):
+        assert [step for step, _ in shown[tag]] == [int(row["frames"]) for row in metrics]
+        assert [value for _, value in shown[tag]] == pytest.approx(
+            [float(row[column]) for row in metrics]
+        )
+    for task, scale in (("catch_x1", 1), ("catch_x100", 100), ("catch_x10000", 10_000)):
+        returns = [value for _, value in shown[f"charts/episodic_return/{task}"]]
+        assert returns
+        assert all(-scale <= mean <= scale for mean in returns)
+        assert shown[f"evaluation/episodic_return/{task}"]
+
+
 def test_actors_steps_are_those_consumed_and_those_on_their_way(
     finished: tuple[pathlib.Path, str],
 ) -> None:
@@ -132,6 +157,9 @@ def test_a_finished_run_goes_on_with_more_frames(
     )
     assert_statistics_go_on(before[-1], first)
     assert read_rows(logdir / "actors.csv")[: len(episodes_before)] == episodes_before
+    steps = [step for step, _ in written(logdir)["losses/entropy"]]
+    assert steps == sorted(steps)
+    assert steps[-1] == int(metrics[-1]["frames"])
 
 
 def stop(program: TrainingProgram, signum: signal.Signals) -> None:
