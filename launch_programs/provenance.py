@@ -38,6 +38,8 @@ PACKAGES = (
     "bsuite",
 )
 
+_FIELDS = {"time", "frames", "code", "python", "packages", "machine"}  # of every entry
+
 
 def record(directory: RunDirectory, frames: int) -> None:
     """Adds an entry on this process' machine, packages and code.
@@ -67,8 +69,13 @@ def read(directory: RunDirectory) -> list[dict[str, Any]]:
         return []
     except ValueError as error:  # neither UTF-8 nor JSON
         raise ValueError(f"{directory.provenance} is damaged: {error}") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{directory.provenance} is damaged: it must be a list of objects")
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and entry.keys() >= _FIELDS for entry in entries
+    ):
+        raise ValueError(
+            f"{directory.provenance} is damaged: it must be a list of objects with "
+            f"{', '.join(sorted(_FIELDS))}"
+        )
     return entries
 
 

@@ -11,6 +11,7 @@ from agents.popart_impala.config import Config
 from environments import AtariOptions, Task
 from environments.tasks import ON_DEMAND
 from launch_programs import provenance
+from launch_programs.evaluation import TaskScore
 from launch_programs.flags import RUN_DEFAULTS
 from launch_programs.history import History, read_history
 from launch_programs.metrics import read_rows
@@ -116,13 +117,13 @@ def read_contents(directory: RunDirectory) -> Contents:
     config = history.config
     tasks = config.task_list()
     evaluations = read_evaluations(directory)
-    failures = [{**row, "time": _time(float(row["time"]))} for row in read_rows(directory.failures)]
+    failures = _read_failures(directory)
     return Contents(
         name=directory.path.resolve().name,
         made=_time(time.time()),
         tasks=tuple(tasks[i].name for i in config.learned_tasks),
         reference="optimum" if tasks[0].domain == "toy" else "human",
-        summary=_summary(history),
+        summary=_summary(history, directory),
         evaluations=evaluations,
         videos=read_videos(directory, config.tasks, evaluations),
         figures={
@@ -205,7 +206,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
                 frames=int(values["frames"]),
                 greedy=bool(values["greedy"]),
                 seed=int(values["seed"]),
-                tasks=list(values["tasks"]),
+                tasks=[TaskScore(**task)._asdict() for task in values["tasks"]],
                 aggregate=values["human_normalised"],
                 attention=values.get("attention", {}),
                 videos=values.get("videos", {}),
@@ -257,7 +258,7 @@ def read_videos(
     return videos
 
 
-def _summary(history: History) -> list[tuple[str, str]]:
+def _summary(history: History, directory: RunDirectory) -> list[tuple[str, str]]:
     config, learner = history.config, history.learner
     total = config.agent.total_environment_frames
     rows = [
@@ -265,23 +266,43 @@ def _summary(history: History) -> list[tuple[str, str]]:
         ("network", config.agent.network + (" with LSTM" if config.agent.use_lstm else "")),
         ("frames", f"{history.frames:,} of {total:,} ({history.frames / total:.1%})"),
     ]
+    if directory.last_checkpoint.exists():
+        try:
+            step = int(directory.last_checkpoint.read_text())
+        except ValueError as error:
+            raise ValueError(f"{directory.last_checkpoint} is damaged: {error}") from error
+        rows.append(("newest checkpoint", f"after {step:,} updates"))
     if learner:
         rows += [
-            ("learner updates", f"{learner['learner_steps'][-1]:,}"),
-            ("last row of learner.csv", _time(learner["time"][-1])),
-            ("frames per second, at the end", f"{learner['frames_per_second'][-1]:,.0f}"),
+            ("frames per second", f"{learner['frames_per_second'][-1]:,.0f}, at the last log row"),
+            ("last log row", _time(learner["time"][-1])),
         ]
     return rows
+
+
+def _read_failures(directory: RunDirectory) -> list[dict[str, str]]:
+    """Rows of failures.csv, with readable times."""
+    try:
+        return [
+            {
+                "time": _time(float(row["time"])),
+                "node": row["node"],
+                "failure": row["failure"],
+            }
+            for row in read_rows(directory.failures)
+        ]
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{directory.failures} is damaged: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _statistics(history: History) -> list[tuple[str, float, float]]:
     """Each task's mu and sigma in the last row of the learner; none without PopArt or rows."""
     if not history.config.agent.popart or not history.learner:
         return []
-    return [
-        (task, *(float(history.learner[f"{name}/{task}"][-1]) for name in ("mu", "sigma")))
-        for task in history.config.tasks
-    ]
+    last = {name: float(column[-1]) for name, column in history.learner.items()}
+    return [(task, last[f"mu/{task}"], last[f"sigma/{task}"]) for task in history.config.tasks]
 
 
 def _time(seconds: float) -> str:
