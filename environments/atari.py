@@ -84,14 +84,12 @@ class AtariBatch(BatchedEnvironment):
         cores = len(os.sched_getaffinity(0))
         threads = _divide(num_threads or cores, [len(rows) for rows in rows_by_task])
         self._games = [
-            _Game(_make_emulator(tasks[self._tasks[rows[0]]].name, len(rows), options, n), rows)
+            _Game(make_emulator(tasks[self._tasks[rows[0]]].name, len(rows), options, n), rows)
             for rows, n in zip(rows_by_task, threads, strict=True)
         ]
         self._num_actions = len(self._games[0].emulator.ale.get_action_set())
-        # The emulator's seeds are positive int32. None once the first reset has used them.
-        self._seeds: np.ndarray | None = (
-            np.random.SeedSequence(seed).generate_state(len(self._tasks)) >> 1
-        ).astype(np.int64)
+        # None once the first reset has used them.
+        self._seeds: np.ndarray | None = emulator_seeds(seed, len(self._tasks))
         n = len(self._tasks)
         self._game_start = np.zeros(n, np.int64)  # the emulator's frame count when the game started
         self._age = np.zeros(n, np.int64)  # agent steps since the (learning) episode's start
@@ -294,9 +292,23 @@ def _minimal_actions(game: str) -> list[str]:
     return [action.name for action in ale.getMinimalActionSet()]
 
 
-def _make_emulator(
-    game: str, num_environments: int, options: AtariOptions, num_threads: int
+def emulator_seeds(seed: int, num_environments: int) -> np.ndarray:
+    """Seeds of the emulators of a batch, int64 [num_environments]; each a positive int32."""
+    return (np.random.SeedSequence(seed).generate_state(num_environments) >> 1).astype(np.int64)
+
+
+def make_emulator(
+    game: str, num_environments: int, options: AtariOptions, num_threads: int, **pictures: Any
 ) -> AtariVectorEnv:
+    """Starts emulators of one game.
+
+    Args:
+      game: name of the ROM file.
+      num_environments: how many.
+      options: how the game is played.
+      num_threads: that emulate them.
+      pictures: arguments of ale-py's `AtariVectorEnv` for other observations than `FEATURES`.
+    """
     return AtariVectorEnv(
         game,
         num_environments,
@@ -311,6 +323,7 @@ def _make_emulator(
         life_loss_info=options.life_loss,
         reward_clipping=False,
         use_fire_reset=False,
+        **pictures,
     )
 
 

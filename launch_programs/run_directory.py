@@ -20,6 +20,7 @@ class RunDirectory:
     """Paths of a run and its configuration file.
 
     config.json        the resolved configuration
+    provenance.json    code, packages and machine of each start of the learner
     cluster.json       where its nodes listen, if they are started by hand (cluster.py)
     checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
@@ -28,6 +29,8 @@ class RunDirectory:
     events.out.*       the same for TensorBoard
     wandb/             what was sent to Weights & Biases, and the run's id there
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    videos/            episodes that it filmed, as evaluation-*.json names them
+    report.html        all of it as one page, by `launch_programs.report`
     plots/             figures of the run's tables, by `launch_programs.plot`
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
@@ -42,6 +45,7 @@ class RunDirectory:
         """Names the paths; touches nothing."""
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
+        self.provenance = self.path / "provenance.json"
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
         self.learner_table = self.path / "learner.csv"
@@ -50,7 +54,9 @@ class RunDirectory:
         self.launch = self.path / "launch.json"
         self.failed = self.path / "failed"
         self.last_checkpoint = self.path / "last-checkpoint"
+        self.videos = self.path / "videos"
         self.progress = self.path / "progress.log"
+        self.report = self.path / "report.html"
         self.plots = self.path / "plots"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"
