@@ -9,7 +9,7 @@ SUITE ?= atari3
 FRAMES ?= 2000000
 ARGS ?=
 
-.PHONY: help setup setup-vertex train test test-slow test-browser lint format lock clean
+.PHONY: help setup setup-vertex train test test-slow test-browser lint format docs docs-serve lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
@@ -18,8 +18,10 @@ help:
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
 	@echo "make test-browser  tests that open pages in Chromium; gets it where apt-get can"
-	@echo "make lint       formatter, linter and type checker, changing nothing"
+	@echo "make lint       formatter, linter, type checker and BUILD, changing nothing"
 	@echo "make format     format the code and sort its imports"
+	@echo "make docs       the documentation site in site/, strictly: a broken link fails it"
+	@echo "make docs-serve the same on http://localhost:8000, made anew when a page changes"
 	@echo "make lock       resolve requirements*.in into the locks; ARGS=--upgrade"
 	@echo "make clean      remove the environment and all caches, but not runs/"
 
@@ -46,14 +48,22 @@ lint: setup
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
+	$(PYTHON) -m tools.check_build
 
 format: setup
 	$(PYTHON) -m ruff format
 	$(PYTHON) -m ruff check --fix
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --clean
+	@echo "The documentation is in $(CURDIR)/site/index.html"
+
+docs-serve: setup
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs serve
+
 lock:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py lock $(ARGS)
 
 clean:
-	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

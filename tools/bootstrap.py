@@ -67,6 +67,7 @@ class SetupError(Exception):
     """
 
     def __init__(self, sentence: str, output: str = "") -> None:
+        """Keeps the output beside the sentence."""
         super().__init__(sentence)
         self.output = output
 

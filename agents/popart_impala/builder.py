@@ -39,8 +39,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
           logger: gets the learner's metrics.
           log_interval: seconds between them.
           should_stop: asked by whatever waits for the queue; once true, writers give up and
-            iterators
-            end.
+            iterators end.
 
         Raises:
           ValueError: network and environment do not fit, or a spec is not supported.

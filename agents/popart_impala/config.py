@@ -25,11 +25,10 @@ class Config:
     use_lstm: bool = False  # LSTM of 256 units between torso and heads
     hidden_size: int = 256  # units of the linear layers in front of LSTM or heads
     task_input: bool = False  # shallow, deep, mlp: such a layer is given the one-hot task as well
-    # Attentive networks: K sub-networks, None for floor((tasks + 2) / 4) + 1; their weights from
-    # global average pools instead of whole feature maps; from a network of their own.
-    subnets: int | None = None
-    use_gap: bool = False
-    use_separate_attn_net: bool = False
+    # Attentive networks.
+    subnets: int | None = None  # K sub-networks, None for floor((tasks + 2) / 4) + 1
+    use_gap: bool = False  # weights from global average pools instead of whole feature maps
+    use_separate_attn_net: bool = False  # weights from a network of their own
     # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
     # tasks are the newest column's, which learns.
     frozen_columns: tuple[int, ...] = ()
@@ -42,7 +41,7 @@ class Config:
     action_repeat: int = 4  # environment frames in one agent step
 
     # Loss.
-    discounting: float = 0.99
+    discounting: float = 0.99  # of future rewards, for each agent step
     baseline_cost: float = 0.5  # weight of the value loss
     entropy_cost: float = 0.01  # weight of the entropy bonus
     reward_clipping: str = "none"  # how the learner transforms rewards, see losses.transform_reward
@@ -51,13 +50,13 @@ class Config:
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
     popart: bool = True
     popart_step_size: float = 3e-4  # of the moving averages; a task's first steps are larger
-    popart_scale_min: float = 1e-4  # bounds of sigma
-    popart_scale_max: float = 1e6
+    popart_scale_min: float = 1e-4  # lower bound of sigma
+    popart_scale_max: float = 1e6  # upper bound of sigma
 
     # Optimiser: RMSProp with a learning rate that falls linearly to 0.
-    learning_rate: float = 6e-4
+    learning_rate: float = 6e-4  # at the start
     total_environment_frames: int = 200_000_000  # where the learning rate reaches 0
-    rmsprop_decay: float = 0.99
+    rmsprop_decay: float = 0.99  # of the mean square
     rmsprop_epsilon: float = 0.01  # inside the square root
     gradient_clipping: float = 40.0  # global norm
 

@@ -15,8 +15,7 @@ import pytest
 from launch_programs.metrics import read_rows
 from tests.integration import hosts
 from tests.integration.hosts import Host
-from tests.integration.programs import ROOT, run
-from tests.integration.training_test import STOP_SECONDS, saved_frames
+from tests.integration.programs import ROOT, STOP_SECONDS, run, saved_frames
 
 pytestmark = [
     pytest.mark.slow,

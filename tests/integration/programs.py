@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
+from launch_programs.checkpointing import Checkpointer
 from launch_programs.metrics import read_rows
 
 ROOT = pathlib.Path(__file__).parents[2]
+FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
+
+# What a test waits for at most when a program stops; the promise to users.
+STOP_SECONDS = 15
 
 # Every process that a program starts inherits this variable, also those that lose their parent.
 _MARK = "POPART_IMPALA_TEST_PROGRAM"
@@ -117,3 +122,11 @@ def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=240,
     )
+
+
+def saved_frames(logdir: pathlib.Path) -> int:
+    """Frames of a toy run's newest checkpoint."""
+    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
+    assert policy is not None
+    assert policy.frames == policy.steps * FRAMES_PER_UPDATE
+    return policy.frames

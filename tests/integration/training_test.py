@@ -12,20 +12,16 @@ from agents.popart_impala.update import learning_rate
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.metrics import read_rows
 from launch_programs.run_config import default_num_actors
-from tests.integration.programs import TrainingProgram, run, train, training
+from tests.integration.programs import (
+    FRAMES_PER_UPDATE,
+    STOP_SECONDS,
+    TrainingProgram,
+    run,
+    saved_frames,
+    train,
+    training,
+)
 from tests.launch_programs.events import written
-
-FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
-
-# What a test waits for at most when a program stops; the promise to users.
-STOP_SECONDS = 15
-
-
-def saved_frames(logdir: pathlib.Path) -> int:
-    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
-    assert policy is not None
-    assert policy.frames == policy.steps * FRAMES_PER_UPDATE
-    return policy.frames
 
 
 def consumed(program: TrainingProgram) -> int:

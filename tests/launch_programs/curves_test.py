@@ -9,7 +9,7 @@ from environments import TASKS
 from launch_programs import curves
 from launch_programs.history import Episodes, History, read_history
 from launch_programs.metrics import Row
-from tests.launch_programs.history_test import episode, learned
+from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_tables
 
 

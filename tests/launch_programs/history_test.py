@@ -7,23 +7,8 @@ import numpy as np
 import pytest
 
 from launch_programs.history import read_history
-from launch_programs.metrics import Row
+from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_tables
-
-
-def episode(time: float, frames: int, task: str, value: float) -> Row:
-    return {
-        "time": time,
-        "frames": frames,
-        "actor": 0,
-        "task": task,
-        "episode_return": value,
-        "episode_length": 9,
-    }
-
-
-def learned(time: float, frames: int, **more: float) -> Row:
-    return {"time": time, "learner_steps": frames // 640, "frames": frames, **more}
 
 
 def test_tables_become_arrays(tmp_path: pathlib.Path) -> None:

@@ -15,7 +15,7 @@ from launch_programs.history import read_history
 from launch_programs.metrics import Row
 from launch_programs.run_directory import RunDirectory
 from tests.launch_programs.command_lines import given, refused
-from tests.launch_programs.history_test import episode
+from tests.launch_programs.rows import episode
 from tests.launch_programs.runs import make_tables
 
 COLUMNS = [panel.column for panel in figures._LEARNER_PANELS]

@@ -17,7 +17,7 @@ from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
 from tests.integration.programs import TrainingProgram, train, training
 from tests.launch_programs.command_lines import given, one_line
-from tests.launch_programs.history_test import episode, learned
+from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_run, make_tables
 
 FLAGS = ("--total_environment_frames=6400",)

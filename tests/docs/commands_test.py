@@ -1,0 +1,300 @@
+"""Every command in README and docs/ works, and so does every block of Python.
+
+`HOW` says how each command is tried. A command that no line of it is for fails, so a new command in
+the documentation comes with a line here.
+"""
+
+import ast
+import dataclasses
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests.docs.commands import DOCUMENTS, ROOT, Snippet, programs, snippets
+from tests.launch_programs.command_lines import given
+from tests.working_copy import make_working_copy, needs_repository
+
+SNIPPETS = [snippet for document in DOCUMENTS for snippet in snippets(document)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The command is run, and must succeed."""
+
+    flags: str = ""  # put at its end, where absl lets them win; for `make` into ARGS
+    replaced: tuple[tuple[str, str], ...] = ()
+    before: str = ""  # a shell command that prepares it
+    exit_code: int = 0
+    says: str = ""  # what it must print
+
+
+@dataclasses.dataclass(frozen=True)
+class InCI:
+    """Continuous integration runs the command."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ByAnotherTest:
+    """Another test runs the program."""
+
+    by: str  # tests/PATH::NAME
+
+
+@dataclasses.dataclass(frozen=True)
+class NotHere:
+    """The command needs what a test does not have; what can be checked of it is."""
+
+    why: str
+
+
+# Enough for a few updates and an evaluation, with the smallest batches.
+_TOY = "--total_environment_frames=3000 --num_actors=1 --environments_per_actor=3 --batch_size=3"
+_FAST = f"{_TOY} --unroll_length=5 --test_num_episodes=1 --evaluation_interval=0 --log_interval=0.5"
+_THREADS = "--launch_type=local_mt"  # one process, which takes half the time to start
+_GAMES = f"{_FAST} --total_environment_frames=600 --max_frames_per_episode=400"
+_ONE = f"{_FAST} --environments_per_actor=2"
+
+# The first line whose expression is found in a command says how it is tried.
+HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
+    # Set-up, tests.
+    (r"^make (setup|setup-vertex|test|test-slow|lint|docs)$", InCI()),
+    (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
+    (r"pre-commit install$", Run()),
+    # Training.
+    (r"^make train$", Run(_GAMES)),
+    (r"^make train SUITE=toy$", Run(f"{_FAST} {_THREADS}")),
+    (r"^make train SUITE=toy ARGS=--nopopart$", Run(f"{_FAST} {_THREADS}", says="no PopArt")),
+    (
+        r"--preset=popart_impala_multitask --level_name=atari57",
+        Run(
+            f"{_GAMES} {_THREADS} --level_name=pong,seaquest --environments_per_actor=2",
+            says="preset popart_impala_multitask: Hessel et al. 2018",
+        ),
+    ),
+    (r"--preset=amt --subnets=3", Run(f"{_GAMES} {_THREADS}", says="preset amt: ")),
+    (
+        r"--network=progressive --level_name=pong",
+        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2"),
+    ),
+    (
+        r"--grow_from=runs/first",
+        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2", says="grown from"),
+    ),
+    (r"\.sensitivity --logdir=runs/second", Run("--steps=20")),
+    (
+        r"--level_name=gym:CartPole-v1 ",
+        ByAnotherTest("tests/integration/own_environments_test.py::test_cartpole_is_learned"),
+    ),
+    (
+        r"--level_name=pong,seaquest --logdir=runs/mine$",
+        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2"),
+    ),
+    (
+        r"\.train --logdir=runs/mine$",
+        Run("--total_environment_frames=800 --test_num_episodes=0", says="Resuming: pong"),
+    ),
+    (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Run(f"{_FAST} {_THREADS}")),
+    (r"--network=shallow --action_set=minimal .*--logdir=runs/pong", Run(f"{_GAMES} {_THREADS}")),
+    (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
+    (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Run(f"{_ONE} {_THREADS}")),
+    (r"--level_name=dm_env:.*--launch_type=local_mt", Run(f"{_ONE} --environments_per_actor=1")),
+    (
+        r"--network=residual --level_name=toy",
+        Run(
+            f"{_FAST} {_THREADS}",
+            before="cp examples/own_network.py agents/popart_impala/networks/residual.py && "
+            "sed -i -e '/^from examples/d' -e '/^from environments/d' "
+            "-e '/^from agents.popart_impala.networks.registry/d' "
+            "-e '/^from agents.popart_impala.networks import/c\\from "
+            "agents.popart_impala.networks.types import TorsoOutput' "
+            "-e '/^from agents.popart_impala import Config/c\\from "
+            "agents.popart_impala.config import Config' -e '/^# From here/,$d' "
+            "agents/popart_impala/networks/residual.py && "
+            "sed -i -e 's/^NETWORKS.*/&\\n    \"residual\": Entry(with_torso(ResidualTorso)),/' "
+            "-e '/networks.shallow import/i\\from agents.popart_impala.networks.residual import "
+            "ResidualTorso' agents/popart_impala/networks/registry.py",
+            says="network residual, ",
+        ),
+    ),
+    # On several hosts.
+    (
+        r"--launch_type=ray .*--ray_resources=learner:CPU=8,GPU=1$",
+        Run(
+            f"{_FAST} --level_name=toy --ray_address=local --ray_resources=learner:CPU=0 "
+            "--ray_resources=actor:CPU=0 --ray_resources=evaluator:CPU=0"
+        ),
+    ),
+    (
+        r"--launch_type=ray .*--level_name=atari57",
+        ByAnotherTest(
+            "tests/integration/ray_hosts_test.py::test_learner_queue_and_actors_on_three_hosts"
+        ),
+    ),
+    (r"^ray start", Run(replaced=(("ray start", ".venv/bin/ray start --help"),))),
+    (
+        r"cluster_template --logdir=\S+ --hosts=host1,host2 ",
+        Run(replaced=(("/shared/", ""),), says="run_node --cluster="),
+    ),
+    (
+        r"run_node --cluster=cluster.json --job_name=actor --task=3",
+        # Alone it would wait for its coordinator; tests/integration/by_hand_test.py has one.
+        Run("--task=99", before="cp runs/big/cluster.json .", exit_code=2, says="error: "),
+    ),
+    (
+        r"--launch_type=vertex_ai",
+        NotHere("needs an account; tests/launch_programs/vertex_test.py has stand-ins for it"),
+    ),
+    # After training.
+    (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
+    (r"\.export --logdir=runs/mine", Run()),
+    (r"\.export --logdir=runs/toy64", Run("--output=runs/toy64.policy.npz")),
+    (r"\.run_curve --logdir=", Run("--output=runs/curve")),
+    # Examples.
+    (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
+    (r"examples\.play_exported mine.policy.npz 3", Run()),
+    (r"examples\.(single_process|own_network)$", Run("20")),
+    # Benchmarks.
+    (
+        r"benchmarks\.throughput",
+        ByAnotherTest(
+            "tests/benchmarks/benchmarks_test.py::test_every_stage_and_the_whole_program"
+        ),
+    ),
+    (
+        r"benchmarks\.data_plane",
+        ByAnotherTest("tests/benchmarks/benchmarks_test.py::test_two_queues_carry_unrolls"),
+    ),
+    (
+        r"benchmarks\.networks$",
+        Run("--seconds=0.05 --batch_size=1 --unroll_length=2 --environments_per_actor=3"),
+    ),
+    (r"benchmarks\.networks ", NotHere("takes minutes; the same without flags is run")),
+    (r"benchmarks\.learning", ByAnotherTest("tests/benchmarks/learning_test.py::test_the_program")),
+    (r"benchmarks\.soak", ByAnotherTest("tests/benchmarks/soak_test.py::test_a_short_soak")),
+]
+
+# What a block of Python needs from the reader, by a line of it.
+PRELUDES = {
+    'policy = load_policy("mine.policy.npz")': (
+        "import numpy as np\nobservation, reward = np.zeros((4, 84, 84), np.uint8), 0.0\n"
+    ),
+}
+
+
+def how(command: str) -> Run | InCI | ByAnotherTest | NotHere | None:
+    """How a command is tried; None if nothing says so."""
+    return next((way for pattern, way in HOW if re.search(pattern, command)), None)
+
+
+def is_command(snippet: Snippet) -> bool:
+    return snippet.language == "sh"
+
+
+def name(snippet: Snippet) -> str:
+    return f"{snippet.document}:{snippet.line}"
+
+
+def test_commands_are_found() -> None:
+    found = [snippet.text for snippet in snippets("README.md") if is_command(snippet)]
+    assert "make setup" in found  # its comment is cut off
+    assert len(found) >= 30
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if is_command(s)], ids=name)
+def test_it_is_known_how_a_command_is_tried(snippet: Snippet) -> None:
+    way = how(snippet.text)
+    assert way is not None, f"HOW has no line for {snippet.text!r}"
+    if isinstance(way, InCI):
+        assert snippet.text in (ROOT / ".ci" / "run").read_text().splitlines()
+    elif isinstance(way, ByAnotherTest):
+        path, function = way.by.split("::")
+        tree = ast.parse((ROOT / path).read_text())
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_way_is_of_a_command() -> None:
+    commands = [snippet.text for snippet in SNIPPETS if is_command(snippet)]
+    assert [p for p, _ in HOW if not any(re.search(p, command) for command in commands)] == []
+
+
+@pytest.mark.parametrize(
+    "snippet", [s for s in SNIPPETS if s.language != "python" and "python" in s.text], ids=name
+)
+def test_flags_are_those_of_their_programs(snippet: Snippet) -> None:
+    """Also in what cannot be run here."""
+    for program, flags in programs(snippet.text):
+        with given(program.define_flags, *(flag for flag in flags if "$" not in flag)):
+            pass
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.language == "bash"], ids=name)
+def test_scripts_are_well_formed(snippet: Snippet) -> None:
+    done = subprocess.run(["bash", "-n"], input=snippet.text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where all commands run, one after the other."""
+    return make_working_copy(tmp_path_factory.mktemp("documentation") / "project")
+
+
+def shortened(command: str, way: Run) -> str:
+    """The command as it is run here."""
+    for old, new in way.replaced:
+        assert old in command
+        command = command.replace(old, new)
+    if not command.startswith("make ") or not way.flags:
+        return f"{command} {way.flags}"
+    words = shlex.split(command)
+    given_flags = [word.removeprefix("ARGS=") for word in words if word.startswith("ARGS=")]
+    others = [word for word in words if not word.startswith("ARGS=")]
+    return shlex.join([*others, f"ARGS={' '.join([*given_flags, way.flags])}"])
+
+
+def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """Runs a shell command in the copy, as from a shell whose Python is that of .venv."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=copy,
+        # The set-up would make the copy's own .venv.
+        env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true"}
+        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+    )
+
+
+def is_run(snippet: Snippet) -> bool:
+    return snippet.language == "python" or (
+        is_command(snippet) and isinstance(how(snippet.text), Run)
+    )
+
+
+@pytest.mark.slow
+@needs_repository
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if is_run(s)], ids=name)
+def test_it_works(snippet: Snippet, copy: pathlib.Path) -> None:
+    if snippet.language == "python":
+        preludes = [p for line, p in PRELUDES.items() if line in snippet.text.splitlines()]
+        code = "".join(preludes) + snippet.text
+        done = run(f"python -c {shlex.quote(code)}", copy)
+        assert done.returncode == 0, done.stdout
+        return
+    way = how(snippet.text)
+    assert isinstance(way, Run)
+    if way.before:
+        prepared = run(way.before, copy)
+        assert prepared.returncode == 0, prepared.stdout
+    command = shortened(snippet.text, way)
+    done = run(command, copy)
+    assert done.returncode == way.exit_code, f"{command}\n{done.stdout}"
+    assert way.says in done.stdout, f"{command}\n{done.stdout}"
