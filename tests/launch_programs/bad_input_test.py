@@ -1,8 +1,8 @@
 """Bad input, as a user meets it: one line on stderr, exit code 2, and nothing started or left."""
 
 import pathlib
-import sys
 import shutil
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
