@@ -6,7 +6,13 @@ import dm_env
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
-from environments.atari import AtariEnvironment, emulator_seeds, make_emulator
+from environments.atari import (
+    AtariEnvironment,
+    action_names,
+    emulator_actions,
+    emulator_seeds,
+    make_emulator,
+)
 from environments.atari_options import AtariOptions
 from environments.rendering import Screen
 from environments.tasks import Task
@@ -53,7 +59,8 @@ class FilmedAtariEnvironment(dm_env.Environment):
             img_width=SCREEN[1],
         )
         self._action_repeat = tasks[index].action_repeat
-        self._names = tuple(action.name for action in self._emulator.ale.get_action_set())
+        self._names = action_names(self._emulator, options)
+        self._actions = emulator_actions(self._emulator, options)
         self._seeds: np.ndarray | None = emulator_seeds(seed, 1)
         self._frames: list[np.ndarray] = []
         self._start: np.ndarray | None = None  # first picture of the game that has begun by itself
@@ -93,7 +100,7 @@ class FilmedAtariEnvironment(dm_env.Environment):
         self._frames = []
         while len(self._frames) < self._action_repeat and not self._over:
             observation, rewards, terminated, truncated, info = self._opened().step(
-                np.array([action], np.int32)
+                self._actions[[action]]
             )
             reward += float(rewards[0])
             self._over = bool(terminated[0] or truncated[0])
