@@ -169,6 +169,7 @@ def stop(program: TrainingProgram, signum: signal.Signals) -> None:
     assert resume in program.output
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     with training(logdir, "--level_name=toy", "--log_interval=0.2") as program:
@@ -262,6 +263,7 @@ def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
     assert saved_frames(logdir) == 12800
 
 
+@pytest.mark.slow
 def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     output = train(
