@@ -9,7 +9,7 @@ SUITE ?= atari3
 FRAMES ?= 2000000
 ARGS ?=
 
-.PHONY: help setup setup-vertex train test test-slow lint format docs docs-serve lock clean
+.PHONY: help setup setup-vertex train test test-slow test-browser lint format docs docs-serve lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
@@ -17,6 +17,7 @@ help:
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
+	@echo "make test-browser  tests that open pages in Chromium; gets it where apt-get can"
 	@echo "make lint       formatter, linter, type checker and BUILD, changing nothing"
 	@echo "make format     format the code and sort its imports"
 	@echo "make docs       the documentation site in site/, strictly: a broken link fails it"
@@ -38,6 +39,10 @@ test: setup
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow $(ARGS)
+
+test-browser: setup
+	@$(BOOTSTRAP_PYTHON) tools/browser.py
+	$(PYTHON) -m pytest -m browser $(ARGS)
 
 lint: setup
 	$(PYTHON) -m ruff format --check

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from benchmarks.comparisons import Comparison
 from benchmarks.verdicts import Run, spread, task_mean
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles say the same.
-_STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
+from launch_programs.figure_style import format_frames, line_style
 
 
 def plot(
@@ -46,7 +43,7 @@ def _evaluated(runs: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
 
 
 def _curves(axis: Axes, comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> None:
-    for (name, seeds), (colour, line) in zip(runs.items(), _STYLES, strict=False):
+    for number, (name, seeds) in enumerate(runs.items()):
         curves = zip(*(task_mean(run[-1]) for run in seeds), strict=True)
         # A bin without an episode of some task, which only very short runs have, is left out.
         points = [
@@ -55,13 +52,14 @@ def _curves(axis: Axes, comparison: Comparison, runs: Mapping[str, Sequence[Run]
             if None not in values
         ]
         x = [frames for frames, _ in points]
-        axis.plot(x, [s.mean for _, s in points], line, color=colour, label=name)
+        style = line_style(number)
+        axis.plot(x, [s.mean for _, s in points], label=name, **style)
         low, high = [s.low for _, s in points], [s.high for _, s in points]
-        axis.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
     axis.set_title(comparison.title)
     axis.set_xlabel("environment frames")
     axis.set_ylabel("normalised return (random 0, optimum 1)")
-    axis.xaxis.set_major_formatter(EngFormatter())
+    format_frames(axis)
     axis.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     axis.axhline(1, color="0.7", linewidth=0.8, zorder=0)
     axis.legend(loc="best", frameon=False)
@@ -69,7 +67,7 @@ def _curves(axis: Axes, comparison: Comparison, runs: Mapping[str, Sequence[Run]
 
 def _first_task(axis: Axes, runs: Mapping[str, Sequence[Run]]) -> None:
     evaluated = _evaluated(runs)
-    for (name, seeds), (colour, line) in zip(evaluated.items(), _STYLES, strict=False):
+    for number, (name, seeds) in enumerate(evaluated.items()):
         phases = [
             spread([statistics.fmean(run[i]["evaluation"].values()) for run in seeds])
             for i in range(2)
@@ -79,11 +77,10 @@ def _first_task(axis: Axes, runs: Mapping[str, Sequence[Run]]) -> None:
             [0, 1],
             [s.mean for s in phases],
             errors,
-            color=colour,
-            linestyle=line,
             marker="o",
             capsize=4,
             label=name,
+            **line_style(number),
         )
     axis.set_title("The first task's return")
     axis.set_xticks([0, 1], ["before the second task", "after it"])

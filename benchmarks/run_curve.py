@@ -6,16 +6,15 @@ end, and PATH.png, the same as a figure with random play.
 
 import csv
 import pathlib
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from absl import app, flags
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from environments import parse_level_name
-from launch_programs.metrics import read_rows
+from launch_programs.figure_style import format_frames, line_style
+from launch_programs.history import Episodes, read_history
 
 FLAGS = flags.FLAGS
 
@@ -36,19 +35,17 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Path of the files, without .csv and .png.", required=True)
 
 
-def curve(rows: Sequence[dict[str, str]]) -> list[Point]:
+def curve(episodes: Mapping[str, Episodes]) -> list[Point]:
     """Means of every `EPISODES` episodes, task by task; what is left over at the end is left out.
 
     Args:
-      rows: of actors.csv.
+      episodes: of each task.
     """
-    points = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task]
-        for end in range(EPISODES, len(own) + 1, EPISODES):
-            returns = [float(row["episode_return"]) for row in own[end - EPISODES : end]]
-            points.append(Point(task, int(own[end - 1]["frames"]), statistics.fmean(returns)))
-    return points
+    return [
+        Point(task, int(own.frames[end - 1]), float(own.returns[end - EPISODES : end].mean()))
+        for task, own in episodes.items()
+        for end in range(EPISODES, len(own) + 1, EPISODES)
+    ]
 
 
 def plot(points: Sequence[Point], path: pathlib.Path) -> None:
@@ -57,7 +54,7 @@ def plot(points: Sequence[Point], path: pathlib.Path) -> None:
     figure = Figure(figsize=(5.2 * len(tasks), 4.0), layout="constrained")
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False).flat, tasks, strict=True):
         own = [point for point in points if point.task == task]
-        axis.plot([p.frames for p in own], [p.mean_return for p in own], color="#0072B2")
+        axis.plot([p.frames for p in own], [p.mean_return for p in own], **line_style(0))
         random_score = parse_level_name(task)[0].random_score
         if random_score is None:
             axis.set_title(task)
@@ -66,7 +63,7 @@ def plot(points: Sequence[Point], path: pathlib.Path) -> None:
             axis.set_title(f"{task} (dashed: random play)")
         axis.set_xlabel("environment frames")
         axis.set_ylabel(f"mean return of {EPISODES} episodes")
-        axis.xaxis.set_major_formatter(EngFormatter())
+        format_frames(axis)
     figure.savefig(path, dpi=100)
 
 
@@ -74,7 +71,7 @@ def main(argv: list[str]) -> None:
     """Reads, writes, draws."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    points = curve(read_rows(pathlib.Path(FLAGS.logdir) / "actors.csv"))
+    points = curve(read_history(FLAGS.logdir).actors)
     if not points:
         raise app.UsageError(
             f"logdir={FLAGS.logdir!r}: no task has {EPISODES} training episodes there"

@@ -12,8 +12,10 @@ from environments.factory import (
     features_spec,
     make_batched_environment,
     make_environment,
+    make_filmed_environment,
 )
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
+from environments.rendering import Renderable, Screen
 from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
 from environments.toy import Catch
 from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, StackedFrames
@@ -30,6 +32,8 @@ __all__ = [
     "EnvironmentFailure",
     "GuardedEnvironment",
     "Observation",
+    "Renderable",
+    "Screen",
     "StackedFrames",
     "Task",
     "WithTask",
@@ -37,6 +41,7 @@ __all__ = [
     "features_spec",
     "make_batched_environment",
     "make_environment",
+    "make_filmed_environment",
     "parse_level_name",
     "suite_name",
 ]

@@ -38,6 +38,7 @@ class _Game:
 
     emulator: AtariVectorEnv
     rows: np.ndarray  # int [n], their positions in the batch
+    actions: np.ndarray  # int32 [num_actions], as `emulator_actions`
 
 
 class AtariBatch(BatchedEnvironment):
@@ -83,15 +84,13 @@ class AtariBatch(BatchedEnvironment):
         rows_by_task = [np.flatnonzero(self._tasks == task) for task in np.unique(self._tasks)]
         cores = len(os.sched_getaffinity(0))
         threads = _divide(num_threads or cores, [len(rows) for rows in rows_by_task])
-        self._games = [
-            _Game(_make_emulator(tasks[self._tasks[rows[0]]].name, len(rows), options, n), rows)
-            for rows, n in zip(rows_by_task, threads, strict=True)
-        ]
-        self._num_actions = len(self._games[0].emulator.ale.get_action_set())
-        # The emulator's seeds are positive int32. None once the first reset has used them.
-        self._seeds: np.ndarray | None = (
-            np.random.SeedSequence(seed).generate_state(len(self._tasks)) >> 1
-        ).astype(np.int64)
+        self._games = []
+        for rows, n in zip(rows_by_task, threads, strict=True):
+            emulator = make_emulator(tasks[self._tasks[rows[0]]].name, len(rows), options, n)
+            self._games.append(_Game(emulator, rows, emulator_actions(emulator, options)))
+        self._num_actions = len(self._games[0].actions)
+        # None once the first reset has used them.
+        self._seeds: np.ndarray | None = emulator_seeds(seed, len(self._tasks))
         n = len(self._tasks)
         self._game_start = np.zeros(n, np.int64)  # the emulator's frame count when the game started
         self._age = np.zeros(n, np.int64)  # agent steps since the (learning) episode's start
@@ -145,7 +144,7 @@ class AtariBatch(BatchedEnvironment):
         # Without this check an action out of range would hang the emulator for ever.
         actions = checked_actions(actions, self.num_environments, self._num_actions)
         for game in self._games:  # all games run from here, each in its own threads
-            game.emulator.send(actions[game.rows])
+            game.emulator.send(game.actions[actions[game.rows]])
         n = self.num_environments
         features = np.empty((n, *FEATURES.shape), np.uint8)
         reward = np.empty(n, np.float32)
@@ -294,9 +293,46 @@ def _minimal_actions(game: str) -> list[str]:
     return [action.name for action in ale.getMinimalActionSet()]
 
 
-def _make_emulator(
-    game: str, num_environments: int, options: AtariOptions, num_threads: int
+def emulator_seeds(seed: int, num_environments: int) -> np.ndarray:
+    """Seeds of the emulators of a batch, int64 [num_environments]; each a positive int32."""
+    return (np.random.SeedSequence(seed).generate_state(num_environments) >> 1).astype(np.int64)
+
+
+def action_names(emulator: AtariVectorEnv, options: AtariOptions) -> tuple[str, ...]:
+    """Names of the actions that an agent has in a game, in their order."""
+    if options.action_set == "full":
+        return tuple(ale_py.Action.__members__)
+    return tuple(action.name for action in emulator.ale.get_action_set())
+
+
+def emulator_actions(emulator: AtariVectorEnv, options: AtariOptions) -> np.ndarray:
+    """The emulator's number for each action of the agent, int32 [num_actions].
+
+    ale-py's own full set lacks the fire button where the game does not read it: Skiing has 9
+    actions, and would hang at others. There, a position with fire is the one without.
+    """
+    numbers = {action.name: i for i, action in enumerate(emulator.ale.get_action_set())}
+    return np.array(
+        [
+            numbers[name] if name in numbers else numbers[name.removesuffix("FIRE") or "NOOP"]
+            for name in action_names(emulator, options)
+        ],
+        np.int32,
+    )
+
+
+def make_emulator(
+    game: str, num_environments: int, options: AtariOptions, num_threads: int, **pictures: Any
 ) -> AtariVectorEnv:
+    """Starts emulators of one game.
+
+    Args:
+      game: name of the ROM file.
+      num_environments: how many.
+      options: how the game is played.
+      num_threads: that emulate them.
+      pictures: arguments of ale-py's `AtariVectorEnv` for other observations than `FEATURES`.
+    """
     return AtariVectorEnv(
         game,
         num_environments,
@@ -311,6 +347,7 @@ def _make_emulator(
         life_loss_info=options.life_loss,
         reward_clipping=False,
         use_fire_reset=False,
+        **pictures,
     )
 
 

@@ -9,6 +9,7 @@ from dm_env import specs
 from environments.atari_options import FEATURES, AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
 from environments.on_demand import make_on_demand
+from environments.rendering import Screen, screen_of
 from environments.tasks import ON_DEMAND, Task
 from environments.toy import GAMES
 from environments.types import BatchedEnvironment
@@ -81,6 +82,41 @@ def make_environment(
         return AtariEnvironment(tasks, index, options=atari, seed=seed)
     _domain(tasks)
     return WithTask(_make(tasks[index], seed), index, len(tasks))
+
+
+def make_filmed_environment(
+    tasks: Sequence[Task], index: int, *, atari: AtariOptions, seed: int
+) -> tuple[dm_env.Environment, Screen]:
+    """Makes one environment that plays as `make_environment`'s does, and can be seen.
+
+    Args:
+      tasks: the run's tasks.
+      index: which of them to play.
+      atari: how Atari games are played, without `life_loss`; no other domain reads it.
+      seed: of all that is random in the environment.
+
+    Returns:
+      The environment, whose observations are `Observation`s, and its screen.
+
+    Raises:
+      ValueError, FileNotFoundError: as `make_environment`; and `life_loss` of an Atari game.
+    """
+    _check_indices(tasks, [index])
+    task = tasks[index]
+    if task.domain == "atari":
+        from environments.atari_screen import FilmedAtariEnvironment
+
+        filmed = FilmedAtariEnvironment(tasks, index, options=atari, seed=seed)
+        return filmed, filmed.screen
+    _domain(tasks)
+    if task.domain == "gym":
+        from environments.gymnasium_env import make_filmed_gymnasium
+
+        environment, screen = make_filmed_gymnasium(task.name.partition(":")[2], seed)
+    else:
+        environment = _make(task, seed)
+        screen = screen_of(environment)
+    return WithTask(environment, index, len(tasks)), screen
 
 
 def make_batched_environment(

@@ -1,5 +1,6 @@
 """Environments that are registered with Gymnasium, as dm_env environments."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from dm_env import specs
 from gymnasium import spaces
 
+from environments.rendering import Screen, observed_screen
 from environments.types import StackedFrames
 
 # As Atari's features, so that the same networks fit.
@@ -98,6 +100,19 @@ class GymnasiumEnvironment(dm_env.Environment):
         """Integers from 0, wherever the space's start."""
         return specs.DiscreteArray(self._num_actions, np.int32, "action")
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The environment's own: how it can be rendered."""
+        return self._environment.metadata
+
+    def render(self) -> np.ndarray:
+        """The environment's own picture, uint8 [H, W, 3]; with `render_mode="rgb_array"` only.
+
+        Raises:
+          gymnasium.error.Error: what it needs to draw is not installed.
+        """
+        return np.asarray(self._environment.render(), np.uint8)
+
     def close(self) -> None:
         """Closes the environment."""
         self._environment.close()
@@ -112,20 +127,23 @@ class GymnasiumEnvironment(dm_env.Environment):
         return np.array(flat, np.float32)
 
 
-def make_gymnasium(name: str, seed: int) -> GymnasiumEnvironment:
+def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> GymnasiumEnvironment:
     """Makes a registered environment, with the time limit that it is registered with.
 
     Args:
       name: "CartPole-v1", or "MODULE:ID" for one that importing a module registers.
       seed: of all that is random in the environment.
+      render_mode: one of those that the environment's metadata names.
 
     Raises:
       ValueError: it is not registered, what it needs is not installed, its name lacks the version,
         or it is of a kind that `GymnasiumEnvironment` does not take.
     """
+    # Environments that cannot be rendered may not take the argument.
+    rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
         # What the checker looks for, the adapter and the guard around environments find as well.
-        environment = gymnasium.make(name, disable_env_checker=True)
+        environment = gymnasium.make(name, disable_env_checker=True, **rendering)
     except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(str(error)) from error
     assert environment.spec is not None  # of what is made by its name
@@ -138,6 +156,40 @@ def make_gymnasium(name: str, seed: int) -> GymnasiumEnvironment:
     except ValueError:
         environment.close()
         raise
+
+
+def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, Screen]:
+    """Makes a registered environment and its screen, Gymnasium's own rendering if it has one.
+
+    Args:
+      name: as of `make_gymnasium`.
+      seed: of all that is random in the environment.
+
+    Raises:
+      ValueError: as `make_gymnasium`.
+    """
+    environment = make_gymnasium(name, seed)
+    screen = observed_screen(environment)
+    modes = environment.metadata.get("render_modes") or ()
+    rate = float(environment.metadata.get("render_fps") or screen.frames_per_second)
+    screen = dataclasses.replace(screen, frames_per_second=rate)
+    if "rgb_array" not in modes:
+        return environment, screen
+    # Whether what it draws with is installed shows only when it draws; in another environment, for
+    # this one has its seed to keep.
+    probe = make_gymnasium(name, seed, render_mode="rgb_array")
+    try:
+        probe.reset()
+        probe.render()
+    except (gymnasium.error.Error, ImportError) as error:
+        return environment, dataclasses.replace(screen, missing=" ".join(str(error).split()))
+    finally:
+        probe.close()
+    environment.close()
+    environment = make_gymnasium(name, seed, render_mode="rgb_array")
+    return environment, dataclasses.replace(
+        screen, frames=lambda _: environment.render()[None], missing=""
+    )
 
 
 def grey(image: np.ndarray) -> np.ndarray:

@@ -143,6 +143,7 @@ def main(argv: list[str]) -> int:
         _, num_params = claim(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
+    directory.write_launch("cluster_template", [])
     print(describe(config, directory, num_params, resumed))
     print("\n".join(_write(cluster, directory)))
     print("Start these within a minute, in any order; a host without the run directory needs a")

@@ -1,12 +1,9 @@
 """The coordinator: counts, metrics and progress of the whole program, and its end."""
 
-import collections
 import json
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import launchpad as lp
@@ -14,7 +11,6 @@ from absl import logging
 from acme.utils import counting
 from launchpad import context
 
-from environments import parse_level_name
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
@@ -22,9 +18,7 @@ from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.scalars import ScalarStream
 from launch_programs.supervisor import GIVEN_UP
 from launch_programs.tensorboard import EventWriter
-
-# How many of a task's last training episodes its printed mean return is of.
-_RECENT_EPISODES = 100
+from launch_programs.training_status import StatusFollower, TrainingStatus, duration
 
 # With more tasks than this, progress shows their median instead of each.
 _LISTED_TASKS = 6
@@ -55,9 +49,11 @@ class Coordinator:
         self._progress = directory.progress
         self._failures = FailureLog(directory)
         self._last_checkpoint = directory.last_checkpoint
+        self._note_failure = directory.note_failure
         self._tables = {
-            name: CSVTable(directory.path / f"{name}.csv")
-            for name in ("learner", "actors", "evaluator")
+            "learner": CSVTable(directory.learner_table),
+            "actors": CSVTable(directory.actors_table),
+            "evaluator": CSVTable(directory.path / "evaluator.csv"),
         }
         self._directory = directory.path
         self._scalars = ScalarStream(config)
@@ -65,11 +61,10 @@ class Coordinator:
         self._first_frame = 0
         self._events_closed = False
         self._counter = counting.Counter()
-        self._lock = threading.Lock()  # guards tables, events, and what progress is printed from
-        self._learner_row: Row = {}
-        self._recent: dict[str, collections.deque[float]] = {
-            task: collections.deque(maxlen=_RECENT_EPISODES) for task in config.tasks
-        }
+        self._lock = threading.Lock()  # guards tables, events, and the status
+        self._status = TrainingStatus(config, since=time.time())
+        StatusFollower(directory, self._status).update()  # an earlier start's; then `record` adds
+        self._last_line = ""
         self._learner_done = threading.Event()
         self._finished = False
         self._given_up: str | None = None  # why the program must end
@@ -95,17 +90,19 @@ class Coordinator:
           table: "learner", "actors" or "evaluator".
           rows: plain values.
         """
-        frames = int(self.get_counts().get("learner_frames", 0))
         with self._lock:
-            for row in rows:
-                if table == "learner":
-                    self._learner_row = row
-                elif table == "actors":
-                    self._recent[str(row["task"])].append(float(row["episode_return"]))
+            # In here, so that frames never fall from a row to the next while a program runs: where
+            # they do, a resumed one went on from there (history.py).
+            frames = int(self.get_counts().get("learner_frames", 0))
             stamp: dict[str, Any] = {"time": round(time.time(), 3)}
             if table != "learner":
                 stamp["frames"] = frames
             stamped = [{**stamp, **row} for row in rows]
+            for row in stamped:
+                if table == "learner":
+                    self._status.add_learner_row(row)
+                elif table == "actors":
+                    self._status.add_episode(row)
             self._tables[table].append(stamped)
             self._write_events(table, stamped)
 
@@ -188,17 +185,17 @@ class Coordinator:
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:
+            self._note_failure(self._given_up)
             print(self._given_up, flush=True)
             sys.exit(GIVEN_UP)
 
     def _write_progress(self) -> None:
         with self._lock:
-            line = progress_line(
-                self._learner_row,
-                self._config.agent.total_environment_frames,
-                {task: list(returns) for task, returns in self._recent.items()},
-                int(self.get_counts().get("learner_frames", 0)),
-            )
+            self._status.frames = int(self.get_counts().get("learner_frames", 0))
+            line = progress_line(self._status)
+            if line == self._last_line:  # nothing has come yet
+                return
+            self._last_line = line
             with self._progress.open("a") as file:
                 file.write(line + "\n")
 
@@ -210,50 +207,24 @@ def _end_launchpads_own_program() -> None:
         launch_context.program_stopper()
 
 
-def progress_line(
-    learner_row: Mapping[str, str | int | float],
-    total_frames: int,
-    returns: Mapping[str, list[float]],
-    frames: int,
-) -> str:
-    """One line that says how far training is.
-
-    Args:
-      learner_row: the learner's last metrics, empty before the first.
-      total_frames: of the run.
-      returns: recent episode returns by task.
-      frames: consumed so far.
-    """
-    parts = [f"frames {frames:,} of {total_frames:,} ({frames / total_frames:.1%})"]
-    if learner_row:
-        rate = float(learner_row["frames_per_second"])
-        parts.append(f"{rate:,.0f} frames/s")
-        if rate > 0:
-            parts.append(f"left {_duration((total_frames - frames) / rate)}")
-    elif frames == 0:
+def progress_line(status: TrainingStatus) -> str:
+    """One line that says how far training is and what it returns."""
+    parts = [f"{status.frames / status.total_frames:.1%}", f"{status.frames:,} frames"]
+    if status.frames_per_second is not None:
+        parts.append(f"{status.frames_per_second:,.0f}/s")
+        if status.seconds_left is not None:
+            parts.append(f"{duration(status.seconds_left)} left")
+    elif status.frames == 0:
         parts.append("waiting for the first batch")
-    means = {task: statistics.fmean(last) for task, last in returns.items() if last}
-    if len(returns) <= _LISTED_TASKS:
-        parts += [f"{task} {mean:,.1f}" for task, mean in means.items()]
-    elif means:
-        scores = [
-            task.human_normalised(mean)
-            for task, mean in zip(parse_level_name(",".join(means)), means.values(), strict=True)
-        ]
-        normalised = [score for score in scores if score is not None]
-        over = f"{len(means)} of {len(returns)} tasks"
-        if len(normalised) == len(means):
-            median = statistics.median(normalised)
-            parts.append(f"human-normalised median {median:.1f} % over {over}")
+    played = [task for task in status.tasks if task.episodes]
+    if len(status.tasks) <= _LISTED_TASKS:
+        parts += [f"{task.task.name} {task.mean_return:,.1f}" for task in played]
+    elif played:
+        over = f"{len(played)} of {len(status.tasks)} tasks"
+        if (scores := status.normalised) is not None:
+            parts.append(f"{status.reference}-normalised median {scores.median:.1f} % over {over}")
         else:
             parts.append(f"episodes of {over}")
-    if learner_row:
-        parts.append(f"entropy {float(learner_row['entropy']):.2f}")
-        parts.append(f"lag {float(learner_row['policy_lag_mean']):.1f}")
+    if status.losses is not None and status.frames_per_second is not None:
+        parts.append(f"queue {status.losses['queue_fill']:.0%}")
     return "  ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"

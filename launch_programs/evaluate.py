@@ -13,6 +13,8 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from agents.popart_impala.acting import EpisodeResult
+from agents.popart_impala.popart import scale_of
 from environments import check_tasks, parse_level_name
 from launch_programs import command_line
 from launch_programs.checkpointing import SavedPolicy, restore_policy
@@ -27,8 +29,12 @@ from launch_programs.evaluation import (
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.video import GIF_SECONDS, EpisodeRecorder, VideoPaths, VideoWriter, video_paths
 
 FLAGS = flags.FLAGS
+
+# Seconds between lines of a brief evaluation.
+_BRIEF_SECONDS = 10.0
 
 
 def define_flags() -> None:
@@ -42,6 +48,12 @@ def define_flags() -> None:
     flags.DEFINE_integer("test_num_episodes", 10, "Episodes per task.", lower_bound=1)
     flags.DEFINE_bool("greedy", False, "Takes the likeliest actions instead of sampling.")
     flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
+    flags.DEFINE_bool(
+        "video",
+        False,
+        "Films each task's first episode, as RUN/videos/TASK-STEPS.mp4 and, its first "
+        f"{GIF_SECONDS} seconds, as .gif.",
+    )
 
 
 def load(directory: RunDirectory) -> tuple[RunConfig, SavedPolicy]:
@@ -78,8 +90,13 @@ def evaluate(
     greedy: bool,
     seed: int,
     level_name: str | None = None,
+    brief: bool = False,
+    video: bool = False,
 ) -> list[TaskScore]:
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
+
+    With `video`, each task's first episode is filmed too: videos/TASK-STEPS[-greedy][-N].mp4 and
+    .gif, of the same N.
 
     Args:
       directory: of the run.
@@ -87,12 +104,15 @@ def evaluate(
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
       level_name: tasks to play, all by default.
+      brief: prints tasks as they are done every ten seconds only, for the table has them all.
+      video: films the first episode of each task. The episodes are the same ones as without.
 
     Returns:
       The scores, in the order of the tasks.
 
     Raises:
       ValueError: there is no checkpoint, or a task is not the run's.
+      OSError: a file cannot be written.
     """
     config, policy = load(directory)
     indices = select_tasks(config, level_name)
@@ -105,29 +125,70 @@ def evaluate(
         f"{how} actions",
         flush=True,
     )
+    stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", config, video)
     scores = []
+    pause = _BRIEF_SECONDS if brief else 0.0
+    next_line = time.monotonic() + pause
     attention: dict[str, list[float]] = {}
+    videos: dict[str, VideoPaths] = {}
     for index in indices:
         started = time.monotonic()
-        player = TaskPlayer(config, builder, index, source, greedy=greedy, seed=seed)
-        returns = [player.play().episode_return for _ in range(episodes)]
+        player = TaskPlayer(config, builder, index, source, greedy=greedy, seed=seed, filmed=video)
+        returns = []
+        if video:
+            paths = _videos(directory, config, stem)[index]
+            returns.append(_film(player, config, policy, index, paths).episode_return)
+            videos[tasks[index].name] = paths
+        returns += [player.play().episode_return for _ in range(episodes - len(returns))]
         player.close()
         if player.mean_attention is not None:
             attention[tasks[index].name] = player.mean_attention
         scores.append(score(tasks[index], returns))
         seconds = time.monotonic() - started
-        print(f"  {tasks[index].name}: mean {scores[-1].mean:,.1f} ({seconds:.0f} s)", flush=True)
+        if time.monotonic() >= next_line:
+            mean = f"{scores[-1].mean:,.1f}"
+            print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
+            next_line = time.monotonic() + pause
     total = aggregate(scores)
     _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
     if attention:
         _print_attention(attention)
-    _write(directory, policy, scores, total, attention, greedy=greedy, seed=seed)
+    _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
     return scores
+
+
+def _film(
+    player: TaskPlayer, config: RunConfig, policy: SavedPolicy, index: int, paths: VideoPaths
+) -> EpisodeResult:
+    """Plays an episode and writes its video."""
+    task, agent, screen = config.task_list()[index], config.agent, player.screen
+    assert screen is not None  # it is filmed
+    if screen.missing:
+        alone = "; the video has the panel alone" if screen.frames is None else ""
+        print(f"  {task.name}: no pictures of the environment{alone}: {screen.missing}", flush=True)
+    writer = VideoWriter(paths, screen.frames_per_second)
+    recorder = EpisodeRecorder(
+        writer,
+        screen,
+        player.actor,
+        task=task.name,
+        index=index,
+        scale=scale_of(policy.popart, agent.popart_scale_min, agent.popart_scale_max),
+        action_repeat=task.action_repeat,
+        value_label="value" if agent.reward_clipping == "none" else "value (clipped)",
+    )
+    try:
+        result = player.play(recorder)
+        writer.finish()
+    finally:
+        writer.abandon()
+    print(f"  {task.name}: filmed, {paths.mp4} and .gif", flush=True)
+    return result
 
 
 def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
     table = Table("task", title=None)
-    for column in ("episodes", "mean", "std", "random", reference, f"{reference}-normalised %"):
+    for column in ("episodes", "mean", "std", "random", reference, "normalised %"):
         table.add_column(column, justify="right")
     for s in scores:
         table.add_row(
@@ -162,17 +223,18 @@ def _print_attention(attention: dict[str, list[float]]) -> None:
 
 def _write(
     directory: RunDirectory,
+    stem: str,
     policy: SavedPolicy,
     scores: list[TaskScore],
     total: Aggregate | None,
     attention: dict[str, list[float]],
+    videos: dict[str, VideoPaths],
     *,
     greedy: bool,
     seed: int,
 ) -> None:
-    stem = _free_stem(directory, f"evaluation-{policy.steps}{'-greedy' if greedy else ''}")
     write_json(
-        directory.path / f"{stem}.json",
+        directory.path / f"evaluation-{stem}.json",
         {
             "learner_steps": policy.steps,
             "frames": policy.frames,
@@ -181,19 +243,39 @@ def _write(
             "tasks": [s._asdict() for s in scores],
             "human_normalised": None if total is None else total._asdict(),
             **({"attention": attention} if attention else {}),
+            **({"videos": _relative(videos, directory)} if videos else {}),
         },
     )
-    with (directory.path / f"{stem}.csv").open("w", newline="") as file:
+    with (directory.path / f"evaluation-{stem}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(TaskScore._fields)
         writer.writerows(scores)
-    print(f"written to {directory.path}/{stem}.json and .csv")
+    print(f"written to {directory.path}/evaluation-{stem}.json and .csv")
 
 
-def _free_stem(directory: RunDirectory, stem: str) -> str:
+def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[str, dict[str, str]]:
+    """Task -> kind of file -> its path within the run directory."""
+    return {
+        task: {
+            kind: str(path.relative_to(directory.path)) for kind, path in paths._asdict().items()
+        }
+        for task, paths in videos.items()
+    }
+
+
+def _videos(directory: RunDirectory, config: RunConfig, stem: str) -> list[VideoPaths]:
+    """Where the videos of each of the run's tasks belong."""
+    return video_paths(directory.videos, config.tasks, stem)
+
+
+def _free_stem(directory: RunDirectory, stem: str, config: RunConfig, video: bool) -> str:
     """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
-    names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    return next(name for name in names if not (directory.path / f"{name}.json").exists())
+    for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
+        if (directory.path / f"evaluation-{name}.json").exists():
+            continue
+        if not video or not any(paths.taken for paths in _videos(directory, config, name)):
+            return name
+    raise AssertionError  # the names do not end
 
 
 def main(argv: list[str]) -> None:
@@ -207,13 +289,17 @@ def main(argv: list[str]) -> None:
         check_tasks(config.task_list(), atari=config.atari)
     except (ValueError, OSError) as error:
         command_line.fail(error)
-    evaluate(
-        directory,
-        episodes=FLAGS.test_num_episodes,
-        greedy=FLAGS.greedy,
-        seed=FLAGS.seed,
-        level_name=FLAGS.level_name,
-    )
+    try:
+        evaluate(
+            directory,
+            episodes=FLAGS.test_num_episodes,
+            greedy=FLAGS.greedy,
+            seed=FLAGS.seed,
+            level_name=FLAGS.level_name,
+            video=FLAGS.video,
+        )
+    except OSError as error:  # such as a full disk
+        command_line.fail(error)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from acme.utils import loggers, observers
 from agents.popart_impala.acting import Actor, EpisodeResult
 from agents.popart_impala.builder import PopArtIMPALABuilder
 from agents.popart_impala.types import PolicyVariables
-from environments import Task, make_environment
+from environments import Screen, Task, make_environment, make_filmed_environment
 from launch_programs.checkpointing import SavedPolicy
 from launch_programs.parts import derive_seed
 from launch_programs.run_config import RunConfig
@@ -84,9 +84,11 @@ class _AttentionMeter(observers.EnvLoopObserver):
     def observe(
         self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
     ) -> None:
-        weights = self._actor.attention
-        if weights is not None:
-            self._sum = weights.astype(np.float64) + (0.0 if self._sum is None else self._sum)
+        step = self._actor.last_step
+        assert step is not None  # for an action was chosen
+        if step.attention is not None:
+            weights = np.asarray(step.attention[0], np.float64)
+            self._sum = weights + (0.0 if self._sum is None else self._sum)
             self._steps += 1
 
     def get_metrics(self) -> dict[str, float]:
@@ -94,7 +96,12 @@ class _AttentionMeter(observers.EnvLoopObserver):
 
 
 class TaskPlayer:
-    """One task of a run and an actor for it, in an EnvironmentLoop."""
+    """One task of a run and an actor for it, in an EnvironmentLoop.
+
+    Attributes:
+      actor: who plays; its last step has values.
+      screen: how the environment looks to people; None unless it is filmed.
+    """
 
     def __init__(
         self,
@@ -106,6 +113,7 @@ class TaskPlayer:
         greedy: bool,
         seed: int,
         should_stop: Callable[[], bool] = lambda: False,
+        filmed: bool = False,
     ):
         """Makes environment and actor.
 
@@ -117,35 +125,45 @@ class TaskPlayer:
           greedy: takes the likeliest actions instead of sampling.
           seed: of environment and actions.
           should_stop: asked at every step; once true, `play` raises `ProgramStopped`.
+          filmed: gives the environment a `screen`. The episodes are the same ones.
         """
         self._task = task
+        self.screen: Screen | None = None
         # Scores are of whole games, also where training ended episodes with a life.
         atari = dataclasses.replace(config.atari, life_loss=False)
-        self._environment = make_environment(
-            config.task_list(), task, atari=atari, seed=derive_seed(seed, task)
-        )
-        self._actor = builder.make_actor(
+        tasks, environment_seed = config.task_list(), derive_seed(seed, task)
+        if filmed:
+            self._environment, self.screen = make_filmed_environment(
+                tasks, task, atari=atari, seed=environment_seed
+            )
+        else:
+            self._environment = make_environment(tasks, task, atari=atari, seed=environment_seed)
+        # With values in any case, so that filmed episodes are chosen by the same compiled program.
+        self.actor = builder.make_actor(
             jax.random.PRNGKey(derive_seed(seed, task, 1)),
-            builder.make_policy(greedy=greedy),
+            builder.make_policy(greedy=greedy, values=True),
             variable_source=variable_source,
         )
-        self._attention = _AttentionMeter(self._actor)
-        self._loop = acme.EnvironmentLoop(
-            _Stoppable(self._environment, should_stop),
-            self._actor,
-            logger=loggers.NoOpLogger(),
-            should_update=False,
-            observers=[self._attention],
-        )
+        self._should_stop = should_stop
+        self._attention = _AttentionMeter(self.actor)
 
-    def play(self) -> EpisodeResult:
+    def play(self, *more_observers: observers.EnvLoopObserver) -> EpisodeResult:
         """Plays one episode with the newest parameters.
+
+        Args:
+          more_observers: observe the episode.
 
         Raises:
           ProgramStopped: the program is to stop.
         """
-        self._actor.update(wait=True)
-        result = self._loop.run_episode()
+        self.actor.update(wait=True)
+        result = acme.EnvironmentLoop(
+            _Stoppable(self._environment, self._should_stop),
+            self.actor,
+            logger=loggers.NoOpLogger(),
+            should_update=False,
+            observers=[self._attention, *more_observers],
+        ).run_episode()
         return EpisodeResult(
             self._task, float(result["episode_return"]), int(result["episode_length"])
         )

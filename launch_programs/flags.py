@@ -66,7 +66,7 @@ _ENUMS = {
     "loss_reduction": LOSS_REDUCTIONS,
     "action_set": ("full", "minimal"),
 }
-_RUN_DEFAULTS: dict[str, Any] = {
+RUN_DEFAULTS: dict[str, Any] = {
     "grow_from": None,
     "num_queues": 0,
     "seed": 1,
@@ -114,32 +114,32 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_integer(
         "num_queues",
-        _RUN_DEFAULTS["num_queues"],
+        RUN_DEFAULTS["num_queues"],
         "Reverb servers in processes of their own, which share the actors' unrolls; 0 for one in "
         "the learner's process (when: docs/performance.md).",
     )
-    flags.DEFINE_integer("seed", _RUN_DEFAULTS["seed"], "Seed of parameters, games and actions.")
+    flags.DEFINE_integer("seed", RUN_DEFAULTS["seed"], "Seed of parameters, games and actions.")
     flags.DEFINE_integer(
         "evaluation_interval",
-        _RUN_DEFAULTS["evaluation_interval"],
+        RUN_DEFAULTS["evaluation_interval"],
         "Environment frames between the evaluator's rounds of one episode per task; 0 for none.",
     )
     flags.DEFINE_float(
-        "checkpoint_interval", _RUN_DEFAULTS["checkpoint_interval"], "Seconds between checkpoints."
+        "checkpoint_interval", RUN_DEFAULTS["checkpoint_interval"], "Seconds between checkpoints."
     )
     flags.DEFINE_float(
         "log_interval",
-        _RUN_DEFAULTS["log_interval"],
-        "Seconds between rows of learner.csv and between lines of progress.",
+        RUN_DEFAULTS["log_interval"],
+        "Seconds between rows of learner.csv and between lines of progress.log.",
     )
     flags.DEFINE_float(
         "environment_deadline",
-        _RUN_DEFAULTS["environment_deadline"],
+        RUN_DEFAULTS["environment_deadline"],
         "Seconds after which an actor's environments that do not answer are made anew.",
     )
     flags.DEFINE_integer(
         "max_environment_failures",
-        _RUN_DEFAULTS["max_environment_failures"],
+        RUN_DEFAULTS["max_environment_failures"],
         "Failures of an actor's environments in a row (an exception, no answer, numbers that are "
         "not finite, arrays of another shape) with which the program ends; before, they are made "
         "anew.",
@@ -213,7 +213,7 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         environments_per_actor=(
             default_environments_per_actor(len(tasks) - frozen) if per_actor is None else per_actor
         ),
-        **{name: value(name, default) for name, default in _RUN_DEFAULTS.items()},
+        **{name: value(name, default) for name, default in RUN_DEFAULTS.items()},
     )
 
 

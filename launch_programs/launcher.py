@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
                 resources,
                 logs,
                 options.max_restarts,
-                failures.add,
+                failures,
                 stop,
             )
         else:
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
                 config.cores_per_actor,
                 logs,
                 options.max_restarts,
-                failures.add,
+                failures.add_restart,
                 stop,
             )
     except ProgramFailed as failure:

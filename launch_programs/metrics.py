@@ -1,6 +1,7 @@
 """Metrics: nodes send rows of plain values, the coordinator appends them to CSV files."""
 
 import csv
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -46,9 +47,16 @@ class RowLogger(loggers.Logger):
 class TableFollower:
     """Reads a table that another process appends to, each row once."""
 
-    def __init__(self, path: pathlib.Path):
-        """Starts at the table's beginning; it need not be there yet."""
+    def __init__(self, path: pathlib.Path, tail: int | None = None):
+        """Starts at the table's beginning; it need not be there yet.
+
+        Args:
+          path: of the table.
+          tail: if given, begins so many bytes before the end of what is there at the first look,
+            at a whole row.
+        """
         self._path = path
+        self._tail = tail
         self._read = 0  # bytes
         self._columns: list[str] | None = None
 
@@ -56,20 +64,41 @@ class TableFollower:
         """The complete rows that have come since the last call."""
         if not self._path.exists():
             return []
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        complete = data[: data.rfind(b"\n") + 1]
+        if self._columns is None:
+            with self._path.open("rb") as file:
+                header = file.readline()
+                if not header.endswith(b"\n"):
+                    return []
+                [self._columns] = csv.reader([header.decode()])
+                if self._tail is not None:
+                    file.seek(max(len(header) - 1, file.seek(0, os.SEEK_END) - self._tail))
+                    file.readline()  # the end of a row, or of the header
+                self._read = file.tell()
+        complete = complete_lines(self._path, self._read)
         self._read += len(complete)
-        rows = list(csv.reader(complete.decode().splitlines()))
-        if self._columns is None and rows:
-            self._columns = rows.pop(0)
-        return [dict(zip(self._columns or [], row, strict=True)) for row in rows]
+        rows = csv.reader(complete.decode().splitlines())
+        return [dict(zip(self._columns, row, strict=True)) for row in rows]
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
     """The complete rows of a table that may be growing; none if it is not there yet."""
     return TableFollower(path).new_rows()
+
+
+def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
+    """What a growing file has from byte `begin` on, without a last line that has no end yet."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        data = file.read()
+    return data[: data.rfind(b"\n") + 1]
+
+
+def read_columns(path: pathlib.Path) -> list[str] | None:
+    """The columns of a table; None if it is not there or empty."""
+    if not path.exists():
+        return None
+    with path.open(newline="") as file:
+        return next(csv.reader(file), None)
 
 
 class CSVTable:
@@ -78,12 +107,10 @@ class CSVTable:
     def __init__(self, path: pathlib.Path):
         """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""
         self._path = path
-        self._columns: list[str] | None = None
         if path.exists():
             with path.open("rb+") as partial:
                 partial.truncate(partial.read().rfind(b"\n") + 1)
-            with path.open(newline="") as file:
-                self._columns = next(csv.reader(file), None)
+        self._columns = read_columns(path)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Appends rows, which all have the columns of the file's first row.

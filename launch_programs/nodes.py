@@ -26,11 +26,14 @@ from environments import (
     GuardedEnvironment,
     make_batched_environment,
 )
+from launch_programs import provenance
 from launch_programs.checkpointing import Checkpointer, CheckpointError
 from launch_programs.evaluation import TaskPlayer
-from launch_programs.metrics import RowLogger
+from launch_programs.metrics import Row, RowLogger
 from launch_programs.parts import derive_seed, make_builder
+from launch_programs.queue_meter import QueueMeter
 from launch_programs.run_config import RunConfig
+from launch_programs.run_directory import RunDirectory
 from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
 _LEARNER = "learner/0"
@@ -59,9 +62,15 @@ class LearnerNode:
         self._config = config
         self._bad_batches = checkpoints.parent
         self._coordinator = coordinator = StoppableClient(coordinator, self._stop)
+
+        meter = QueueMeter(queues, self._stop)
+
+        def record(row: Row) -> None:
+            coordinator.record("learner", [{**row, "queue_fill": meter.mean()}])
+
         builder = make_builder(
             config,
-            logger=RowLogger(lambda row: coordinator.record("learner", [row]), config.tasks),
+            logger=RowLogger(record, config.tasks),
             should_stop=self._stop.is_set,
         )
         self._learner = builder.make_learner(
@@ -87,6 +96,13 @@ class LearnerNode:
             self._give_up(
                 f"the checkpoint of step {step} is not in {checkpoints}: this directory must be "
                 "the same wherever the learner runs (docs/cluster.md)"
+            )
+        try:
+            # Here, for this is the machine that learns, however the program was started.
+            provenance.record(RunDirectory(checkpoints.parent), self._learner.frames)
+        except (OSError, ValueError) as error:
+            coordinator.record_failure(
+                _LEARNER, f"what this run is trained with is not recorded: {error}"
             )
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:

@@ -6,11 +6,15 @@ from environments import check_tasks, suite_name
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import describe_preset, resolve
 from launch_programs.growing import first_state
+from launch_programs.metrics import read_columns
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
 
 FLAGS = flags.FLAGS
+
+# More tasks than these are not named before training starts.
+_LISTED_TASKS = 12
 
 
 def define_logdir_flag() -> None:
@@ -74,20 +78,37 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
             f"the run in {directory.path} cannot be resumed with other settings: "
             f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
         )
+    _check_tables(directory)
     return config
+
+
+def _check_tables(directory: RunDirectory) -> None:
+    """Complains of tables to which this version of the program cannot append.
+
+    Raises:
+      ValueError: there is one.
+    """
+    for path, column in ((directory.learner_table, "queue_fill"), (directory.failures, "restart")):
+        columns = read_columns(path)
+        if columns is not None and column not in columns:
+            raise ValueError(
+                f"{path} was begun by an earlier version: it has no column {column!r}; rename the "
+                "file, and the run goes on with a new one"
+            )
 
 
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
     learned = [config.tasks[task] for task in config.learned_tasks]
+    tasks = ", ".join(learned) if len(learned) <= _LISTED_TASKS else f"{len(learned)} tasks"
     network = agent.network + (" with LSTM" if agent.use_lstm else "")
     if config.grow_from is not None:
         network += f" grown from {config.grow_from}"
     return "\n".join(
         [
             *describe_preset(config),
-            f"{'Resuming' if resumed else 'Training'}: {', '.join(learned)} "
+            f"{'Resuming' if resumed else 'Training'}: {tasks} "
             f"for {agent.total_environment_frames:,} frames",
             f"  network {network}, {num_params:,} parameters, "
             f"{'PopArt' if agent.popart else 'no PopArt'}, reward clipping {agent.reward_clipping}",

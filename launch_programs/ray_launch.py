@@ -21,6 +21,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch_programs.addresses import KnownAddress, own_address
+from launch_programs.failure_log import FailureLog
 from launch_programs.local_launch import last_line
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
@@ -292,7 +293,7 @@ def run(
     resources: Mapping[str, Mapping[str, float]],
     logs: pathlib.Path,
     max_restarts: int,
-    report: Callable[[str, str], None],
+    failures: FailureLog,
     stop: threading.Event,
 ) -> None:
     """Runs a program to its end; starts it again from its last checkpoint when it fails.
@@ -302,7 +303,7 @@ def run(
       resources: what the nodes of each group ask for.
       logs: directory for what nodes print.
       max_restarts: in ten minutes, of each node and of the program.
-      report: gets the name of what died and what became of it.
+      failures: hears of what died and what became of it.
       stop: asks the program to stop.
 
     Raises:
@@ -310,8 +311,9 @@ def run(
     """
     limit = RestartLimit(max_restarts)
     while True:
-        launcher = RayLauncher(make_program(), resources, logs, report)
+        launcher = RayLauncher(make_program(), resources, logs, failures.add)
         try:
+            report = failures.add_restart
             Supervisor(launcher.nodes, launcher.start, limit, report, _POLL_SECONDS).run(stop)
             return
         except ProgramFailed as failure:
@@ -322,7 +324,7 @@ def run(
                 raise ProgramFailed(
                     failure.node, f"{failure.cause}; the program has failed too often"
                 ) from failure
-            report(
+            failures.add_restart(
                 failure.node,
                 f"{failure.cause}; all nodes start again from the last checkpoint ({count})",
             )

@@ -4,16 +4,23 @@ import fcntl
 import json
 import os
 import pathlib
+import shlex
+import sys
 import time
+from collections.abc import Sequence
 from typing import IO, Any
 
 from launch_programs.run_config import RunConfig, from_json
+
+# Seconds that a claim waits: whoever asks for the lock's state holds it for that moment.
+_PROBE = 0.5
 
 
 class RunDirectory:
     """Paths of a run and its configuration file.
 
     config.json        the resolved configuration
+    provenance.json    code, packages and machine of each start of the learner
     cluster.json       where its nodes listen, if they are started by hand (cluster.py)
     checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
@@ -22,10 +29,15 @@ class RunDirectory:
     events.out.*       the same for TensorBoard
     wandb/             what was sent to Weights & Biases, and the run's id there
     evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    videos/            episodes that it filmed, as evaluation-*.json names them
+    report.html        all of it as one page, by `launch_programs.report`
+    plots/             figures of the run's tables, by `launch_programs.plot`
     *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
+    launch.json        the program that it was started with last, and flags that are not settings
+    failed             why the program ended, if it failed; gone when it is started again
     failures.csv       a row per failure that the run got over, with what became of it
-    progress.log       the lines that training prints
+    progress.log       a line of progress per log interval, and one per failure
     logs/              what each node printed
     """
 
@@ -33,13 +45,22 @@ class RunDirectory:
         """Names the paths; touches nothing."""
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
+        self.provenance = self.path / "provenance.json"
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
+        self.learner_table = self.path / "learner.csv"
+        self.actors_table = self.path / "actors.csv"
         self.failures = self.path / "failures.csv"
+        self.launch = self.path / "launch.json"
+        self.failed = self.path / "failed"
         self.last_checkpoint = self.path / "last-checkpoint"
+        self.videos = self.path / "videos"
         self.progress = self.path / "progress.log"
+        self.report = self.path / "report.html"
+        self.plots = self.path / "plots"
         self.logs = self.path / "logs"
         self.launcher_log = self.logs / "launcher"
+        self._lock_path = self.path / ".lock"
         self._lock_file: IO[str] | None = None
 
     def read_config(self) -> RunConfig:
@@ -80,20 +101,81 @@ class RunDirectory:
     def lock(self) -> int:
         """Claims the directory for this process and those that inherit the returned descriptor.
 
-        The claim ends with the last of them, however they end.
+        The claim ends with the last of them, however they end. What was said of the end of the
+        program before is removed.
 
         Raises:
           ValueError: another run has it.
         """
-        self._lock_file = open(self.path / ".lock", "w")  # noqa: SIM115 - open as long as the run
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"logdir={str(self.path)!r}: another run is using it; wait for it to end, or give "
-                "another --logdir"
-            ) from None
+        self._lock_file = open(self._lock_path, "w")  # noqa: SIM115 - open as long as the run
+        deadline = time.monotonic() + _PROBE
+        while not _try_lock(self._lock_file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"logdir={str(self.path)!r}: another run is using it; wait for it to end, or "
+                    "give another --logdir"
+                )
+            time.sleep(0.01)
+        self.failed.unlink(missing_ok=True)
         return self._lock_file.fileno()
+
+    def is_locked(self) -> bool:
+        """Whether a program has claimed the directory, on this host or where its files are shared.
+
+        Writes nothing, and holds nothing longer than the question takes.
+
+        Raises:
+          OSError: it cannot be found out.
+        """
+        try:
+            with self._lock_path.open() as file:
+                return not _try_lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    def note_failure(self, cause: str) -> None:
+        """Writes down why the program ended; a disk that does not take it is no further failure.
+
+        Args:
+          cause: its first line is what a list of runs shows.
+        """
+        try:
+            self.failed.write_text(f"{cause}\n")
+        except OSError as error:
+            print(f"{self.failed} cannot be written: {error}", file=sys.stderr, flush=True)
+
+    def write_launch(self, program: str, flags: Sequence[str]) -> None:
+        """Notes how the run is started, for `resume_command`.
+
+        Args:
+          program: in `launch_programs`, which takes --logdir.
+          flags: that it was given besides the run's settings.
+        """
+        write_json(self.launch, [program, *flags])
+
+    def resume_command(self) -> str:
+        """The command that goes on with the run, from the current directory.
+
+        Raises:
+          ValueError: how it was started cannot be read.
+        """
+        try:
+            program, *flags = json.loads(self.launch.read_text())
+        except FileNotFoundError:
+            program, flags = "train", []
+        except ValueError as error:
+            raise ValueError(f"{self.launch} cannot be read: {error}") from error
+        return shlex.join(
+            ["python", "-m", f"launch_programs.{program}", f"--logdir={self.path}", *flags]
+        )
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def default_path(suite: str) -> pathlib.Path:

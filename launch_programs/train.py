@@ -1,32 +1,51 @@
 """Trains an agent: `python -m launch_programs.train --level_name=atari3`.
 
-Checks the flags, starts the Launchpad program, prints its progress, and evaluates the result.
+Checks the flags, starts the Launchpad program, shows how it goes, and evaluates the result.
 Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
 """
 
+import importlib.util
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch_programs import command_line, preparing, vertex
+from launch_programs import command_line, plot, preparing, vertex
 from launch_programs import flags as run_flags
 from launch_programs.flags import define_run_flags
+from launch_programs.following import Follower, ProgressLog
+from launch_programs.node_output import NodeOutput
 from launch_programs.preparing import claim, describe, resolve_run
 from launch_programs.process_environments import process_environments
 from launch_programs.program import make_program
+from launch_programs.program_process import ProgramProcess
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from launch_programs.screen import open_screen
+from launch_programs.training_status import StatusFollower, TrainingStatus
 from launch_programs.vertex import LEARNER_GPUS
+
+if TYPE_CHECKING:  # they take seconds to import
+    from launch_programs.evaluation import TaskScore
+    from launch_programs.wandb_mirror import WandbMirror
 
 FLAGS = flags.FLAGS
 
-# A program that is asked to stop saves its checkpoint within seconds; the launcher kills after 11.
-_KILL_AFTER = 14.0
+# Flags that say how a run is started, and are not in its configuration.
+_LAUNCH_FLAGS = (
+    "launch_type",
+    "private_network",
+    "ray_address",
+    "ray_resources",
+    "max_restarts",
+    "test_num_episodes",
+    "wandb",
+)
+
+# Seconds between looks at the run directory.
+_POLL_SECONDS = 0.25
 
 
 def define_flags() -> None:
@@ -81,77 +100,17 @@ def define_flags() -> None:
         "Episodes per task that the result is evaluated with at the end; 0 for no evaluation.",
         lower_bound=0,
     )
-
-
-class Program:
-    """The launcher as a child process."""
-
-    def __init__(self, directory: RunDirectory, arguments: Sequence[str], lock: int):
-        """Starts it.
-
-        Args:
-          directory: of the run, with its configuration written.
-          arguments: of the launcher, besides the directory.
-          lock: descriptor of the run directory's lock, which the launcher keeps too.
-        """
-        self._progress = directory.progress
-        self._shown = self._progress.stat().st_size if self._progress.exists() else 0
-        self._kill_time: float | None = None
-        with directory.launcher_log.open("w") as log:
-            # A session of its own: Ctrl-C reaches only this process, which stops the program in
-            # order.
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "launch_programs.launcher",
-                    f"--logdir={directory.path}",
-                    *arguments,
-                ],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock],
-            )
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._kill_time is not None
-
-    def stop(self, signum: int, frame: FrameType | None) -> None:
-        """Signal handler: the first signal asks the program to stop, the second one kills it."""
-        del frame
-        if self._kill_time is None:
-            name = signal.Signals(signum).name
-            print(f"\n{name}: saving a checkpoint and stopping. Once more to kill.", flush=True)
-            self._kill_time = time.monotonic() + _KILL_AFTER
-            self._process.terminate()
-        else:
-            command_line.kill_program(self._process.pid)
-
-    def wait(self) -> int:
-        """Prints progress until the program has ended; returns the launcher's exit code."""
-        while self._process.poll() is None:
-            time.sleep(0.2)
-            self._print_progress()
-            if self._kill_time is not None and time.monotonic() > self._kill_time:
-                command_line.kill_program(self._process.pid)
-        # A launcher that was killed could not end its nodes.
-        command_line.kill_program(self._process.pid)
-        self._print_progress()
-        return self._process.returncode
-
-    def _print_progress(self) -> None:
-        if not self._progress.exists():
-            return
-        with self._progress.open("rb") as file:
-            file.seek(self._shown)
-            text = file.read()
-        complete = text[: text.rfind(b"\n") + 1]
-        self._shown += len(complete)
-        print(complete.decode(), end="", flush=True)
+    flags.DEFINE_bool(
+        "quiet",
+        False,
+        "Shows no progress: only the run directory, failures, warnings, and the result.",
+    )
+    flags.DEFINE_bool(
+        "wandb",
+        False,
+        "Sends the metrics to Weights & Biases as well (extra [wandb]), whose own variables say "
+        "where to: WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE=offline and others.",
+    )
 
 
 def launcher_flags() -> list[str]:
@@ -180,6 +139,29 @@ def launcher_flags() -> list[str]:
     ]
 
 
+def _check_wandb() -> None:
+    """Complains of `--wandb` where it cannot be had.
+
+    Raises:
+      ValueError: it is asked for, and cannot.
+    """
+    if not FLAGS.wandb:
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise ValueError("wandb=True: needs the package wandb: install the extra [wandb]")
+    if FLAGS.launch_type == "vertex_ai":
+        raise ValueError(
+            "wandb=True: not with launch_type='vertex_ai', where the run outlives this program; "
+            "its run directory has TensorBoard's files"
+        )
+
+
+def _given_launch_flags() -> list[str]:
+    """Those of `_LAUNCH_FLAGS` that were given, as on the command line."""
+    given = [FLAGS[name].serialize() for name in _LAUNCH_FLAGS if FLAGS[name].present]
+    return [flag for flags_of_name in given for flag in flags_of_name.splitlines()]
+
+
 def _check_queues(config: RunConfig) -> None:
     """Complains of a run that the launcher cannot start.
 
@@ -202,10 +184,15 @@ def main(argv: list[str]) -> int:
         arguments = launcher_flags()
         config, directory = resolve_run()
         _check_queues(config)
+        _check_wandb()
         lock, num_params = claim(config, directory)
+        mirror = _wandb_mirror(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
-    print(describe(config, directory, num_params, resumed), flush=True)
+    if FLAGS.quiet:
+        print(f"run directory {directory.path}", flush=True)
+    else:
+        print(describe(config, directory, num_params, resumed), flush=True)
     if FLAGS.launch_type == "vertex_ai":
         environments = process_environments(config.cores_per_actor)
         vertex.launch(
@@ -213,30 +200,137 @@ def main(argv: list[str]) -> int:
         )
         print("The job is submitted; its run directory will show how it goes.")
         return 0
-    program = Program(directory, arguments, lock)
-    signal.signal(signal.SIGINT, program.stop)
-    signal.signal(signal.SIGTERM, program.stop)
-    code = program.wait()
-    resume = f"To resume: python -m launch_programs.train --logdir={directory.path}"
-    if program.interrupted:
+    if mirror is not None and not FLAGS.quiet:
+        print(f"  Weights & Biases: {mirror.where}", flush=True)
+    directory.write_launch("train", _given_launch_flags())
+    exit_code, scores = _train(config, directory, arguments, lock, mirror)
+    if mirror is not None:
+        mirror.finish(exit_code, scores)
+    return exit_code
+
+
+def _wandb_mirror(config: RunConfig, directory: RunDirectory) -> "WandbMirror | None":
+    """The run at Weights & Biases, if it is asked for; raises ValueError if that refuses."""
+    if not FLAGS.wandb:
+        return None
+    from launch_programs.wandb_mirror import WandbMirror
+
+    return WandbMirror(config, directory)
+
+
+def _train(
+    config: RunConfig,
+    directory: RunDirectory,
+    arguments: Sequence[str],
+    lock: int,
+    mirror: Follower | None,
+) -> tuple[int, Sequence["TaskScore"]]:
+    """Runs the program and says how it ended; evaluates and draws what has finished.
+
+    Args:
+      config: as for `run_program`.
+      directory: as well.
+      arguments: as well.
+      lock: as well.
+      mirror: as well.
+
+    Returns:
+      The exit code, and the scores, if it was evaluated.
+    """
+    code, interrupted = run_program(config, directory, arguments, lock, mirror)
+    resume = f"To resume: {directory.resume_command()}"
+    if interrupted:
         if code == 1:  # not all has ended as it should: the last checkpoint may be missing
             print(command_line.failures(directory))
         print(f"Interrupted. {resume}")
-        return 130
+        return 130, ()
     if code != 0:
-        print(f"The program failed.\n{command_line.failures(directory)}\n{resume}")
-        return 1
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        cause = command_line.failures(directory)
+        directory.note_failure(cause)
+        print(f"The program failed.\n{cause}\n{resume}")
+        return 1, ()
+    scores: Sequence[TaskScore] = ()
     if FLAGS.test_num_episodes:
         from launch_programs.evaluate import evaluate
 
         try:
-            evaluate(directory, episodes=FLAGS.test_num_episodes, greedy=False, seed=config.seed)
+            scores = evaluate(
+                directory,
+                episodes=FLAGS.test_num_episodes,
+                greedy=False,
+                seed=config.seed,
+                brief=True,
+            )
         except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
-            return 1
-    return 0
+            return 1, ()
+    _draw(directory)
+    return 0, scores
+
+
+def _draw(directory: RunDirectory) -> None:
+    """Draws the finished run, and says where the figures are; that they fail is no failed run."""
+    try:
+        if plot.draw_run(directory):
+            print(f"Plots in {directory.plots}")
+    except (ValueError, OSError) as error:
+        print(f"The run has finished, but cannot be drawn: {error}")
+
+
+def run_program(
+    config: RunConfig,
+    directory: RunDirectory,
+    arguments: Sequence[str],
+    lock: int,
+    mirror: Follower | None,
+) -> tuple[int, bool]:
+    """Runs the program to its end and shows how it goes.
+
+    SIGINT and SIGTERM stop it; afterwards they do what they do by default.
+
+    Args:
+      config: the run.
+      directory: of the run, with the configuration written.
+      arguments: of the launcher, besides the directory.
+      lock: descriptor of the run directory's lock.
+      mirror: passes on what it records, besides the screen.
+
+    Returns:
+      The launcher's exit code, and whether the program was asked to stop.
+    """
+    status = TrainingStatus(config, since=time.time())
+    screen = open_screen(status, str(directory.path), quiet=FLAGS.quiet)
+    output = NodeOutput(directory, screen.message)
+    followers: list[Follower] = [
+        StatusFollower(directory, status),
+        ProgressLog(directory, screen.progress, failure=[screen.message, output.told]),
+        output,
+        *([] if mirror is None else [mirror]),
+    ]
+    program = ProgramProcess(directory, arguments, lock)
+    signal.signal(signal.SIGINT, program.stop)
+    signal.signal(signal.SIGTERM, program.stop)
+    asked = False
+    try:
+        while (code := program.poll()) is None:
+            for follower in followers:
+                follower.update()
+            if program.stopped_by and not asked:
+                asked = True
+                screen.message(
+                    f"{program.stopped_by}: saving a checkpoint and stopping. Once more to kill."
+                )
+            screen.update()
+            time.sleep(_POLL_SECONDS)
+        if code != 0:
+            output.told(command_line.failures(directory))  # printed below the screen
+        for follower in followers:
+            follower.close()
+    finally:
+        screen.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return code, program.stopped_by is not None
 
 
 if __name__ == "__main__":

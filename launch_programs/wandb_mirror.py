@@ -5,6 +5,7 @@ The process that the user started does it: nodes may have no network.
 
 import json
 import os
+import pathlib
 from collections.abc import Sequence
 
 import wandb
@@ -39,6 +40,7 @@ class WandbMirror:
         Raises:
           ValueError: Weights & Biases refuses, for lack of a key, say, or cannot be reached.
         """
+        self._directory = directory.path
         self._stream = ScalarStream(config)
         self._followers = {
             table: TableFollower(directory.path / f"{table}.csv") for table in _TABLES
@@ -75,7 +77,8 @@ class WandbMirror:
         """Where the run can be seen: its address, or the directory that `wandb sync` uploads."""
         if not self._run.offline:
             return str(self._run.url)
-        return f"{os.path.relpath(os.path.dirname(self._run.dir))} (upload it with `wandb sync`)"
+        offline = self._directory / "wandb" / pathlib.Path(self._run.dir).parent.name
+        return f"{offline} (upload it with `wandb sync`)"
 
     def update(self) -> None:
         """Sends the rows that have come since the last call."""
@@ -85,14 +88,17 @@ class WandbMirror:
                 if scalars is not None:
                     self._run.log({"frames": scalars.frames, **scalars.values})
 
+    def close(self) -> None:
+        """Sends the rest of the rows: the program has ended."""
+        self.update()
+
     def finish(self, exit_code: int, scores: Sequence[TaskScore] = ()) -> None:
-        """Sends the rest, and waits until all has arrived.
+        """Sends the result, and waits until all has arrived.
 
         Args:
           exit_code: of the program.
           scores: of the evaluation at the end, for the run's summary.
         """
-        self.update()
         for score in scores:
             self._run.summary[f"final/episodic_return/{score.task}"] = score.mean
         total = aggregate(scores) if scores else None

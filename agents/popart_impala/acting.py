@@ -26,14 +26,22 @@ class PolicyStep(NamedTuple):
     state: RecurrentState  # [B, ...], after the step
     key: chex.PRNGKey  # for the next step
     attention: Array | None  # float32 [B, K], weights of sub-networks, if the network has them
+    # float32 [B, num_tasks], PopArt's normalised values, if they were asked for
+    normalised_values: Array | None
 
 
 # (params, random key, inputs [B, ...], recurrent state [B, ...]) -> PolicyStep
 Policy = Callable[[Params, chex.PRNGKey, AgentInput, RecurrentState], PolicyStep]
 
 
-def make_policy(networks: Networks, *, greedy: bool = False) -> Policy:
-    """The compiled policy: samples from the logits, or takes the likeliest action if `greedy`."""
+def make_policy(networks: Networks, *, greedy: bool = False, values: bool = False) -> Policy:
+    """The compiled policy.
+
+    Args:
+      networks: what it computes with.
+      greedy: takes the likeliest action instead of sampling from the logits.
+      values: computes the values too, which actors in training do not need.
+    """
 
     @jax.jit
     def policy(
@@ -41,7 +49,8 @@ def make_policy(networks: Networks, *, greedy: bool = False) -> Policy:
     ) -> PolicyStep:
         output, state = networks.step(params, inputs, state)
         action, key = choose_actions(key, output.logits, greedy=greedy)
-        return PolicyStep(action, output.logits, state, key, output.attention)
+        normalised_values = output.normalised_values if values else None
+        return PolicyStep(action, output.logits, state, key, output.attention, normalised_values)
 
     return policy
 
@@ -177,12 +186,12 @@ class Actor(core.Actor):
         self._previous = (np.int32(0), np.float32(0), True)  # a_{t-1}, r_t, first
         self._state = initial_state
         self._extras: dict[str, Any] = {}
-        self._attention: np.ndarray | None = None
+        self._last_step: PolicyStep | None = None
 
     @property
-    def attention(self) -> np.ndarray | None:
-        """Weights of the sub-networks in the last choice, [K]; None if the network has none."""
-        return self._attention
+    def last_step(self) -> PolicyStep | None:
+        """What the last choice was made from, with a leading axis of 1; None before the first."""
+        return self._last_step
 
     def observe_first(self, timestep: dm_env.TimeStep) -> None:
         """Starts an episode."""
@@ -208,8 +217,7 @@ class Actor(core.Actor):
             "params_step": self._variables.step,
         }
         self._state, self._key = output.state, output.key
-        if output.attention is not None:
-            self._attention = np.asarray(output.attention)[0]
+        self._last_step = output
         return np.asarray(output.action)[0]
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:

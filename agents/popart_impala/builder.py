@@ -106,9 +106,9 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         """An adder that writes an unroll every `unroll_length` steps."""
         return adding.UnrollAdder(self._make_writer(replay_client))
 
-    def make_policy(self, *, greedy: bool = False) -> acting.Policy:
-        """The policy for `make_actor`: sampling, or the likeliest action."""
-        return acting.make_policy(self.networks, greedy=greedy)
+    def make_policy(self, *, greedy: bool = False, values: bool = False) -> acting.Policy:
+        """The policy for `make_actor`: sampling, or the likeliest action; with `values` or not."""
+        return acting.make_policy(self.networks, greedy=greedy, values=values)
 
     def make_actor(
         self,

@@ -1,5 +1,6 @@
 """The queue between actors and learner: a Reverb FIFO table of unrolls, each sampled once."""
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,35 @@ def _check(spec: Any, array: Any) -> None:
             f"unroll field {spec.name} is {array.dtype} {list(array.shape[1:])}, "
             f"but the queue's signature says {spec.dtype} {list(spec.shape)}"
         )
+
+
+def queue_fill(
+    clients: Sequence[reverb.Client], should_stop: Callable[[], bool] = lambda: False
+) -> float:
+    """How full the queues are now: unrolls that wait in all of them, as a fraction of their room.
+
+    Near 1 the actors wait for the learner, near 0 the learner for the actors. A server has a second
+    to answer.
+
+    Args:
+      clients: of the queues' servers.
+      should_stop: asked before each server is.
+
+    Returns:
+      0 to 1; NaN if a server does not answer, or if it is time to stop. Only a figure is lost then:
+      that a queue has gone is noticed by who reads and who supervises it.
+    """
+    held = room = 0
+    for client in clients:
+        if should_stop():
+            return math.nan
+        try:
+            table = client.server_info(timeout=1)[TABLE_NAME]
+        except (RuntimeError, reverb.ReverbError):  # gone; too slow
+            return math.nan
+        held += table.current_size
+        room += table.max_size
+    return held / room
 
 
 def make_batches(

@@ -10,10 +10,17 @@ ROWS, COLUMNS = 10, 5
 
 # What an action number means, unless a task says otherwise.
 LEFT, STAY, RIGHT = 0, 1, 2
+MOVES = ("left", "stay", "right")
 
 
 class BoardGame(dm_env.Environment):
-    """A game on a board with a paddle in the last row."""
+    """A game on a board with a paddle in the last row.
+
+    Attributes:
+      action_names: what actions 0, 1 and 2 do.
+    """
+
+    action_names: tuple[str, ...] = MOVES
 
     def __init__(self, *, scale: float, rows: int = ROWS, columns: int = COLUMNS):
         """Takes what the specs need.

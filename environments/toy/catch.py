@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dm_env
 import numpy as np
 
-from environments.toy.board import COLUMNS, LEFT, RIGHT, ROWS, STAY, BoardGame
+from environments.toy.board import COLUMNS, LEFT, MOVES, RIGHT, ROWS, STAY, BoardGame
 
 
 class Catch(BoardGame):
@@ -54,6 +54,7 @@ class Catch(BoardGame):
         if sorted(meanings) != [LEFT, STAY, RIGHT]:
             raise ValueError(f"meanings are {meanings}; they must be 0, 1 and 2 in some order")
         self._meanings = tuple(meanings)
+        self.action_names = tuple(MOVES[meaning] for meaning in meanings)
         self._random = np.random.default_rng(seed)
         self._ball_row: int | None = None  # None: no episode is running
         self._ball_column = 0

@@ -4,6 +4,8 @@ from typing import Any
 
 import dm_env
 
+from environments.rendering import action_names
+
 
 class Rescaled(dm_env.Environment):
     """Any environment, with rewards multiplied by `factor` from a certain episode on.
@@ -29,6 +31,7 @@ class Rescaled(dm_env.Environment):
         if episodes < 0:
             raise ValueError(f"episodes is {episodes}; it must be at least 0")
         self._environment = environment
+        self.action_names = action_names(environment)
         self._factor = factor
         self._episodes = episodes
         self._started = 0

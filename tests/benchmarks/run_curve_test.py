@@ -1,22 +1,20 @@
-"""A run's curve from its table of episodes."""
+"""A run's curve from its episodes."""
 
 import pathlib
 
+import numpy as np
+
 from benchmarks.run_curve import EPISODES, Point, curve, plot
+from launch_programs.history import Episodes
 
 
-def rows_of(task: str, number: int, start: float) -> list[dict[str, str]]:
-    return [
-        {"task": task, "frames": str(100 * i), "episode_return": str(start + i)}
-        for i in range(number)
-    ]
+def episodes(number: int, start: float) -> Episodes:
+    i = np.arange(number)
+    return Episodes(time=1.0 * i, frames=100 * i, returns=start + i, lengths=0 * i)
 
 
 def test_points_are_means_of_consecutive_episodes_of_one_task(tmp_path: pathlib.Path) -> None:
-    pong, seaquest = rows_of("pong", 2 * EPISODES + 3, -21.0), rows_of("seaquest", EPISODES, 0.0)
-    mixed = [row for pair in zip(pong, seaquest, strict=False) for row in pair]
-    mixed += pong[len(seaquest) :]
-    points = curve(mixed)
+    points = curve({"pong": episodes(2 * EPISODES + 3, -21.0), "seaquest": episodes(EPISODES, 0.0)})
     half = (EPISODES - 1) / 2
     assert points == [
         Point("pong", 100 * (EPISODES - 1), -21.0 + half),

@@ -61,7 +61,7 @@ _ONE = f"{_FAST} --environments_per_actor=2"
 # The first line whose expression is found in a command says how it is tried.
 HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     # Set-up, tests.
-    (r"^make (setup|setup-vertex|test|test-slow|lint|docs)$", InCI()),
+    (r"^make (setup|setup-vertex|test|test-slow|test-browser|lint|docs)$", InCI()),
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
     (r"pre-commit install$", Run()),
     # Training.
@@ -155,6 +155,22 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     # After training.
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
     (r"\.export --logdir=runs/mine", Run()),
+    (r"\.plot runs/mine$", Run(says="runs/mine/plots/returns.svg")),
+    (
+        r"\.plot runs/popart-\* ",
+        Run(
+            before="cp -r runs/toy64 runs/popart-1 && cp -r runs/toy64 runs/nopopart-1",
+            says="figures/returns.png",
+        ),
+    ),
+    (r"\.report runs/mine$", Run(says="runs/mine/report.html")),
+    (r"\.runs$", Run(says="runs/mine")),
+    (
+        r"tensorboard --logdir=runs$",
+        # Without --inspect it would serve until it is stopped.
+        Run(replaced=(("--logdir=runs", "--inspect --logdir=runs/mine"),), says="charts/SPS"),
+    ),
+    (r"--wandb --logdir=runs/wandb", Run(f"{_FAST} {_THREADS}", says="runs/wandb/wandb/offline")),
     (r"\.export --logdir=runs/toy64", Run("--output=runs/toy64.policy.npz")),
     (r"\.run_curve --logdir=", Run("--logdir=runs/toy64 --output=runs/curve")),
     # Examples.
@@ -231,7 +247,8 @@ def test_every_way_is_of_a_command() -> None:
 def test_flags_are_those_of_their_programs(snippet: Snippet) -> None:
     """Also in what cannot be run here."""
     for program, flags in programs(snippet.text):
-        with given(program.define_flags, *(flag for flag in flags if "$" not in flag)):
+        define_flags = getattr(program, "define_flags", lambda: None)
+        with given(define_flags, *(flag for flag in flags if "$" not in flag)):
             pass
 
 

@@ -176,6 +176,30 @@ def test_full_action_set_is_the_emulators_18_actions() -> None:
         np.testing.assert_array_equal(ours.observation.features, theirs.observation.features)
 
 
+@pytest.mark.slow
+def test_every_game_takes_all_18_actions() -> None:
+    """ale-py would hang at one that a game does not have, and Skiing has no fire button."""
+    batch = make_batch(",".join(SUITES["atari57"]), list(range(57)), noop_max=0)
+    assert batch.action_spec().num_values == 18
+    batch.reset()
+    for action in range(18):
+        batch.step(np.full(57, action))
+
+
+def test_fire_does_nothing_in_skiing() -> None:
+    batch = make_batch("skiing", [0, 0], noop_max=0)
+    assert batch.action_spec().num_values == 18
+    batch.reset()
+    names = list(ale_py.Action.__members__)
+    moved = 0
+    for name in ("FIRE", "LEFTFIRE", "DOWNRIGHTFIRE", "UPFIRE", "RIGHTFIRE") * 10:
+        with_fire, without = names.index(name), names.index(name.removesuffix("FIRE") or "NOOP")
+        step = batch.step(np.array([with_fire, without]))
+        np.testing.assert_array_equal(*step.observation.features)
+        moved += int((step.observation.features[0, -1] != step.observation.features[0, 0]).any())
+    assert moved > 10
+
+
 def test_minimal_action_sets_of_several_games() -> None:
     minimal = AtariOptions(action_set="minimal")
     with pytest.raises(ValueError, match="pong .*breakout .*differ; use action_set='full'"):

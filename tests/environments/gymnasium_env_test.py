@@ -1,5 +1,6 @@
 """Gymnasium's environments seen as dm_env environments."""
 
+import sys
 from typing import Any
 
 import ale_py
@@ -11,11 +12,12 @@ import pytest
 from dm_env import specs
 from gymnasium import spaces
 
-from environments import StackedFrames
+from environments import Observation, StackedFrames
 from environments.gymnasium_env import (
     FRAMES,
     GymnasiumEnvironment,
     grey,
+    make_filmed_gymnasium,
     make_gymnasium,
     resized,
 )
@@ -249,3 +251,52 @@ def test_observations_that_are_refused(space: spaces.Space[Any], message: str) -
 def test_actions_that_are_refused(space: spaces.Space[Any]) -> None:
     with pytest.raises(ValueError, match="actions must be discrete, the action space is "):
         GymnasiumEnvironment(Scripted(box(0, 1, (2,)), space), seed=0)
+
+
+NO_TASK = np.array(0, np.int32)
+
+
+def test_a_film_shows_what_the_environment_renders() -> None:
+    """ALE's own environments draw without pygame."""
+    environment, screen = make_filmed_gymnasium("ALE/Pong-v5", seed=3)
+    raw = gymnasium.make("ALE/Pong-v5", render_mode="rgb_array")
+    raw.reset(seed=3)
+    environment.reset()
+    assert screen.frames is not None
+    assert screen.missing == ""
+    assert screen.frames_per_second == raw.metadata["render_fps"]
+    assert screen.action_names == tuple(map(str, range(6)))
+    for action in (0, 2, 3, 2, 5):
+        timestep = environment.step(action)
+        raw.step(action)
+        picture = screen.frames(Observation(timestep.observation, NO_TASK))
+        np.testing.assert_array_equal(picture, np.asarray(raw.render())[None])
+    assert picture.shape == (1, 210, 160, 3)
+
+
+def test_a_film_without_what_the_environment_draws_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    environment, screen = make_filmed_gymnasium("CartPole-v1", seed=7)
+    assert screen.frames is None
+    assert screen.missing.startswith("pygame is not installed, run ")
+    assert screen.frames_per_second == 50
+    plain = make_gymnasium("CartPole-v1", seed=7)
+    np.testing.assert_array_equal(plain.reset().observation, environment.reset().observation)
+
+
+def test_a_film_of_what_only_observes_pictures() -> None:
+    """What cannot be rendered is shown as the agent sees it."""
+
+    def make(**options: Any) -> Scripted:
+        assert not options  # it takes no render_mode
+        return Scripted(box(0, 255, (50, 60, 3), np.uint8), end="terminated")
+
+    gymnasium.register("ScriptedPictures-v0", make)
+    try:
+        environment, screen = make_filmed_gymnasium("ScriptedPictures-v0", seed=0)
+    finally:
+        del gymnasium.registry["ScriptedPictures-v0"]
+    assert screen.frames is not None
+    features = environment.reset().observation
+    picture = screen.frames(Observation(features, NO_TASK))
+    np.testing.assert_array_equal(picture, np.stack([features[-1]] * 3, -1)[None])

@@ -84,6 +84,7 @@ def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pa
             ("actor/1", "killed by SIGKILL; started again (1 of at most 5 in ten minutes)")
         ]
         assert "! actor/1: killed by SIGKILL; started again" in program.output
+        assert [row["restart"] for row in program.rows("failures")] == ["1"]
         seen = int(program.rows()[-1]["frames"])
         program.wait_until(lambda: episodes_since(program, 1, seen) > 0)  # it plays again
         kill_and_wait(program, "evaluator/0")
@@ -111,6 +112,7 @@ def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pa
 def test_local_without_these_all_ends(tmp_path: pathlib.Path, name: str) -> None:
     with training(tmp_path / "run", *TOY, "--num_queues=2") as program:
         program.wait_for_rows(4)
+        assert all(0.0 <= float(row["queue_fill"]) <= 1.0 for row in program.rows())
         seen = int(program.rows()[-1]["frames"])
         kill(program, name)
         assert_stopped(program, STOP_SECONDS)

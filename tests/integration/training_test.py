@@ -53,8 +53,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, st
 def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path, str]) -> None:
     logdir, output = finished
     assert saved_frames(logdir) == 64000
-    assert "frames 64,000 of 64,000 (100.0%)" in output
+    assert "100.0%  64,000 frames" in output
     assert "Evaluating " in output
+    assert f"Plots in {logdir}/plots" in output
     for task in ("catch_x1", "catch_x100", "catch_x10000"):
         assert f" {task} " in output
     scores = json.loads((logdir / "evaluation-100.json").read_text())
@@ -168,6 +169,7 @@ def stop(program: TrainingProgram, signum: signal.Signals) -> None:
     assert resume in program.output
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     with training(logdir, "--level_name=toy", "--log_interval=0.2") as program:
@@ -261,6 +263,7 @@ def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
     assert saved_frames(logdir) == 12800
 
 
+@pytest.mark.slow
 def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     output = train(

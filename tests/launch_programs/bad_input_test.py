@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -24,7 +25,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     def start(*arguments: object) -> None:
         raise AssertionError(f"a program was started: {arguments}")
 
-    monkeypatch.setattr(train, "Program", start)
+    monkeypatch.setattr(train, "ProgramProcess", start)
     monkeypatch.setattr(evaluate, "evaluate", start)
 
     def run(program: ModuleType, *arguments: str) -> str:
@@ -192,6 +193,23 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert contents(toy_run) == before
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("learner.csv", "queue_fill"), ("failures.csv", "restart")]
+)
+def test_a_table_that_an_earlier_version_began(
+    table: str, column: str, refusal: Refusal, toy_run: RunDirectory
+) -> None:
+    path = toy_run.path / table
+    path.write_text("time,node,failure\n1.5,actor/1,killed\n")
+    message = refusal(train, f"--logdir={toy_run.path}")
+    assert message == (
+        f"{path} was begun by an earlier version: it has no column '{column}'; rename the file, "
+        "and the run goes on with a new one"
+    )
+    assert path.read_text() == "time,node,failure\n1.5,actor/1,killed\n"
+    path.unlink()
+
+
 def test_a_broken_configuration(refusal: Refusal, tmp_path: pathlib.Path) -> None:
     (tmp_path / "config.json").write_text('{"tasks": ["pong"]')
     for program in (train, evaluate):
@@ -276,3 +294,12 @@ def test_programs_refuse_by_themselves(
     line = one_line(result.stdout, result.stderr)
     assert line.startswith(message.replace("RUN", str(logdir)))
     assert not logdir.exists()
+
+
+def test_wandb_without_its_package(
+    refusal: Refusal, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as Python notes what cannot be imported
+    message = refusal(train, "--level_name=toy", "--wandb", f"--logdir={tmp_path / 'run'}")
+    assert message == "wandb=True: needs the package wandb: install the extra [wandb]"
+    assert list(tmp_path.iterdir()) == []

@@ -1,47 +1,53 @@
-"""What training prints."""
+"""The line of progress that the coordinator writes."""
 
 from launch_programs.coordinator import progress_line
+from launch_programs.training_status import TrainingStatus
+from tests.launch_programs.statuses import add_episodes, learner_row, make_status
 
-ROW = {"frames_per_second": 2_000.0, "entropy": 1.234, "policy_lag_mean": 0.26}
+
+def under_way(level: str = "pong,seaquest,riverraid") -> TrainingStatus:
+    status = make_status(level, total_frames=10_000_000)
+    status.add_learner_row(learner_row(frames=2_799_000))
+    status.add_learner_row(learner_row(frames=2_800_000, frames_per_second=2_000.0))
+    return status
 
 
 def test_before_the_first_batch() -> None:
-    line = progress_line({}, 200_000, {"pong": [], "seaquest": []}, 0)
-    assert line == "frames 0 of 200,000 (0.0%)  waiting for the first batch"
+    line = progress_line(make_status("pong,seaquest"))
+    assert line == "0.0%  0 frames  waiting for the first batch"
 
 
 def test_between_the_first_batch_and_the_first_metrics() -> None:
-    line = progress_line({}, 200_000, {"pong": [-21.0, -20.0]}, 1_280)
-    assert line == "frames 1,280 of 200,000 (0.6%)  pong -20.5"
+    status = make_status("pong", total_frames=200_000)
+    add_episodes(status, "pong", -21.0, -20.0, frames=1_280)
+    assert progress_line(status) == "0.6%  1,280 frames  pong -20.5"
 
 
 def test_under_way() -> None:
-    returns = {"pong": [1.0, 2.0, 6.0], "seaquest": [], "riverraid": [12_345.6]}
-    assert progress_line(ROW, 10_000_000, returns, 2_800_000) == (
-        "frames 2,800,000 of 10,000,000 (28.0%)  2,000 frames/s  left 1h00m  "
-        "pong 3.0  riverraid 12,345.6  entropy 1.23  lag 0.3"
+    status = under_way()
+    add_episodes(status, "pong", 1.0, 2.0, 6.0, frames=2_800_000)
+    add_episodes(status, "riverraid", 12_345.6, frames=2_800_000)
+    assert progress_line(status) == (
+        "28.0%  2,800,000 frames  2,000/s  1h00m left  pong 3.0  riverraid 12,345.6  queue 25%"
     )
 
 
-def test_time_left() -> None:
-    def left(total: int, rate: float) -> str:
-        line = progress_line({**ROW, "frames_per_second": rate}, total, {}, 0)
-        return line.split("  ")[2]
-
-    assert left(59, 1.0) == "left 0m59s"
-    assert left(3_599, 1.0) == "left 59m59s"
-    assert left(3_600, 1.0) == "left 1h00m"
-    assert left(200_000_000, 900.0) == "left 61h43m"
-    assert left(3_599, 0.0) == "entropy 1.23"  # nobody knows
-
-
 def test_at_the_end_no_time_is_left() -> None:
-    assert "(100.0%)  2,000 frames/s  left 0m00s  " in progress_line(ROW, 200_000, {}, 200_000)
-    assert "(100.3%)  2,000 frames/s  left 0m00s  " in progress_line(ROW, 200_000, {}, 200_640)
+    status = under_way()
+    status.add_learner_row(learner_row(frames=10_000_640, frames_per_second=0.0))
+    assert progress_line(status) == "100.0%  10,000,640 frames  0/s  0m00s left  queue 25%"
+
+
+def test_many_tasks_are_their_median() -> None:
+    status = under_way("atari57")
+    for name in ("pong", "breakout", "boxing"):
+        task = next(task.task for task in status.tasks if task.task.name == name)
+        assert task.human_score is not None
+        add_episodes(status, name, task.human_score, frames=2_800_000)
+    assert "  human-normalised median 100.0 % over 3 of 57 tasks  queue" in progress_line(status)
 
 
 def test_many_tasks_without_scores_to_normalise_by() -> None:
-    returns: dict[str, list[float]] = {f"gym:Task{i}-v0": [] for i in range(7)}
-    returns["gym:Task3-v0"] = [5.0]
-    line = progress_line({}, 200_000, returns, 1_280)
-    assert line == "frames 1,280 of 200,000 (0.6%)  episodes of 1 of 7 tasks"
+    status = make_status(",".join(f"gym:ALE/Task{i}-v0" for i in range(7)), total_frames=200_000)
+    add_episodes(status, "gym:ALE/Task3-v0", 5.0, frames=1_280)
+    assert progress_line(status) == "0.6%  1,280 frames  episodes of 1 of 7 tasks"

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -203,3 +204,61 @@ def test_attention_of_an_attentive_network(
     out = capsys.readouterr().out
     assert "sub-network 2" in out
     assert f"{values['attention']['catch_x100'][0]:.3f}" in out
+
+
+@pytest.mark.slow
+def test_filmed_episodes_are_those_that_are_played_without(
+    tmp_path: pathlib.Path,
+) -> None:
+    pong = make_run(tmp_path / "pong", "pong", "--max_frames_per_episode=300")
+    for directory, episodes in ((make_run(tmp_path / "toy", "toy"), 20), (pong, 2)):
+        plain = evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=3)
+        filmed = evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=3, video=True)
+        assert filmed == plain
+    assert plain[0].mean < 0
+
+
+def test_videos_are_named_like_the_evaluation_and_kept(tmp_path: pathlib.Path) -> None:
+    directory = make_run(tmp_path, "catch_x1,catch_x100")
+
+    def videos(stem: str) -> dict | None:
+        return read_results(tmp_path / stem)[0].get("videos")
+
+    evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, level_name="catch_x1")
+    assert videos("evaluation-5") is None
+    evaluate.evaluate(
+        directory, episodes=1, greedy=False, seed=1, level_name="catch_x100", video=True
+    )
+    first = {"catch_x100": {k: f"videos/catch_x100-5-2.{k}" for k in ("mp4", "gif")}}
+    assert videos("evaluation-5-2") == first
+    before = {p.name: p.read_bytes() for p in directory.videos.iterdir()}
+    assert sorted(before) == ["catch_x100-5-2.gif", "catch_x100-5-2.mp4"]
+
+    # A video of an evaluation that did not get to its end is no more overwritten than others.
+    (directory.videos / "catch_x1-5-3.partial.mp4").write_text("of another program")
+    evaluate.evaluate(directory, episodes=1, greedy=False, seed=2, video=True)
+    assert videos("evaluation-5-4") == {
+        task: {k: f"videos/{task}-5-4.{k}" for k in ("mp4", "gif")}
+        for task in ("catch_x1", "catch_x100")
+    }
+    for name, data in before.items():
+        assert (directory.videos / name).read_bytes() == data
+    for task in ("catch_x1", "catch_x100"):
+        assert (directory.videos / f"{task}-5-4.mp4").stat().st_size > 1000
+
+
+def test_a_video_without_pictures(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    directory = make_run(tmp_path, "gym:CartPole-v1")
+    evaluate.evaluate(directory, episodes=1, greedy=True, seed=1, video=True)
+    out = capsys.readouterr().out
+    assert (
+        "gym:CartPole-v1: no pictures of the environment; the video has the panel alone: "
+        "pygame is not installed, run " in out
+    )
+    assert sorted(p.name for p in directory.videos.iterdir()) == [
+        "gym_CartPole-v1-5-greedy.gif",
+        "gym_CartPole-v1-5-greedy.mp4",
+    ]

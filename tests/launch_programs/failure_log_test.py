@@ -13,17 +13,24 @@ from launch_programs.run_directory import RunDirectory
 def test_a_row_and_a_line(tmp_path: pathlib.Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.progress.write_text("frames 0\n")
-    FailureLog(directory).add("actor/3", 'killed, "hard"; started again')
+    FailureLog(directory).add_restart("actor/3", 'killed, "hard"; started again')
     FailureLog(directory).add("learner/0", "no space left")
     rows = read_rows(directory.failures)
-    assert [(row["node"], row["failure"]) for row in rows] == [
-        ("actor/3", 'killed, "hard"; started again'),
-        ("learner/0", "no space left"),
+    assert [(row["node"], row["failure"], row["restart"]) for row in rows] == [
+        ("actor/3", 'killed, "hard"; started again', "1"),
+        ("learner/0", "no space left", "0"),
     ]
     assert abs(float(rows[0]["time"]) - time.time()) < 60
     assert directory.progress.read_text() == (
         'frames 0\n! actor/3: killed, "hard"; started again\n! learner/0: no space left\n'
     )
+
+
+def test_a_failure_of_several_lines_is_one(tmp_path: pathlib.Path) -> None:
+    directory = RunDirectory(tmp_path)
+    FailureLog(directory).add("actor/3", "a shape:\n  [2,\u2028 3]\r\n")
+    assert [row["failure"] for row in read_rows(directory.failures)] == ["a shape: [2, 3]"]
+    assert directory.progress.read_text() == "! actor/3: a shape: [2, 3]\n"
 
 
 def _write(path: str, writer: int) -> None:

@@ -75,6 +75,8 @@ OTHER_NAMES = {
     "launch_type",
     "max_restarts",
     "private_network",
+    "quiet",
+    "wandb",
     "ray_address",
     "ray_resources",
     "vertex_learner_gpu",

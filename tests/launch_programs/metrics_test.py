@@ -161,3 +161,16 @@ def test_a_follower_of_a_table_that_another_run_goes_on_with(tmp_path: pathlib.P
     follower.new_rows()
     CSVTable(path).append([{"a": 5, "b": 6}])  # cuts the half row off
     assert follower.new_rows() == [{"a": "5", "b": "6"}]
+
+
+@pytest.mark.parametrize("tail", [0, 1, 3, 4, 5, 11, 12, 13, 100, None])
+def test_a_follower_that_begins_near_the_end(tmp_path: pathlib.Path, tail: int | None) -> None:
+    path = tmp_path / "table.csv"
+    follower = TableFollower(path, tail)
+    path.write_text("a,b\n1,2\n3,4\n5,6\n")
+    rows = [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
+    # A row is 4 bytes; one that begins before the tail is not read.
+    number = 3 if tail is None else min(3, max(0, (tail - 1) // 4))
+    assert follower.new_rows() == rows[3 - number :]
+    path.write_text(path.read_text() + "7,8\n")
+    assert follower.new_rows() == [{"a": "7", "b": "8"}]

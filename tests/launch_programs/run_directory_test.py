@@ -1,6 +1,7 @@
 """A run's directory: its files, and who may write to it."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -112,6 +113,52 @@ def test_a_process_that_inherits_the_claim_keeps_it(tmp_path: pathlib.Path) -> N
             RunDirectory(tmp_path).lock()
         heir.communicate(b"\n")
     RunDirectory(tmp_path).lock()
+
+
+def test_asking_whether_a_run_has_the_directory(tmp_path: pathlib.Path) -> None:
+    assert not RunDirectory(tmp_path).is_locked()
+    assert list(tmp_path.iterdir()) == []
+    directory = RunDirectory(tmp_path)
+    os.close(directory.lock())
+    assert not RunDirectory(tmp_path).is_locked()
+    directory = RunDirectory(tmp_path)
+    directory.lock()
+    for _ in range(2):
+        assert RunDirectory(tmp_path).is_locked()
+
+
+def test_a_question_at_that_moment_does_not_refuse_a_claim(tmp_path: pathlib.Path) -> None:
+    RunDirectory(tmp_path).lock()
+    with (tmp_path / ".lock").open() as question:
+        fcntl.flock(question, fcntl.LOCK_SH)
+        answered = threading.Timer(0.1, fcntl.flock, (question, fcntl.LOCK_UN))
+        answered.start()
+        RunDirectory(tmp_path).lock()
+        answered.join()
+
+
+def test_the_next_start_removes_what_was_said_of_a_failure(tmp_path: pathlib.Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.note_failure("learner/0: killed by SIGKILL")
+    assert directory.failed.read_text() == "learner/0: killed by SIGKILL\n"
+    directory.lock()
+    assert not directory.failed.exists()
+
+
+def test_a_failure_that_cannot_be_noted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    RunDirectory("/proc").note_failure("x")
+    assert capsys.readouterr().err.startswith("/proc/failed cannot be written: ")
+
+
+def test_the_command_that_resumes(tmp_path: pathlib.Path) -> None:
+    directory = RunDirectory(tmp_path / "my run")
+    directory.create()
+    logdir = f"'--logdir={tmp_path}/my run'"
+    assert directory.resume_command() == f"python -m launch_programs.train {logdir}"
+    directory.write_launch("train", ["--launch_type=ray", "--ray_address=a b"])
+    assert directory.resume_command() == (
+        f"python -m launch_programs.train {logdir} --launch_type=ray '--ray_address=a b'"
+    )
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: pathlib.Path) -> None:

@@ -10,6 +10,7 @@ from agents.popart_impala.update import TrainingState, make_optimiser
 from environments import AtariOptions
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import define_run_flags, resolve
+from launch_programs.metrics import CSVTable, Row
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
@@ -32,13 +33,24 @@ CONFIG = RunConfig(
 )
 
 
-def make_run(path: pathlib.Path, level: str, *more_flags: str, steps: int = 5) -> RunDirectory:
-    """A run directory with a checkpoint of fresh parameters."""
+def make_tables(
+    path: pathlib.Path, level: str, *more_flags: str, **tables: list[Row]
+) -> RunDirectory:
+    """A run directory with a configuration and these rows of its tables, and no checkpoint."""
     with given(define_run_flags, f"--level_name={level}", *more_flags):
         config = resolve(None)
     directory = RunDirectory(path)
     directory.create()
     directory.write_config(config)
+    for name, rows in tables.items():
+        CSVTable(path / f"{name}.csv").append(rows)
+    return directory
+
+
+def make_run(path: pathlib.Path, level: str, *more_flags: str, steps: int = 5) -> RunDirectory:
+    """A run directory with a checkpoint of fresh parameters."""
+    directory = make_tables(path, level, *more_flags)
+    config = directory.read_config()
     networks = make_builder(config).networks
     params = jax.device_get(jax.jit(networks.init)(jax.random.PRNGKey(0)))
     opt_state = jax.device_get(make_optimiser(config.agent).init(params))

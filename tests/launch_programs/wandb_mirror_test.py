@@ -3,12 +3,9 @@
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import wandb
-from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
 
 from environments import parse_level_name
 from launch_programs.evaluation import score
@@ -16,6 +13,7 @@ from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_directory import RunDirectory
 from launch_programs.wandb_mirror import WandbMirror
 from tests.launch_programs.runs import CONFIG
+from tests.launch_programs.wandb_files import files, history, records, summary
 
 LEARNER: Row = {"time": 1.0, "frames": 640, "frames_per_second": 2000.0, "loss": 0.5}
 EPISODE: Row = {
@@ -25,37 +23,6 @@ EPISODE: Row = {
     "episode_return": -21.0,
     "episode_length": 9,
 }
-
-
-def records(file: pathlib.Path) -> list[Any]:
-    """All records of an offline run."""
-    store = DataStore()
-    store.open_for_scan(str(file))
-    found = []
-    while (data := store.scan_data()) is not None:
-        record: Any = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # made at import
-        record.ParseFromString(data)
-        found.append(record)
-    return found
-
-
-def history(file: pathlib.Path) -> list[dict[str, Any]]:
-    """What was logged, a dict each time; without what W&B adds."""
-    return [
-        {
-            item.key or item.nested_key[0]: json.loads(item.value_json)
-            for item in record.history.item
-            if not (item.key or item.nested_key[0]).startswith("_")
-        }
-        for record in records(file)
-        if record.WhichOneof("record_type") == "history"
-    ]
-
-
-def files(directory: RunDirectory) -> list[pathlib.Path]:
-    """The offline runs, oldest first."""
-    found = (directory.path / "wandb").glob("offline-run-*/*.wandb")
-    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 @pytest.fixture
@@ -77,8 +44,9 @@ def test_rows_become_history_and_a_resumed_run_goes_on(directory: RunDirectory) 
     mirror.update()
     assert "wandb/offline-run-" in mirror.where
     CSVTable(directory.path / "learner.csv").append([{**LEARNER, "frames": 1280}])
+    mirror.close()
     mirror.finish(130)
-    (first,) = files(directory)
+    (first,) = files(directory.path)
     assert [row["frames"] for row in history(first)] == [640, 1280]
     assert history(first)[0]["charts/episodic_return/pong"] == -21.0
     assert history(first)[0]["charts/SPS"] == 500.0
@@ -93,19 +61,14 @@ def test_rows_become_history_and_a_resumed_run_goes_on(directory: RunDirectory) 
 
     resumed = WandbMirror(CONFIG, directory)
     CSVTable(directory.path / "learner.csv").append([{**LEARNER, "frames": 960}])
+    resumed.close()
     resumed.finish(0, [score(parse_level_name("pong")[0], [1.0, 3.0])])
-    second = files(directory)[1]
+    second = files(directory.path)[1]
     assert [row["frames"] for row in history(second)] == [960]
     again = next(r.run for r in records(second) if r.WhichOneof("record_type") == "run")
     assert again.run_id == begun.run_id
-    summary = {
-        (item.key or "/".join(item.nested_key)): json.loads(item.value_json)
-        for record in records(second)
-        if record.WhichOneof("record_type") == "summary"
-        for item in record.summary.update
-    }
-    assert summary["final/episodic_return/pong"] == 2.0
-    assert "final/human_normalised_percent/median" in summary
+    assert summary(second)["final/episodic_return/pong"] == 2.0
+    assert "final/human_normalised_percent/median" in summary(second)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The queue on a real Reverb server, and the prefetcher."""
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator
 
@@ -74,6 +75,26 @@ def test_the_table_is_a_bounded_queue() -> None:
         assert info.max_times_sampled == 1
         assert info.sampler_options.fifo
         assert info.remover_options.fifo
+
+
+def test_how_full_the_queues_are() -> None:
+    tables = [[reverb_queue.make_table(SIGNATURE, capacity=4)] for _ in range(2)]
+    with serve(tables[0]) as first, serve(tables[1]) as second:
+        assert reverb_queue.queue_fill([first, second]) == 0.0
+        reverb_queue.QueueWriter(first, SIGNATURE).write(numbered(range(4)))
+        reverb_queue.QueueWriter(second, SIGNATURE).write(numbered(range(1)))
+        assert reverb_queue.queue_fill([first]) == 1.0
+        assert reverb_queue.queue_fill([first, second]) == 5 / 8
+        batches = reverb_queue.make_batches(first, SIGNATURE, batch_size=2)
+        next(batches)
+        assert reverb_queue.queue_fill([first]) <= 0.5  # the sampler may hold a batch more
+        assert math.isnan(reverb_queue.queue_fill([first, second], lambda: True))
+
+
+def test_how_full_a_queue_is_that_has_gone_is_not_known() -> None:
+    with serve([reverb_queue.make_table(SIGNATURE, capacity=4)]) as client:
+        assert reverb_queue.queue_fill([client]) == 0.0
+    assert math.isnan(reverb_queue.queue_fill([client]))
 
 
 def test_writing_waits_while_the_queue_is_full() -> None:

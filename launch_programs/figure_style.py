@@ -1,0 +1,117 @@
+"""How all figures look: colours and lines, sizes for a page of a paper, axes, files."""
+
+import os
+import pathlib
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers can
+# tell apart, without yellow, which is too light for a line. Line styles say the same in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_LINES = ("-", "--", "-.", ":")
+
+PAGE_WIDTH = 7.0  # inches; text width of two columns
+COLUMN_WIDTH = 3.4
+
+# What says in a file that one of this project's programs has drawn it.
+_MARK = "PopArt-IMPALA"
+
+# Formats, and the metadata that say it.
+_ENDINGS: dict[str, dict[str, str | None]] = {
+    "png": {"Software": _MARK},
+    "svg": {"Creator": _MARK, "Date": None},
+}
+
+_SETTINGS = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "lines.linewidth": 1.3,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": _MARK,  # equal figures are equal files
+}
+
+
+def settings() -> Any:
+    """A context in which figures must be made and saved."""
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Colour and line, as keyword arguments of `Axes.plot`; 28 different ones, then again."""
+    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number % len(_LINES)]}
+
+
+def short(value: float, position: object = None) -> str:
+    """A number as an axis has it: 0.5, 1200 as 1.2k, 2000000 as 2M.
+
+    Args:
+      value: the number.
+      position: of the tick, which matplotlib gives as well.
+    """
+    del position
+    for unit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return _with_minus(f"{value / unit:.6g}{prefix}")
+    return _with_minus(f"{value:.6g}")
+
+
+def _with_minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def format_frames(axes: Axes) -> None:
+    """Writes the x axis' environment frames as 500k or 1M."""
+    axes.xaxis.set_major_formatter(short)
+
+
+def check_replaceable(stem: pathlib.Path) -> None:
+    """Complains if `save` would replace what is no figure of this project's.
+
+    Args:
+      stem: path of the figure without the ending.
+
+    Raises:
+      ValueError: there is such a file.
+      OSError: it cannot be read.
+    """
+    for ending in _ENDINGS:
+        path = stem.with_name(f"{stem.name}.{ending}")
+        if path.exists() and _MARK.encode() not in path.read_bytes()[:2048]:
+            raise ValueError(f"{path} is no figure of this program's: move it away")
+
+
+def save(figure: Figure, stem: pathlib.Path) -> list[pathlib.Path]:
+    """Writes a figure as STEM.png and STEM.svg; a reader sees the old file or the new one.
+
+    Args:
+      figure: made within `settings`.
+      stem: path without the ending.
+
+    Returns:
+      The paths.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    paths = []
+    for ending, metadata in _ENDINGS.items():
+        path = stem.with_name(f"{stem.name}.{ending}")
+        temporary = path.with_name(path.name + ".tmp")
+        figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
+        figure.set_layout_engine(None)  # panels stay where they are: placing them takes longest
+        os.replace(temporary, path)
+        paths.append(path)
+    return paths

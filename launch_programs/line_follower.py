@@ -1,0 +1,47 @@
+"""Reads files that other processes append to, line by line."""
+
+import pathlib
+
+# A file that grows faster is not read in full: what comes before the last so many bytes is skipped.
+_MAX_BYTES = 2**20
+
+
+class LineFollower:
+    """Gives each line of a growing file once, when it is complete."""
+
+    def __init__(self, path: pathlib.Path, start: int = 0):
+        """Reads nothing yet; the file need not be there.
+
+        Args:
+          path: of the file.
+          start: byte to begin at.
+        """
+        self._path = path
+        self._read = start
+
+    def new_lines(self, last: bool = False) -> list[str]:
+        """The lines that have come since the last call, without their ends.
+
+        Args:
+          last: whether nothing more will come, so that a line without an end is one too.
+        """
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return []
+        if size < self._read:  # begun anew
+            self._read = 0
+        if size == self._read:
+            return []
+        skip = size - self._read > _MAX_BYTES
+        if skip:
+            self._read = size - _MAX_BYTES
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read(_MAX_BYTES)
+        complete = data if last else data[: data.rfind(b"\n") + 1]
+        self._read += len(complete)
+        lines = complete.decode(errors="replace").split("\n")
+        if lines[-1] == "":
+            lines.pop()
+        return lines[1:] if skip else lines

@@ -1,0 +1,157 @@
+"""Draws runs: `python -m launch_programs.plot RUN [RUN ...]`.
+
+Writes, as PNG and SVG,
+
+    returns       training episodes' returns of every task
+    normalised    their median and mean over tasks, between random and human play (toy: optimal)
+    popart_mu     PopArt's statistics of every task
+    popart_sigma
+    learner       losses, entropy, policy lag, frames per second and the like
+
+into RUN/plots or, of several runs, plots. Runs that differ only in their seeds, and in settings
+that do not change what is learned, are drawn as one curve, their mean, with a band from the lowest
+to the highest. It can be called while runs go on.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from launch_programs import command_line
+from launch_programs.curves import Group, group
+from launch_programs.history import History, read_history
+from launch_programs.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+# Training episodes that a return is the mean of, as in the lines that training prints.
+EPISODES = 100
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Directory of the figures; by default RUN/plots for one run, plots for several.",
+    )
+    flags.DEFINE_integer(
+        "episodes",
+        EPISODES,
+        "Training episodes of a task that a return is the mean of, the last ones at each point.",
+        lower_bound=1,
+    )
+
+
+def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
+    """Draws one run into its own directory.
+
+    Args:
+      directory: of the run.
+
+    Returns:
+      The files, none if the run has no rows yet.
+
+    Raises:
+      ValueError: there is no run, a table is damaged, or a file of that name is something else.
+      OSError: a file cannot be read or written.
+    """
+    history = read_history(directory.path)
+    if not history.frames:
+        return []
+    return _draw([Group("", (history,))], directory.plots, EPISODES)
+
+
+def draw_runs(
+    paths: Sequence[str], output: str | None, episodes: int
+) -> tuple[list[Group], list[pathlib.Path]]:
+    """Draws one or several runs.
+
+    Args:
+      paths: run directories.
+      output: directory of the figures; None for the default.
+      episodes: that a return is the mean of.
+
+    Returns:
+      The groups that the runs make, and the files.
+
+    Raises:
+      ValueError: there is nothing to draw, or it cannot be drawn together; see `draw_run` too.
+      OSError: a file cannot be read or written.
+    """
+    if not paths:
+        raise ValueError("no run directory given: python -m launch_programs.plot RUN [RUN ...]")
+    resolved = [pathlib.Path(path).resolve() for path in paths]
+    for number, path in enumerate(resolved):
+        if path in resolved[:number]:
+            raise ValueError(f"{paths[number]} is given more than once")
+    histories = [read_history(path) for path in paths]
+    for history in histories:
+        if not history.frames:
+            raise ValueError(f"{history.path} has no rows yet: nothing is there to draw")
+    domains = {history.config.task_list()[0].domain: history for history in histories}
+    if len(domains) > 1:
+        examples = " and ".join(f"{h.path} ({domain})" for domain, h in domains.items())
+        raise ValueError(f"runs of one domain can be drawn together, but these are not: {examples}")
+    groups = group(histories)
+    if output is not None:
+        place = pathlib.Path(output)
+    elif len(histories) == 1:
+        place = RunDirectory(paths[0]).plots
+    else:
+        place = pathlib.Path("plots")
+    return groups, _draw(groups, place, episodes)
+
+
+def _draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:
+    # matplotlib takes half a second to import, and only this needs it.
+    from launch_programs import figure_style, figures
+
+    place.mkdir(parents=True, exist_ok=True)
+    with figure_style.settings():
+        drawn = figures.draw(groups, episodes)
+        for name in drawn:
+            figure_style.check_replaceable(place / name)
+        return [
+            path
+            for name, figure in drawn.items()
+            for path in figure_style.save(figure, place / name)
+        ]
+
+
+def ends(groups: Sequence[Group]) -> list[str]:
+    """A line for every group whose runs are not equally long, since its curves end with the first.
+
+    Args:
+      groups: that are drawn.
+    """
+    lines = []
+    for drawn in groups:
+        shortest = min(drawn.runs, key=_frames)
+        longest = max(drawn.runs, key=_frames)
+        if longest.frames > 1.02 * shortest.frames:
+            lines.append(
+                f"note: curves{f' of {drawn.label}' if drawn.label else ''} end where "
+                f"{shortest.path} ends, at {shortest.frames:,} frames"
+            )
+    return lines
+
+
+def _frames(history: History) -> int:
+    return history.frames
+
+
+def main(argv: list[str]) -> None:
+    """Entry point."""
+    command_line.set_up_process()
+    try:
+        groups, paths = draw_runs(argv[1:], FLAGS.output, FLAGS.episodes)
+    except (ValueError, OSError) as error:
+        command_line.fail(error)
+    print("\n".join([*ends(groups), *(f"written to {path}" for path in paths)]))
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)

@@ -1,0 +1,77 @@
+"""The launcher (launcher.py) as a child process of `train`."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from launch_programs import command_line
+from launch_programs.run_directory import RunDirectory
+
+# A program that is asked to stop saves its checkpoint within seconds; the launcher kills after 11.
+_KILL_AFTER = 14.0
+
+
+class ProgramProcess:
+    """A running program, seen through its launcher."""
+
+    def __init__(self, directory: RunDirectory, arguments: Sequence[str], lock: int):
+        """Starts it.
+
+        Args:
+          directory: of the run, with its configuration written.
+          arguments: of the launcher, besides the directory.
+          lock: descriptor of the run directory's lock, which the launcher keeps too.
+        """
+        self._kill_time: float | None = None
+        self._signal: str | None = None
+        with directory.launcher_log.open("w") as log:
+            # A session of its own: Ctrl-C reaches only this process, which stops the program in
+            # order.
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "launch_programs.launcher",
+                    f"--logdir={directory.path}",
+                    *arguments,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The signal that asked for a stop, such as "SIGINT"; None if there was none."""
+        return self._signal
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """Signal handler: the first signal asks the program to stop, the second one kills it.
+
+        It prints nothing, since it may come in the middle of any printing.
+        """
+        del frame
+        if self._signal is None:
+            self._kill_time = time.monotonic() + _KILL_AFTER
+            self._process.terminate()
+            self._signal = signal.Signals(signum).name
+        else:
+            command_line.kill_program(self._process.pid)
+
+    def poll(self) -> int | None:
+        """The launcher's exit code, when nothing of the program is left; None while it runs.
+
+        A program that does not stop in time is killed.
+        """
+        if self._kill_time is not None and time.monotonic() > self._kill_time:
+            command_line.kill_program(self._process.pid)
+        code = self._process.poll()
+        if code is not None:
+            # A launcher that was killed could not end its nodes.
+            command_line.kill_program(self._process.pid)
+        return code

@@ -1,0 +1,257 @@
+"""What a user sees of whole programs: on a terminal, without one, and with --quiet."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.integration.programs import ROOT, train
+
+TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--evaluation_interval=0")
+
+SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
+
+# Python imports this module at its start where it is found. Actors warn, in several ways.
+WARNING_ACTORS = """
+import sys
+
+if any(argument.startswith("actor/") for argument in sys.orig_argv):
+    import os
+    import threading
+    import traceback
+    import warnings
+
+    from absl import logging
+    from environments.toy.catch import Catch
+
+    DIED = __file__ + ".died"
+    play, steps = Catch.step, 0
+
+    def fail():
+        raise LookupError("in a thread")
+
+    def step(self, action):
+        global steps
+        steps += 1
+        if steps == 100:
+            print("INFO: all is well")
+            warnings.warn("the emulator is old")
+            threading.Thread(target=fail).start()
+        if steps % 1000 == 0:
+            logging.warning("slow for the %dth time", steps)
+        if steps == 3000 and "actor/1" in sys.orig_argv and not os.path.exists(DIED):
+            open(DIED, "w").close()
+            try:
+                raise RuntimeError("it is broken")
+            except RuntimeError:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+        return play(self, action)
+
+    Catch.step = step
+"""
+
+
+class Terminal:
+    """A terminal in which a program runs."""
+
+    def __init__(self, *command: str, columns: int = 80, lines: int = 24):
+        """Starts it."""
+        self._ours, theirs = pty.openpty()
+        self.resize(columns, lines)
+        environment = {**os.environ, "TERM": "xterm"}
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            environment.pop(name, None)
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        self.output = ""
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Gives it another size; the program gets SIGWINCH."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        """Presses keys; "\x03" is Ctrl-C."""
+        os.write(self._ours, text.encode())
+
+    def read_until(self, condition: Callable[[], bool], timeout: float = 180) -> None:
+        """Reads until `condition` holds; fails with the output if it does not, or at the end."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, self.output
+            assert self._read(), self.output
+
+    def read_to_end(self) -> int:
+        """Reads until the program has ended; gives its exit code."""
+        while self._read():
+            pass
+        return self.process.wait(10)
+
+    def _read(self) -> bool:
+        if not select.select([self._ours], [], [], 1.0)[0]:
+            return True
+        try:
+            data = os.read(self._ours, 2**16)
+        except OSError:  # Linux says so when the other side is closed
+            return False
+        self.output += data.decode(errors="replace")
+        return bool(data)
+
+    def close(self) -> None:
+        """Ends the program, if it is still there, with all that it has started."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+            self.process.kill()
+            self.process.wait()
+        os.close(self._ours)
+
+
+@contextlib.contextmanager
+def terminal(logdir: pathlib.Path, *flags: str, columns: int = 80) -> Iterator[Terminal]:
+    """A training program in a terminal."""
+    command = [sys.executable, "-m", "launch_programs.train", f"--logdir={logdir}", *flags]
+    opened = Terminal(*command, columns=columns)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def plain(text: str) -> str:
+    """Without what moves the cursor or colours."""
+    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text)
+
+
+def assert_restored(output: str) -> None:
+    """The terminal is as it was."""
+    assert HIDE_CURSOR in output
+    assert output.rfind(SHOW_CURSOR) > output.rfind(HIDE_CURSOR)
+    assert "\x1b[?1049h" not in output  # no second screen either
+
+
+def widths(text: str) -> list[int]:
+    return [len(line) for line in plain(text).splitlines()]
+
+
+@pytest.mark.slow
+def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path) -> None:
+    logdir = tmp_path / "run"
+    with terminal(logdir, *TOY) as screen:
+        screen.read_until(lambda: "waiting for the first batch" in screen.output)
+        screen.read_until(lambda: "queue" in screen.output and "left" in screen.output)
+        screen.read_until(lambda: "optimum-normalised over 3 of 3 tasks" in plain(screen.output))
+        text = plain(screen.output)
+        assert "losses   total " in text
+        assert "nodes    restarts 0   failures 0" in text
+        assert re.search(r"catch_x10000 +-?10,000 +-?[\d,]+(\.\d)? +-?\d+\.\d", text)
+
+        seen = len(screen.output)
+        screen.resize(40, 12)
+        screen.read_until(lambda: screen.output.count("frames   ", seen) >= 3)
+        drawn = screen.output[screen.output.index("frames   ", seen) :]
+        assert max(widths(drawn)) <= 40
+
+        screen.type("\x03")
+        assert screen.read_to_end() == 130
+        words = " ".join(plain(screen.output).split())  # broken into lines of 40
+        assert "saving a checkpoint and stopping. Once more to kill." in words
+        assert "Interrupted. To resume: " in screen.output
+        assert_restored(screen.output)
+    assert os.listdir(logdir / "checkpoints") != []
+
+    with terminal(logdir) as screen:  # goes on with frames and returns before anything has come
+        screen.read_until(lambda: "nodes " in screen.output)
+        first = plain(screen.output)
+        assert "waiting for the first batch" not in first
+        assert "optimum-normalised over 3 of 3 tasks" in first
+        screen.process.send_signal(signal.SIGTERM)
+        assert screen.read_to_end() == 130
+        assert_restored(screen.output)
+
+
+@pytest.mark.slow
+def test_a_failure_and_a_double_ctrl_c_restore_the_terminal(tmp_path: pathlib.Path) -> None:
+    with terminal(tmp_path / "nan", *TOY, "--learning_rate=1e30") as screen:
+        assert screen.read_to_end() == 1
+        assert "The program failed." in screen.output
+        assert "! learner/0: " in screen.output
+        assert_restored(screen.output)
+    with terminal(tmp_path / "killed", *TOY) as screen:
+        screen.read_until(lambda: "losses" in screen.output)
+        screen.type("\x03")
+        screen.type("\x03")
+        assert screen.read_to_end() == 130
+        assert_restored(screen.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["plain", "quiet", "terminal"])
+def test_what_nodes_warn_of_is_on_the_screen(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WARNING_ACTORS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    logdir = tmp_path / "run"
+    flags = (*TOY, "--total_environment_frames=200000", "--test_num_episodes=1")
+    if where == "terminal":
+        with terminal(logdir, *flags, columns=160) as screen:
+            assert screen.read_to_end() == 0
+            assert_restored(screen.output)
+            output = plain(screen.output).replace("\r\n", "\n")
+    else:
+        output = train(logdir, *flags, *(["--quiet"] if where == "quiet" else []))
+
+    lines = output.splitlines()
+    messages = [line for line in lines if re.match(r"!|[a-z]+/\d+: |launcher: ", line)]
+    news = [line for line in messages if "times)" not in line]
+    node = r"actor/[01]: "
+    expected = [
+        node + r"UserWarning: the emulator is old \(.*sitecustomize.py:\d+\)",
+        node + r"LookupError: in a thread",
+        node + r"warning: slow for the \d+th time \(absl\)",
+        r"! actor/1: ended with exit code 1, RuntimeError: it is broken; started again \(1 of .*",
+    ]
+    for pattern in expected:
+        matching = [line for line in news if re.fullmatch(pattern, line)]
+        assert len(matching) == 1 or ("!" in pattern and matching), (pattern, output)
+    # Nothing else: no noise, and nothing that the failure has told.
+    assert [line for line in news if not any(re.fullmatch(p, line) for p in expected)] == []
+    again = [line for line in messages if "slow for" in line and "times)" in line]
+    assert 1 <= len(again) <= 4
+
+    progress = [line for line in lines if re.match(r"\d+\.\d%  ", line)]
+    if where == "quiet":
+        first, second, *table = [line for line in lines if line not in messages]
+        assert first == f"run directory {logdir}"
+        assert second.startswith(f"Evaluating {logdir} at ")
+        assert len(table) == 9
+        assert table[-1].startswith(f"written to {logdir}/evaluation-")
+    elif where == "terminal":
+        assert progress == []
+        assert "restarts 1" in output
+    else:
+        assert progress[-1].startswith("100.")
