@@ -425,12 +425,13 @@ def test_an_emulator_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     # Made here, since that takes longer than the deadline should be.
     batches = [AtariBatch(tasks, [0, 0], options=options, seed=0) for _ in range(2)]
     emulator = batches[0]._games[0].emulator
+    send = emulator.send
     failures: list[EnvironmentFailure] = []
     environment = guard(lambda attempt: batches.pop(0), failures, deadline=2.0, task_names=["pong"])
     (worker,) = (thread for thread in threading.enumerate() if thread.name == "environments")
     # One of them knows no such action, and never answers.
     with monkeypatch.context() as patch:
-        patch.setattr("environments.atari.checked_actions", lambda *_: np.array([0, 99]))
+        patch.setattr(emulator, "send", lambda _: send(np.array([0, 99])))
         step = environment.step(np.zeros(2, np.int32))
     assert step.abandoned.all()
     (failure,) = failures
