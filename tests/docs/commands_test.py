@@ -137,11 +137,11 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     (r"^ray start", Run(replaced=(("ray start", ".venv/bin/ray start --help"),))),
     (
         r"cluster_template --logdir=/shared/runs/mine --hosts=host1,host2 ",
-        Run("--logdir=runs/shared", says="run_node --cluster=runs/shared/cluster.json"),
+        Run("--logdir=runs/shared", says="cluster file runs/shared/cluster.json"),
     ),
     (
         r"cluster_template --logdir=runs/big --hosts=host1,host2 ",
-        Run(says="run_node --cluster=runs/big/cluster.json"),
+        Run(says="cluster file runs/big/cluster.json"),
     ),
     (
         r"run_node --cluster=cluster.json --job_name=actor --task=3",
