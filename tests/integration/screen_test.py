@@ -248,8 +248,9 @@ def test_what_nodes_warn_of_is_on_the_screen(
         first, second, *table = [line for line in lines if line not in messages]
         assert first == f"run directory {logdir}"
         assert second.startswith(f"Evaluating {logdir} at ")
-        assert len(table) == 9
-        assert table[-1].startswith(f"written to {logdir}/evaluation-")
+        assert len(table) == 10
+        assert table[-2].startswith(f"written to {logdir}/evaluation-")
+        assert table[-1] == f"Plots in {logdir}/plots"
     elif where == "terminal":
         assert progress == []
         assert "restarts 1" in output
