@@ -22,6 +22,11 @@ class Task:
     human_score: float | None
     action_repeat: int  # frames per agent step
 
+    @property
+    def reference(self) -> str:
+        """What `human_score` is called: "human", or "optimum" of toy tasks."""
+        return "optimum" if self.domain == "toy" else "human"
+
     def human_normalised(self, score: float) -> float | None:
         """Returns a score in percent: 0 is the random policy's, 100 the human's.
 

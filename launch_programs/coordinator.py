@@ -1,6 +1,5 @@
 """The coordinator: counts, metrics and progress of the whole program, and its end."""
 
-import json
 import sys
 import threading
 import time
@@ -45,17 +44,10 @@ class Coordinator:
         logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
         self._stop = lp.stop_event()
         self._config = config
-        directory = RunDirectory(path)
+        self._directory = directory = RunDirectory(path)
         self._progress = directory.progress
         self._failures = FailureLog(directory)
-        self._last_checkpoint = directory.last_checkpoint
-        self._note_failure = directory.note_failure
-        self._tables = {
-            "learner": CSVTable(directory.learner_table),
-            "actors": CSVTable(directory.actors_table),
-            "evaluator": CSVTable(directory.path / "evaluator.csv"),
-        }
-        self._directory = directory.path
+        self._tables = {name: CSVTable(path) for name, path in directory.tables.items()}
         self._scalars = ScalarStream(config)
         self._events: EventWriter | None = None  # opened when it is known where the run goes on
         self._first_frame = 0
@@ -111,7 +103,7 @@ class Coordinator:
             scalars = self._scalars.add(table, row)
             if scalars is not None and not self._events_closed:
                 if self._events is None:
-                    self._events = EventWriter(self._directory, self._first_frame)
+                    self._events = EventWriter(self._directory.path, self._first_frame)
                 self._events.write(scalars)
 
     def _close_events(self) -> None:
@@ -122,14 +114,11 @@ class Coordinator:
 
     def checkpoint_saved(self, step: int) -> None:
         """Notes that the learner has saved a checkpoint of this learner step."""
-        write_json(self._last_checkpoint, step)
+        write_json(self._directory.last_checkpoint, step)
 
     def last_checkpoint(self) -> int | None:
         """The step of the newest checkpoint that the learner told of, in earlier runs too."""
-        try:
-            return int(json.loads(self._last_checkpoint.read_text()))
-        except FileNotFoundError:
-            return None
+        return self._directory.read_last_checkpoint()
 
     def record_failure(self, node: str, failure: str) -> None:
         """A failure that `node` got over, for the run's log; see `FailureLog.add`."""
@@ -185,7 +174,7 @@ class Coordinator:
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:
-            self._note_failure(self._given_up)
+            self._directory.note_failure(self._given_up)
             print(self._given_up, flush=True)
             sys.exit(GIVEN_UP)
 

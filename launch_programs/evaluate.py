@@ -150,7 +150,7 @@ def evaluate(
             print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
             next_line = time.monotonic() + pause
     total = aggregate(scores)
-    _print(scores, total, reference="optimum" if tasks[0].domain == "toy" else "human")
+    _print(scores, total, reference=tasks[0].reference)
     if attention:
         _print_attention(attention)
     _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)

@@ -97,11 +97,6 @@ def _tasks(groups: Sequence[Group]) -> list[Task]:
     return list(found.values())
 
 
-def _reference(tasks: Sequence[Task]) -> str:
-    """What the score is called that counts as 100 %."""
-    return "optimum" if tasks[0].domain == "toy" else "human"
-
-
 def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels, of which none is too small to read."""
     columns = (
@@ -216,7 +211,7 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
                 episodes = history.evaluator[task.name]
                 axes.plot(episodes.frames, episodes.returns, ".", color="0.6", ms=2, zorder=1)
                 evaluated = evaluated or len(episodes) > 0
-        axes.set_title(task.name, loc="left", fontsize=6 if len(tasks) > 24 else 8)
+        axes.set_title(task.name, loc="left", fontsize=6 if small else 8)
         references.update(_draw_references(axes, task, small))
     figure.supylabel(f"return (mean of {window} episodes)", fontsize=8)
     handles: list[Artist] = [
@@ -243,7 +238,7 @@ def _draw_references(axes: Axes, task: Task, small: bool) -> dict[str, Mapping[s
     reach = _REACH * (high - low or 1.0)
     above, below = [], []
     for name, value, style in (
-        (_reference([task]), task.human_score, _HUMAN),
+        (task.reference, task.human_score, _HUMAN),
         ("random", task.random_score, _RANDOM),
     ):
         if value is None:
@@ -276,7 +271,7 @@ def _normalised(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure 
             if over_tasks is None:
                 return None
             results[history.path] = over_tasks
-    reference = _reference(_tasks(groups))
+    reference = _tasks(groups)[0].reference
     figure, panels = _grid_of_panels(2, at)
     drawn: dict[str, Mapping[str, Any]] = {}
     means: dict[str, Callable[..., np.ndarray]] = {"median": np.median, "mean": np.mean}

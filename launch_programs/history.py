@@ -89,14 +89,16 @@ def read_history(path: str | os.PathLike[str], last: int | None = None) -> Histo
     """
     directory = RunDirectory(path)
     config = directory.read_config()
-    paths = [directory.path / f"{name}.csv" for name in ("learner", "actors", "evaluator")]
-    learner, actors, evaluator = _current([_read(path, last) for path in paths])
+    tables = directory.tables
+    learner, actors, evaluator = _current(
+        [_read(tables[name], last) for name in ("learner", "actors", "evaluator")]
+    )
     return History(
         path=directory.path,
         config=config,
         learner={} if learner is None else {name: learner[name] for name in learner.dtype.names},
-        actors=_by_task(actors, config.tasks, paths[1]),
-        evaluator=_by_task(evaluator, config.tasks, paths[2]),
+        actors=_by_task(actors, config.tasks, tables["actors"]),
+        evaluator=_by_task(evaluator, config.tasks, tables["evaluator"]),
     )
 
 

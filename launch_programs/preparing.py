@@ -88,7 +88,10 @@ def _check_tables(directory: RunDirectory) -> None:
     Raises:
       ValueError: there is one.
     """
-    for path, column in ((directory.learner_table, "queue_fill"), (directory.failures, "restart")):
+    for path, column in (
+        (directory.tables["learner"], "queue_fill"),
+        (directory.failures, "restart"),
+    ):
         columns = read_columns(path)
         if columns is not None and column not in columns:
             raise ValueError(

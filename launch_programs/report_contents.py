@@ -122,7 +122,7 @@ def read_contents(directory: RunDirectory) -> Contents:
         name=directory.path.resolve().name,
         made=_time(time.time()),
         tasks=tuple(tasks[i].name for i in config.learned_tasks),
-        reference="optimum" if tasks[0].domain == "toy" else "human",
+        reference=tasks[0].reference,
         summary=_summary(history, directory),
         evaluations=evaluations,
         videos=read_videos(directory, config.tasks, evaluations),
@@ -266,11 +266,7 @@ def _summary(history: History, directory: RunDirectory) -> list[tuple[str, str]]
         ("network", config.agent.network + (" with LSTM" if config.agent.use_lstm else "")),
         ("frames", f"{history.frames:,} of {total:,} ({history.frames / total:.1%})"),
     ]
-    if directory.last_checkpoint.exists():
-        try:
-            step = int(directory.last_checkpoint.read_text())
-        except ValueError as error:
-            raise ValueError(f"{directory.last_checkpoint} is damaged: {error}") from error
+    if (step := directory.read_last_checkpoint()) is not None:
         rows.append(("newest checkpoint", f"after {step:,} updates"))
     if learner:
         rows += [

@@ -48,8 +48,9 @@ class RunDirectory:
         self.provenance = self.path / "provenance.json"
         self.cluster = self.path / "cluster.json"
         self.checkpoints = self.path / "checkpoints"
-        self.learner_table = self.path / "learner.csv"
-        self.actors_table = self.path / "actors.csv"
+        self.tables = {
+            name: self.path / f"{name}.csv" for name in ("learner", "actors", "evaluator")
+        }
         self.failures = self.path / "failures.csv"
         self.launch = self.path / "launch.json"
         self.failed = self.path / "failed"
@@ -83,6 +84,19 @@ class RunDirectory:
     def write_config(self, config: RunConfig) -> None:
         """Writes or replaces the configuration, all or nothing."""
         write_json(self.config, config.to_json())
+
+    def read_last_checkpoint(self) -> int | None:
+        """The learner step in `last-checkpoint`; None if no checkpoint was told of.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        try:
+            return int(self.last_checkpoint.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"{self.last_checkpoint} is damaged: {error}") from error
 
     def create(self) -> None:
         """Makes the directory.

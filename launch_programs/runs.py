@@ -118,8 +118,8 @@ def _checkpoint_frames(directory: RunDirectory, config: RunConfig) -> int:
         steps += [
             int(entry.name) for entry in directory.checkpoints.iterdir() if entry.name.isdigit()
         ]
-    elif directory.last_checkpoint.exists():  # the learner's disk is another one
-        steps.append(int(directory.last_checkpoint.read_text()))
+    elif (told := directory.read_last_checkpoint()) is not None:  # the learner's is another disk
+        steps.append(told)
     return max(steps) * config.agent.frames_per_update
 
 

@@ -79,7 +79,7 @@ class TrainingStatus:
         self._steady = False  # whether the speed is that of training, not of its start
         self._time = 0.0  # of the row that `frames` is from
         self._by_name = {task.name: TaskStatus(task) for task in config.task_list()}
-        self.reference = "optimum" if config.task_list()[0].domain == "toy" else "human"
+        self.reference = config.task_list()[0].reference
         self.total_frames = config.agent.total_environment_frames
         self.frames = 0
         self.tasks = [self._by_name[config.tasks[task]] for task in config.learned_tasks]
@@ -149,8 +149,8 @@ class StatusFollower:
     def __init__(self, directory: RunDirectory, status: TrainingStatus):
         """Starts before the tables' ends, so that a resumed run goes on with its returns."""
         self._tables: list[tuple[TableFollower, Callable[[AnyRow], None]]] = [
-            (TableFollower(directory.learner_table, _TAIL), status.add_learner_row),
-            (TableFollower(directory.actors_table, _TAIL), status.add_episode),
+            (TableFollower(directory.tables["learner"], _TAIL), status.add_learner_row),
+            (TableFollower(directory.tables["actors"], _TAIL), status.add_episode),
             (TableFollower(directory.failures), status.add_failure),
         ]
 

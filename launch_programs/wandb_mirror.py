@@ -42,9 +42,7 @@ class WandbMirror:
         """
         self._directory = directory.path
         self._stream = ScalarStream(config)
-        self._followers = {
-            table: TableFollower(directory.path / f"{table}.csv") for table in _TABLES
-        }
+        self._followers = {table: TableFollower(directory.tables[table]) for table in _TABLES}
         identity = directory.path / "wandb" / "run.json"
         if identity.exists():
             run_id = json.loads(identity.read_text())

@@ -86,11 +86,11 @@ def test_a_run_directory_is_followed_and_a_resumed_run_goes_on(tmp_path: pathlib
     assert status.frames == 0
 
     episode: Row = {"time": BEGAN, "frames": 80, "task": "pong", "episode_return": -20.0}
-    CSVTable(directory.actors_table).append([episode, episode])
+    CSVTable(directory.tables["actors"]).append([episode, episode])
     follower.update()
     follower.update()
     assert (status.tasks[0].episodes, status.frames) == (2, 80)
-    CSVTable(directory.learner_table).append([learner_row(frames=640, frames_per_second=7.0)])
+    CSVTable(directory.tables["learner"]).append([learner_row(frames=640, frames_per_second=7.0)])
     log = FailureLog(directory)
     log.add_restart("actor/1", "killed; started again")
     log.add("learner/0", "no space left; training goes on")
