@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 from dm_env import specs
 
-from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
+from agents.popart_impala.config import LOSS_REDUCTIONS, OPTIMISERS, REWARD_CLIPPINGS, Config
 from agents.popart_impala.networks.images import are_images
 from environments import AtariOptions, features_spec, parse_level_name
 from launch_programs.presets import PRESETS
@@ -43,11 +43,18 @@ _AGENT_HELP = {
     "reward_clipping": "What the learner does to rewards: none; abs_one: clips to [-1, 1]; "
     "soft_asymmetric: 0.3 min(tanh r, 0) + 5 max(tanh r, 0).",
     "loss_reduction": "Sum or mean of the loss over the steps of a batch; the papers sum.",
+    "vtrace_lambda": "V-trace's lambda, in [0, 1]: how far value targets look ahead; the papers have 1.",
+    "standardise_advantages": "Advantages of each task with mean 0 and deviation 1; otherwise they "
+    "are divided by PopArt's sigma.",
+    "ratio_clip": "Bound of the policy's change from the one that acted, as in PPO.",
+    "passes": "Passes over each batch.",
+    "minibatches": "Parts of a batch, each with a gradient step of its own.",
     "popart": "Normalises values per task by PopArt; --nopopart is plain IMPALA.",
     "popart_step_size": "Step size of PopArt's moving averages, in (0, 1]; a task's first steps "
     "are larger.",
     "popart_scale_min": "Lower bound of PopArt's sigma.",
     "popart_scale_max": "Upper bound of PopArt's sigma.",
+    "optimiser": "adam, or rmsprop as in the papers.",
     "learning_rate": "Initial learning rate; falls linearly to 0 at --total_environment_frames.",
     "total_environment_frames": "Environment frames to train for: agent steps times action repeat.",
     "rmsprop_decay": "Decay of RMSProp's mean square.",
@@ -64,6 +71,7 @@ _ATARI_HELP = {
 _ENUMS = {
     "reward_clipping": REWARD_CLIPPINGS,
     "loss_reduction": LOSS_REDUCTIONS,
+    "optimiser": OPTIMISERS,
     "action_set": ("full", "minimal"),
 }
 RUN_DEFAULTS: dict[str, Any] = {
@@ -152,7 +160,7 @@ def _define(field: dataclasses.Field[Any], default: Any, helps: dict[str, str]) 
         flags.DEFINE_enum(name, default, list(_ENUMS[name]), text)
     elif field.type is bool:
         flags.DEFINE_bool(name, default, text)
-    elif field.type is float:
+    elif field.type in (float, float | None):
         flags.DEFINE_float(name, default, text)
     elif field.type is str:
         flags.DEFINE_string(name, default, text)

@@ -9,6 +9,7 @@ import math
 
 REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
 LOSS_REDUCTIONS = ("sum", "mean")
+OPTIMISERS = ("adam", "rmsprop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,15 @@ class Config:
     baseline_cost: float = 0.5  # weight of the value loss
     entropy_cost: float = 0.01  # weight of the entropy bonus
     reward_clipping: str = "none"  # how the learner transforms rewards, see losses.transform_reward
-    loss_reduction: str = "sum"  # over the T x B steps of a batch; the papers sum
+    loss_reduction: str = "mean"  # over the steps of a minibatch; the papers sum
+    vtrace_lambda: float = 0.95  # how far V-trace's targets look ahead, in [0, 1]; the papers: 1
+    standardise_advantages: bool = True  # per task; otherwise they are divided by PopArt's sigma
+    # A step of the policy gradient counts while pi / mu is within 1 +- this (PPO); None: no bound.
+    ratio_clip: float | None = 0.2
+
+    # Use of a batch: `passes` times over it, each time in `minibatches` random parts of it.
+    passes: int = 2
+    minibatches: int = 4
 
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
     popart: bool = True
@@ -53,12 +62,13 @@ class Config:
     popart_scale_min: float = 1e-4  # lower bound of sigma
     popart_scale_max: float = 1e6  # upper bound of sigma
 
-    # Optimiser: RMSProp with a learning rate that falls linearly to 0.
-    learning_rate: float = 6e-4  # at the start
+    # Optimiser, with a learning rate that falls linearly to 0.
+    optimiser: str = "adam"
+    learning_rate: float = 5e-4  # at the start
     total_environment_frames: int = 200_000_000  # where the learning rate reaches 0
     rmsprop_decay: float = 0.99  # of the mean square
     rmsprop_epsilon: float = 0.01  # inside the square root
-    gradient_clipping: float = 40.0  # global norm
+    gradient_clipping: float = 0.5  # global norm
 
     def __post_init__(self) -> None:
         for name in (
@@ -67,6 +77,8 @@ class Config:
             "batch_size",
             "action_repeat",
             "total_environment_frames",
+            "passes",
+            "minibatches",
         ):
             self._require(name, _is_count(getattr(self, name)), "a whole number of at least 1")
         self._require(
@@ -89,6 +101,16 @@ class Config:
             self.queue_size is None or self.batch_size <= self.queue_size,
             f"at most queue_size={self.queue_size}, the unrolls that the queue holds",
         )
+        self._require(
+            "batch_size",
+            self.batch_size % self.minibatches == 0,
+            f"a multiple of minibatches={self.minibatches}",
+        )
+        self._require(
+            "ratio_clip",
+            self.ratio_clip is None or 0 < self.ratio_clip < math.inf,
+            "finite and more than 0, or left out",
+        )
         for name in ("baseline_cost", "entropy_cost"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
         for name in (
@@ -99,7 +121,8 @@ class Config:
             "popart_scale_max",
         ):
             self._require(name, 0 < getattr(self, name) < math.inf, "finite and more than 0")
-        self._require("discounting", 0 <= self.discounting <= 1, "in [0, 1]")
+        for name in ("discounting", "vtrace_lambda"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         self._require("rmsprop_decay", 0 <= self.rmsprop_decay < 1, "in [0, 1)")
         self._require("popart_step_size", 0 < self.popart_step_size <= 1, "in (0, 1]")
         self._require(
@@ -116,6 +139,7 @@ class Config:
         for name, accepted in (
             ("reward_clipping", REWARD_CLIPPINGS),
             ("loss_reduction", LOSS_REDUCTIONS),
+            ("optimiser", OPTIMISERS),
         ):
             self._require(name, getattr(self, name) in accepted, "one of " + ", ".join(accepted))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import acme
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import reverb
 from acme.utils import counting, loggers
@@ -115,6 +116,7 @@ class PopArtIMPALALearner(acme.Learner):
         self._logger = logger
         self._log_interval = log_interval
         self._update = make_update(networks, config, stacked)
+        self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
         self._published: PolicyVariables | None  # the parameters as actors got them last
         self._log_time: float  # when and at which frames the last row of metrics was written
@@ -163,23 +165,39 @@ class PopArtIMPALALearner(acme.Learner):
         self._check_last_update()
         state = self._state
         rate = learning_rate(self._config, state.frames)
-        params, opt_state, popart_state, metrics = self._update(
-            state.params,
-            state.opt_state,
-            state.popart,
-            jax.device_put(unrolls, self._batch_sharding),
-            np.float32(rate),
-        )
+        params, opt_state, popart_state = state.params, state.opt_state, state.popart
+        skipped = []
+        for part in self._minibatches(unrolls):
+            params, opt_state, popart_state, metrics = self._update(
+                params,
+                opt_state,
+                popart_state,
+                jax.device_put(part, self._batch_sharding),
+                np.float32(rate),
+            )
+            skipped.append(metrics.pop("skipped"))
         frames = self._config.frames_per_update
         self._state = TrainingState(
             params, opt_state, popart_state, state.steps + 1, state.frames + frames
         )
-        self._last_batch, self._skipped = unrolls, metrics.pop("skipped")
+        self._last_batch, self._skipped = unrolls, jnp.any(jnp.stack(skipped))
         if self._counter is not None:
             self._counter.increment(steps=1, frames=frames)
         if self._logger is not None and time.monotonic() >= self._log_time + self._log_interval:
             lag = state.steps - np.asarray(unrolls.params_step)
             self._log(self._logger, metrics, lag, rate)
+
+    def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:
+        """The parts of a batch that are learned from one after another, for all passes."""
+        config = self._config
+        if config.minibatches == 1:
+            for _ in range(config.passes):
+                yield unrolls
+            return
+        for _ in range(config.passes):
+            order = self._shuffle.permutation(config.batch_size)
+            for part in np.split(order, config.minibatches):
+                yield jax.tree.map(lambda x, part=part: np.asarray(x)[part], unrolls)
 
     def _check_last_update(self) -> None:
         self._count_if_skipped()

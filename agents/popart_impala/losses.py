@@ -16,6 +16,9 @@ from agents.popart_impala.config import Config
 # The clips rho_bar and c_bar of both papers; rlax fixes the second at 1.
 RHO_BAR = 1.0
 
+# Of a task's advantages, in units of PopArt's sigma.
+LEAST_SPREAD = 0.5
+
 
 class LossInput(NamedTuple):
     """A batch, time-major, as the loss needs it."""
@@ -34,7 +37,7 @@ class VTrace(NamedTuple):
     """V-trace of one sequence; both [T] and without gradient."""
 
     targets: jax.Array  # v_s, the value targets
-    advantages: jax.Array  # rho_s (r_s + gamma v_{s+1} - V(x_s)), of the policy gradient
+    advantages: jax.Array  # r_s + gamma v_{s+1} - V(x_s), times min(1, rho_s): policy gradient
 
 
 def transform_reward(reward: jax.Array, clipping: str) -> jax.Array:
@@ -53,7 +56,9 @@ def transform_reward(reward: jax.Array, clipping: str) -> jax.Array:
     raise ValueError(f"unknown reward clipping {clipping!r}")
 
 
-def vtrace(values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.Array) -> VTrace:
+def vtrace(
+    values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.Array, lambda_: float
+) -> VTrace:
     """V-trace targets and advantages of one sequence (arXiv 1802.01561, section 4.1).
 
     Args:
@@ -63,6 +68,8 @@ def vtrace(values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.A
       rho: float32 [T], importance ratio pi(a_s) / mu(a_s), not yet clipped. Where it is 0 the step
         is left out: its target is V(x_s), its advantage 0, and nothing later reaches the steps
         before it.
+      lambda_: in [0, 1], multiplies the weights c_s (remark 2 there). With 1 a target looks ahead
+        to the end of the unroll, with less it trusts nearer values: less variance, more bias.
 
     Returns:
       The targets and advantages, without gradient.
@@ -76,8 +83,32 @@ def vtrace(values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.A
         rho,
         clip_rho_threshold=RHO_BAR,
         clip_pg_rho_threshold=RHO_BAR,
+        lambda_=lambda_,
     )
     return jax.lax.stop_gradient(VTrace(output.errors + values[:-1], output.pg_advantage))
+
+
+def standardise(
+    advantages: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
+) -> jax.Array:
+    """Advantages with mean 0 and standard deviation 1 within each task.
+
+    Args:
+      advantages: float32 [T, B], in units of PopArt's sigma.
+      weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
+      tasks: int32 [B], the task of each sequence.
+      num_tasks: number of tasks.
+
+    Returns:
+      float32 [T, B]; 0 where the weight is 0. Deviations below `LEAST_SPREAD` are not scaled up to
+      1: where a task has not paid yet, that would make noise as loud as a signal.
+    """
+    member = jax.nn.one_hot(tasks, num_tasks)  # [B, num_tasks]
+    steps = jnp.maximum(1.0, jnp.einsum("tb,bn->n", weights, member))
+    mean = jnp.einsum("tb,tb,bn->n", weights, advantages, member) / steps
+    centred = weights * (advantages - mean[tasks][None])
+    deviation = jnp.sqrt(jnp.einsum("tb,bn->n", centred**2, member) / steps)
+    return centred / jnp.maximum(deviation, LEAST_SPREAD)[tasks][None]
 
 
 def popart_vtrace_loss(
@@ -131,11 +162,12 @@ def popart_vtrace_loss(
     rho = jnp.exp(jax.lax.stop_gradient(log_pi_action) - log_mu_action)
 
     known = 1.0 - (batch.first[1:] & (batch.discount > 0)).astype(jnp.float32)
-    targets, advantages = jax.vmap(vtrace, in_axes=1, out_axes=1)(
+    targets, advantages = jax.vmap(vtrace, in_axes=(1, 1, 1, 1, None), out_axes=1)(
         values,
         transform_reward(batch.reward, config.reward_clipping),
         batch.discount * config.discounting,
         jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
+        config.vtrace_lambda,
     )
 
     new_state = state
@@ -153,7 +185,17 @@ def popart_vtrace_loss(
 
     reduce = jnp.sum if config.loss_reduction == "sum" else jnp.mean
     entropy = -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
-    policy_gradient_loss = reduce(-advantages / own_new.sigma[None] * log_pi_action)
+    scaled = advantages / own_new.sigma[None]
+    if config.ratio_clip is not None:
+        scaled = scaled / jnp.clip(rho, 1e-3, RHO_BAR)
+    if config.standardise_advantages:
+        scaled = standardise(scaled, known, batch.task, state.mean.shape[0])
+    if config.ratio_clip is None:
+        policy_gradient_loss = reduce(-scaled * log_pi_action)
+    else:
+        ratio = jnp.exp(log_pi_action - log_mu_action)
+        bounded = jnp.clip(ratio, 1 - config.ratio_clip, 1 + config.ratio_clip)
+        policy_gradient_loss = reduce(-jnp.minimum(ratio * scaled, bounded * scaled))
     baseline_loss = config.baseline_cost * reduce(0.5 * errors**2)
     entropy_loss = -config.entropy_cost * reduce(entropy)
     loss = policy_gradient_loss + baseline_loss + entropy_loss

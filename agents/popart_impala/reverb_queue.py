@@ -125,7 +125,7 @@ def make_batches(
     dataset = reverb.TrajectoryDataset.from_table_signature(
         client.server_address,
         TABLE_NAME,
-        max_in_flight_samples_per_worker=batch_size,
+        max_in_flight_samples_per_worker=2,  # more would be a second queue, and policy lag
         num_workers_per_iterator=1,  # more would mix the order
     )
     options = tf.data.Options()
@@ -155,6 +155,7 @@ class Prefetcher(Generic[T]):
         self._running = len(iterators)
         self._error: BaseException | None = None
         self._should_stop = should_stop
+        self._wanted = threading.Semaphore(0)
         for iterator in iterators:
             threading.Thread(
                 target=self._produce, args=(iterator,), name="prefetch", daemon=True
@@ -163,9 +164,11 @@ class Prefetcher(Generic[T]):
     def _produce(self, iterator: Iterator[T]) -> None:
         taken = threading.Semaphore(0)
         try:
+            self._wanted.acquire()
             for element in iterator:
                 self._ready.put((element, taken))
-                taken.acquire()  # else a second one would be fetched
+                taken.acquire()
+                self._wanted.acquire()
         except BaseException as error:  # raised by the thread that calls next()
             self._error = error
         self._ready.put(None)
@@ -174,6 +177,7 @@ class Prefetcher(Generic[T]):
         return self
 
     def __next__(self) -> T:
+        self._wanted.release()
         while not self._should_stop():
             if self._error is not None:
                 raise self._error

@@ -13,6 +13,9 @@ from agents.popart_impala.networks import VALUE_HEAD, Networks
 from agents.popart_impala.types import Params, Unroll
 
 
+ADAM_EPSILON = 1e-5
+
+
 class TrainingState(NamedTuple):
     """Everything that an update changes; what a checkpoint holds.
 
@@ -27,14 +30,15 @@ class TrainingState(NamedTuple):
 
 
 def make_optimiser(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping and RMSProp; the learning rate is applied by the update."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.gradient_clipping),
+    """Global-norm clipping and the optimiser; the learning rate is applied by the update."""
+    if config.optimiser == "adam":
+        scale = optax.scale_by_adam(eps=ADAM_EPSILON)
+    else:
         # The mean square starts at 1 as in the TensorFlow RMSProp of the papers' programs.
-        optax.scale_by_rms(
+        scale = optax.scale_by_rms(
             decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0
-        ),
-    )
+        )
+    return optax.chain(optax.clip_by_global_norm(config.gradient_clipping), scale)
 
 
 def learning_rate(config: Config, frames: int) -> float:

@@ -31,7 +31,9 @@ class SingleTorsoNetwork:
         self._torso = torso
         self._core = ResetLSTM(LSTM_SIZE) if config.use_lstm else None
         self._num_actions = num_actions
-        self._policy_head = hk.Linear(num_actions, name="policy_head")
+        self._policy_head = hk.Linear(
+            num_actions, w_init=hk.initializers.VarianceScaling(1e-4), name="policy_head"
+        )
         self._value_head = hk.Linear(num_tasks, name=VALUE_HEAD)
 
     def initial_state(self, batch_size: int) -> RecurrentState:
