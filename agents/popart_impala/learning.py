@@ -21,7 +21,8 @@ from agents.popart_impala.update import (
     TrainingState,
     learning_rate,
     make_optimiser,
-    make_updates,
+    make_passes,
+    make_update,
 )
 from agents.popart_impala.variables import POLICY
 
@@ -117,7 +118,8 @@ class PopArtIMPALALearner(acme.Learner):
         self._counter = counter
         self._logger = logger
         self._log_interval = log_interval
-        self._updates = make_updates(networks, config, stacked)
+        self._update = make_update(networks, config, stacked)
+        self._prepare, self._step = make_passes(networks, config, stacked)
         self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
         self._published: PolicyVariables | None  # the parameters as actors got them last
@@ -187,13 +189,11 @@ class PopArtIMPALALearner(acme.Learner):
         params, opt_state, popart_state = state.params, state.opt_state, state.popart
         on_device = jax.device_put(unrolls, self._batch_sharding)
         if config.passes == config.minibatches == 1:
-            return self._updates.once(params, opt_state, popart_state, on_device, rate)
-        params, popart_state, targets, metrics = self._updates.targets(
-            params, popart_state, on_device
-        )
+            return self._update(params, opt_state, popart_state, on_device, rate)
+        params, popart_state, targets, metrics = self._prepare(params, popart_state, on_device)
         skipped = []
         for part in self._parts((unrolls, targets)):
-            params, opt_state, more = self._updates.step(
+            params, opt_state, more = self._step(
                 params,
                 opt_state,
                 popart_state,

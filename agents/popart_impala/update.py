@@ -91,62 +91,24 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
-class Updates(NamedTuple):
-    """Compiled functions of one network; `unrolls` are [B, ...], `rate` is the learning rate."""
+def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
+    """The one step on a batch that is used once, as one compiled function.
 
-    # A batch that is used once: (params, opt_state, popart_state, unrolls, rate) ->
-    # (params, opt_state, popart_state, metrics).
-    once: Any
-    # A batch that is used several times, first its targets [B, T]: (params, popart_state, unrolls)
-    # -> (params, popart_state, targets, metrics); the value head is rescaled, nothing is learned.
-    targets: Any
-    # Then steps, each on a part of the unrolls with their targets:
-    # (params, opt_state, popart_state, unrolls, targets, rate) -> (params, opt_state, metrics).
-    step: Any
-
-
-def make_updates(networks: Networks, config: Config, stacked: bool) -> Updates:
-    """The updates as compiled functions.
-
-    What is not finite is skipped: the state comes back as it was, bit for bit, and the metric
-    `skipped` is true.
+    An update that is not finite is skipped: the state comes back as it was, bit for bit, and the
+    metric `skipped` is true.
 
     Args:
       networks: the network.
       config: the agent's settings.
       stacked: whether unrolls hold single frames of stacks.
+
+    Returns:
+      (params, opt_state, popart_state, unrolls [B, ...], learning_rate) ->
+      (params, opt_state, popart_state, metrics).
     """
     optimiser = make_optimiser(config)
 
-    def scale_of(state: popart.PopArtState) -> popart.Scale:
-        return popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
-
-    def loss_input(output: NetworkOutput, batch: Unroll) -> losses.LossInput:
-        return losses.LossInput(
-            logits=output.logits,
-            normalised_values=output.normalised_values,
-            behaviour_logits=batch.behaviour_logits,
-            action=batch.action,
-            reward=batch.reward,
-            discount=batch.discount,
-            first=batch.inputs.first,
-            task=batch.inputs.task[0],
-        )
-
-    def attention_metrics(output: NetworkOutput, task: jax.Array) -> dict[str, jax.Array]:
-        if output.attention is None:
-            return {}
-        means = mean_attention(output.attention, task, networks.num_tasks)
-        return {f"attention_{k}": means[:, k] for k in range(means.shape[1])}
-
-    def preserved_head(
-        params: Params, old: popart.PopArtState, new: popart.PopArtState
-    ) -> popart.Head:
-        return popart.preserve_outputs(
-            popart.Head(**params[VALUE_HEAD]), scale_of(old), scale_of(new)
-        )
-
-    def once(
+    def update(
         params: Params,
         opt_state: optax.OptState,
         popart_state: popart.PopArtState,
@@ -158,88 +120,146 @@ def make_updates(networks: Networks, config: Config, stacked: bool) -> Updates:
         def loss_fn(params: Params) -> tuple[jax.Array, Any]:
             output = networks.unroll(params, batch.inputs, batch.initial_state)
             loss, (new, metrics) = losses.popart_vtrace_loss(
-                loss_input(output, batch), popart_state, config
+                _loss_input(output, batch), popart_state, config
             )
-            return loss, (new, metrics | attention_metrics(output, batch.inputs.task))
+            return loss, (new, metrics | _attention_metrics(output, batch, networks))
 
         (loss, (new_popart_state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
             params
         )
         # PopArt: the value head's outputs are preserved, and the step is taken from there.
-        head = preserved_head(params, popart_state, new_popart_state)
+        old, new = _scale(popart_state, config), _scale(new_popart_state, config)
+        head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
         head_gradient = popart.preserved_head_gradient(
-            popart.Head(**gradients[VALUE_HEAD]), scale_of(popart_state), scale_of(new_popart_state)
+            popart.Head(**gradients[VALUE_HEAD]), old, new
         )
         preserved = {**params, VALUE_HEAD: head._asdict()}
         gradients = {**gradients, VALUE_HEAD: head_gradient._asdict()}
-        new_params, new_opt_state, norms = descend(preserved, opt_state, gradients, rate)
+        new_params, new_opt_state, norms = _descend(
+            optimiser, preserved, opt_state, gradients, rate
+        )
         # Loss and gradient do not say it all: a variance may overflow, and sigma be clipped.
         finite = all_finite((loss, norms, head, new_popart_state))
-        kept = _where(
+        kept = _keep(
             finite,
             (new_params, new_opt_state, new_popart_state),
             (params, opt_state, popart_state),
         )
         return *kept, metrics | {"gradient_norm": norms[0], "skipped": ~finite}
 
-    def targets(
+    # The parameters are not donated: actors may be reading them.
+    return jax.jit(update, donate_argnums=(1, 2))
+
+
+def make_passes(networks: Networks, config: Config, stacked: bool) -> tuple[Any, Any]:
+    """The two compiled functions for a batch that is used in several steps.
+
+    What is not finite is skipped, as by `make_update`.
+
+    Args:
+      networks: the network.
+      config: the agent's settings.
+      stacked: whether unrolls hold single frames of stacks.
+
+    Returns:
+      `prepare`, once for a batch: (params, popart_state, unrolls [B, ...]) ->
+      (params, popart_state, targets [B, T], metrics). It learns nothing: the statistics take in the
+      targets, and the value head is rescaled to them.
+      `step`, for each minibatch: (params, opt_state, popart_state, unrolls [b, ...],
+      targets [b, T], learning_rate) -> (params, opt_state, metrics).
+    """
+    optimiser = make_optimiser(config)
+
+    def prepare(
         params: Params, popart_state: popart.PopArtState, unrolls: Unroll
     ) -> tuple[Params, popart.PopArtState, losses.Targets, dict[str, jax.Array]]:
         batch = time_major(unrolls, stacked)
         output = networks.unroll(params, batch.inputs, batch.initial_state)
-        found, new_popart_state, metrics = losses.make_targets(
-            loss_input(output, batch), popart_state, config
+        targets, new_popart_state, metrics = losses.make_targets(
+            _loss_input(output, batch), popart_state, config
         )
-        head = preserved_head(params, popart_state, new_popart_state)
-        finite = all_finite((found, head, new_popart_state))
-        kept = _where(
-            finite,
+        old, new = _scale(popart_state, config), _scale(new_popart_state, config)
+        head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
+        kept = _keep(
+            all_finite((targets, head, new_popart_state)),
             ({**params, VALUE_HEAD: head._asdict()}, new_popart_state),
             (params, popart_state),
         )
-        found = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found)
-        return *kept, found, metrics | attention_metrics(output, batch.inputs.task)
+        targets = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), targets)
+        return *kept, targets, metrics | _attention_metrics(output, batch, networks)
 
     def step(
         params: Params,
         opt_state: optax.OptState,
         popart_state: popart.PopArtState,
         unrolls: Unroll,
-        found: losses.Targets,
+        targets: losses.Targets,
         rate: jax.Array,
     ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
         batch = time_major(unrolls, stacked)
-        inputs = jax.tree.map(lambda x: x[:-1], batch.inputs)
-        found = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found)
+        inputs = jax.tree.map(lambda x: x[:-1], batch.inputs)  # the targets have the bootstrap
         task = batch.inputs.task[0]
-        scale = scale_of(popart_state)
-        own = popart.Scale(scale.mu[task], scale.sigma[task])
+        scale = _scale(popart_state, config)
 
         def loss_fn(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
             output = networks.unroll(params, inputs, batch.initial_state)
-            values = losses.own_values(output.normalised_values, task)
-            return losses.actor_critic_loss(output.logits, values, batch.action, found, own, config)
+            return losses.actor_critic_loss(
+                output.logits,
+                losses.own_values(output.normalised_values, task),
+                batch.action,
+                jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), targets),
+                popart.Scale(scale.mu[task], scale.sigma[task]),
+                config,
+            )
 
         (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        new_params, new_opt_state, norms = descend(params, opt_state, gradients, rate)
+        new_params, new_opt_state, norms = _descend(optimiser, params, opt_state, gradients, rate)
         finite = all_finite((loss, norms))
-        kept = _where(finite, (new_params, new_opt_state), (params, opt_state))
+        kept = _keep(finite, (new_params, new_opt_state), (params, opt_state))
         return *kept, metrics | {"gradient_norm": norms[0], "skipped": ~finite}
 
-    def descend(
-        params: Params, opt_state: optax.OptState, gradients: Params, rate: jax.Array
-    ) -> tuple[Params, optax.OptState, tuple[jax.Array, jax.Array]]:
-        updates, new_opt_state = optimiser.update(gradients, opt_state)
-        new_params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-        return new_params, new_opt_state, (optax.global_norm(gradients), optax.global_norm(updates))
+    return jax.jit(prepare, donate_argnums=1), jax.jit(step, donate_argnums=1)
 
-    # The parameters are not donated: actors may be reading them.
-    return Updates(
-        once=jax.jit(once, donate_argnums=(1, 2)),
-        targets=jax.jit(targets, donate_argnums=1),
-        step=jax.jit(step, donate_argnums=1),
+
+def _loss_input(output: NetworkOutput, batch: Unroll) -> losses.LossInput:
+    return losses.LossInput(
+        logits=output.logits,
+        normalised_values=output.normalised_values,
+        behaviour_logits=batch.behaviour_logits,
+        action=batch.action,
+        reward=batch.reward,
+        discount=batch.discount,
+        first=batch.inputs.first,
+        task=batch.inputs.task[0],
     )
 
 
-def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+def _attention_metrics(
+    output: NetworkOutput, batch: Unroll, networks: Networks
+) -> dict[str, jax.Array]:
+    if output.attention is None:
+        return {}
+    means = mean_attention(output.attention, batch.inputs.task, networks.num_tasks)
+    return {f"attention_{k}": means[:, k] for k in range(means.shape[1])}
+
+
+def _scale(state: popart.PopArtState, config: Config) -> popart.Scale:
+    return popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
+
+
+def _descend(
+    optimiser: optax.GradientTransformation,
+    params: Params,
+    opt_state: optax.OptState,
+    gradients: Params,
+    rate: jax.Array,
+) -> tuple[Params, optax.OptState, tuple[jax.Array, jax.Array]]:
+    """One step; (parameters, optimiser's state, global norms of gradient and step)."""
+    updates, opt_state = optimiser.update(gradients, opt_state)
+    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+    return params, opt_state, (optax.global_norm(gradients), optax.global_norm(updates))
+
+
+def _keep(condition: jax.Array, new: Any, old: Any) -> Any:
+    """`new` where the condition, a bool scalar, holds, else `old`."""
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
