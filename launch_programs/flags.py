@@ -43,7 +43,7 @@ _AGENT_HELP = {
     "reward_clipping": "What the learner does to rewards: none; abs_one: clips to [-1, 1]; "
     "soft_asymmetric: 0.3 min(tanh r, 0) + 5 max(tanh r, 0).",
     "loss_reduction": "Sum or mean of the loss over the steps of a batch; the papers sum.",
-    "vtrace_lambda": "V-trace's lambda, in [0, 1]: how far value targets look ahead; the papers have 1.",
+    "vtrace_lambda": "V-trace's lambda, in [0, 1]: how far value targets look ahead; 1 in the papers.",
     "standardise_advantages": "Advantages of each task with mean 0 and deviation 1; otherwise they "
     "are divided by PopArt's sigma.",
     "ratio_clip": "Bound of the policy's change from the one that acted, as in PPO.",

@@ -49,7 +49,6 @@ class Config:
     loss_reduction: str = "mean"  # over the steps of a minibatch; the papers sum
     vtrace_lambda: float = 0.95  # how far V-trace's targets look ahead, in [0, 1]; the papers: 1
     standardise_advantages: bool = True  # per task; otherwise they are divided by PopArt's sigma
-    advantage_floor: float = 0.5
     # A step of the policy gradient counts while pi / mu is within 1 +- this (PPO); None: no bound.
     ratio_clip: float | None = 0.2
 

@@ -2,26 +2,23 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import acme
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import reverb
 from acme.utils import counting, loggers
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks
-from agents.popart_impala.types import Params, PolicyVariables, Unroll
+from agents.popart_impala.types import PolicyVariables, Unroll
 from agents.popart_impala.update import (
     TrainingState,
     learning_rate,
     make_optimiser,
-    make_passes,
     make_update,
 )
 from agents.popart_impala.variables import POLICY
@@ -119,7 +116,6 @@ class PopArtIMPALALearner(acme.Learner):
         self._logger = logger
         self._log_interval = log_interval
         self._update = make_update(networks, config, stacked)
-        self._prepare, self._step = make_passes(networks, config, stacked)
         self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
         self._published: PolicyVariables | None  # the parameters as actors got them last
@@ -165,52 +161,43 @@ class PopArtIMPALALearner(acme.Learner):
         self._waited += time.monotonic() - start
         # JAX only queues an update. One may run while the next batch is fetched; more would be
         # batches that wait here, unseen by the queue's bound on the policy lag.
-        jax.block_until_ready(self._state.opt_state)
+        jax.block_until_ready(self._state.popart)
         self._check_last_update()
         state = self._state
         rate = learning_rate(self._config, state.frames)
-        params, opt_state, popart_state, metrics = self._learn(unrolls, np.float32(rate))
+        params, opt_state, popart_state = state.params, state.opt_state, state.popart
+        skipped = []
+        for part in self._minibatches(unrolls):
+            params, opt_state, popart_state, metrics = self._update(
+                params,
+                opt_state,
+                popart_state,
+                jax.device_put(part, self._batch_sharding),
+                np.float32(rate),
+            )
+            skipped.append(metrics.pop("skipped"))
         frames = self._config.frames_per_update
         self._state = TrainingState(
             params, opt_state, popart_state, state.steps + 1, state.frames + frames
         )
-        self._last_batch, self._skipped = unrolls, metrics.pop("skipped")
+        self._last_batch, self._skipped = unrolls, jnp.any(jnp.stack(skipped))
         if self._counter is not None:
             self._counter.increment(steps=1, frames=frames)
         if self._logger is not None and time.monotonic() >= self._log_time + self._log_interval:
             lag = state.steps - np.asarray(unrolls.params_step)
             self._log(self._logger, metrics, lag, rate)
 
-    def _learn(
-        self, unrolls: Unroll, rate: np.float32
-    ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
-        """All steps on a batch: what they make of the state, and metrics of the last one."""
-        config, state = self._config, self._state
-        params, opt_state, popart_state = state.params, state.opt_state, state.popart
-        on_device = jax.device_put(unrolls, self._batch_sharding)
-        if config.passes == config.minibatches == 1:
-            return self._update(params, opt_state, popart_state, on_device, rate)
-        params, popart_state, targets, metrics = self._prepare(params, popart_state, on_device)
-        skipped = []
-        for part in self._parts((unrolls, targets)):
-            params, opt_state, more = self._step(
-                params,
-                opt_state,
-                popart_state,
-                *jax.device_put(part, self._batch_sharding),
-                rate,
-            )
-            skipped.append(more.pop("skipped"))
-        metrics |= more | {"skipped": jnp.any(jnp.stack(skipped))}
-        return params, opt_state, popart_state, metrics
-
-    def _parts(self, batch: Any) -> Iterator[Any]:
-        """The minibatches of all passes over a tree of [B, ...] arrays."""
-        host = jax.tree.map(np.asarray, batch)
-        for _ in range(self._config.passes):
-            order = self._shuffle.permutation(self._config.batch_size)
-            for rows in np.split(order, self._config.minibatches):
-                yield jax.tree.map(lambda x, rows=rows: x[rows], host)
+    def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:
+        """The parts of a batch that are learned from one after another, for all passes."""
+        config = self._config
+        if config.minibatches == 1:
+            for _ in range(config.passes):
+                yield unrolls
+            return
+        for _ in range(config.passes):
+            order = self._shuffle.permutation(config.batch_size)
+            for part in np.split(order, config.minibatches):
+                yield jax.tree.map(lambda x, part=part: np.asarray(x)[part], unrolls)
 
     def _check_last_update(self) -> None:
         self._count_if_skipped()

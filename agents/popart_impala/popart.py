@@ -23,8 +23,6 @@ class PopArtState(NamedTuple):
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
     updates: jax.Array  # int32 [num_tasks], how often the task's were updated
-    # float32 [num_tasks], mean square of the policy gradient's advantages, unnormalised
-    squared_advantage: jax.Array
 
 
 class Scale(NamedTuple):
@@ -47,7 +45,6 @@ def initial_state(num_tasks: int) -> PopArtState:
         mean=jnp.zeros(num_tasks),
         variance=jnp.ones(num_tasks),
         updates=jnp.zeros(num_tasks, jnp.int32),
-        squared_advantage=jnp.ones(num_tasks),
     )
 
 
@@ -123,32 +120,7 @@ def update_statistics(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),
         updates=state.updates + present.astype(jnp.int32),
-        squared_advantage=state.squared_advantage,
     )
-
-
-# The smallest step of the moving average of squared advantages.
-SPREAD_STEP = 3e-3
-
-
-def update_spread(
-    state: PopArtState, advantages: jax.Array, weights: jax.Array, tasks: jax.Array
-) -> PopArtState:
-    """One moving-average step towards the mean square of a batch's advantages, task by task."""
-    member = weights[:, :, None] * jax.nn.one_hot(tasks, state.mean.shape[0])[None]
-    weight = jnp.sum(member, axis=(0, 1))
-    present = weight > 0
-    square = jnp.sum(member * advantages[:, :, None] ** 2, axis=(0, 1)) / jnp.where(
-        present, weight, 1.0
-    )
-    step = jnp.maximum(SPREAD_STEP, 1.0 / (state.updates + 1.0))
-    moved = state.squared_advantage + step * (square - state.squared_advantage)
-    return state._replace(squared_advantage=jnp.where(present, moved, state.squared_advantage))
-
-
-def spread_of(state: PopArtState) -> jax.Array:
-    """The root mean square of each task's advantages, float32 [num_tasks]."""
-    return jnp.sqrt(state.squared_advantage)
 
 
 def renormalise(normalised: jax.Array, old: Scale, new: Scale) -> jax.Array:

@@ -10,8 +10,8 @@ from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
-from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import Params, Unroll
+
 
 ADAM_EPSILON = 1e-5
 
@@ -92,7 +92,7 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
-    """The one step on a batch that is used once, as one compiled function.
+    """The update as one compiled function.
 
     An update that is not finite is skipped: the state comes back as it was, bit for bit, and the
     metric `skipped` is true.
@@ -108,6 +108,29 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
     """
     optimiser = make_optimiser(config)
 
+    def loss_fn(
+        params: Params, popart_state: popart.PopArtState, batch: Unroll
+    ) -> tuple[jax.Array, Any]:
+        output = networks.unroll(params, batch.inputs, batch.initial_state)
+        loss, (new_popart_state, metrics) = losses.popart_vtrace_loss(
+            losses.LossInput(
+                logits=output.logits,
+                normalised_values=output.normalised_values,
+                behaviour_logits=batch.behaviour_logits,
+                action=batch.action,
+                reward=batch.reward,
+                discount=batch.discount,
+                first=batch.inputs.first,
+                task=batch.inputs.task[0],
+            ),
+            popart_state,
+            config,
+        )
+        if output.attention is not None:
+            means = mean_attention(output.attention, batch.inputs.task, networks.num_tasks)
+            metrics |= {f"attention_{k}": means[:, k] for k in range(means.shape[1])}
+        return loss, (new_popart_state, metrics)
+
     def update(
         params: Params,
         opt_state: optax.OptState,
@@ -116,150 +139,33 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         rate: jax.Array,
     ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
         batch = time_major(unrolls, stacked)
-
-        def loss_fn(params: Params) -> tuple[jax.Array, Any]:
-            output = networks.unroll(params, batch.inputs, batch.initial_state)
-            loss, (new, metrics) = losses.popart_vtrace_loss(
-                _loss_input(output, batch), popart_state, config
-            )
-            return loss, (new, metrics | _attention_metrics(output, batch, networks))
-
         (loss, (new_popart_state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            params
+            params, popart_state, batch
         )
         # PopArt: the value head's outputs are preserved, and the step is taken from there.
-        old, new = _scale(popart_state, config), _scale(new_popart_state, config)
+        old = popart.scale_of(popart_state, config.popart_scale_min, config.popart_scale_max)
+        new = popart.scale_of(new_popart_state, config.popart_scale_min, config.popart_scale_max)
         head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
         head_gradient = popart.preserved_head_gradient(
             popart.Head(**gradients[VALUE_HEAD]), old, new
         )
         preserved = {**params, VALUE_HEAD: head._asdict()}
         gradients = {**gradients, VALUE_HEAD: head_gradient._asdict()}
-        new_params, new_opt_state, norms = _descend(
-            optimiser, preserved, opt_state, gradients, rate
-        )
+
+        updates, new_opt_state = optimiser.update(gradients, opt_state)
+        new_params = jax.tree.map(lambda p, u: p - rate * u, preserved, updates)
+        gradient_norm = optax.global_norm(gradients)
         # Loss and gradient do not say it all: a variance may overflow, and sigma be clipped.
-        finite = all_finite((loss, norms, head, new_popart_state))
-        kept = _keep(
-            finite,
+        finite = all_finite(
+            (loss, gradient_norm, optax.global_norm(updates), head, new_popart_state)
+        )
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
             (new_params, new_opt_state, new_popart_state),
             (params, opt_state, popart_state),
         )
-        return *kept, metrics | {"gradient_norm": norms[0], "skipped": ~finite}
+        metrics |= {"gradient_norm": gradient_norm, "skipped": ~finite}
+        return *kept, metrics
 
     # The parameters are not donated: actors may be reading them.
     return jax.jit(update, donate_argnums=(1, 2))
-
-
-def make_passes(networks: Networks, config: Config, stacked: bool) -> tuple[Any, Any]:
-    """The two compiled functions for a batch that is used in several steps.
-
-    What is not finite is skipped, as by `make_update`.
-
-    Args:
-      networks: the network.
-      config: the agent's settings.
-      stacked: whether unrolls hold single frames of stacks.
-
-    Returns:
-      `prepare`, once for a batch: (params, popart_state, unrolls [B, ...]) ->
-      (params, popart_state, targets [B, T], metrics). It learns nothing: the statistics take in the
-      targets, and the value head is rescaled to them.
-      `step`, for each minibatch: (params, opt_state, popart_state, unrolls [b, ...],
-      targets [b, T], learning_rate) -> (params, opt_state, metrics).
-    """
-    optimiser = make_optimiser(config)
-
-    def prepare(
-        params: Params, popart_state: popart.PopArtState, unrolls: Unroll
-    ) -> tuple[Params, popart.PopArtState, losses.Targets, dict[str, jax.Array]]:
-        batch = time_major(unrolls, stacked)
-        output = networks.unroll(params, batch.inputs, batch.initial_state)
-        targets, new_popart_state, metrics = losses.make_targets(
-            _loss_input(output, batch), popart_state, config
-        )
-        old, new = _scale(popart_state, config), _scale(new_popart_state, config)
-        head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
-        kept = _keep(
-            all_finite((targets, head, new_popart_state)),
-            ({**params, VALUE_HEAD: head._asdict()}, new_popart_state),
-            (params, popart_state),
-        )
-        targets = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), targets)
-        return *kept, targets, metrics | _attention_metrics(output, batch, networks)
-
-    def step(
-        params: Params,
-        opt_state: optax.OptState,
-        popart_state: popart.PopArtState,
-        unrolls: Unroll,
-        targets: losses.Targets,
-        rate: jax.Array,
-    ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-        batch = time_major(unrolls, stacked)
-        inputs = jax.tree.map(lambda x: x[:-1], batch.inputs)  # the targets have the bootstrap
-        task = batch.inputs.task[0]
-        scale = _scale(popart_state, config)
-
-        def loss_fn(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
-            output = networks.unroll(params, inputs, batch.initial_state)
-            return losses.actor_critic_loss(
-                output.logits,
-                losses.own_values(output.normalised_values, task),
-                batch.action,
-                jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), targets),
-                popart.Scale(scale.mu[task], scale.sigma[task]),
-                config,
-            )
-
-        (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        new_params, new_opt_state, norms = _descend(optimiser, params, opt_state, gradients, rate)
-        finite = all_finite((loss, norms))
-        kept = _keep(finite, (new_params, new_opt_state), (params, opt_state))
-        return *kept, metrics | {"gradient_norm": norms[0], "skipped": ~finite}
-
-    return jax.jit(prepare, donate_argnums=1), jax.jit(step, donate_argnums=1)
-
-
-def _loss_input(output: NetworkOutput, batch: Unroll) -> losses.LossInput:
-    return losses.LossInput(
-        logits=output.logits,
-        normalised_values=output.normalised_values,
-        behaviour_logits=batch.behaviour_logits,
-        action=batch.action,
-        reward=batch.reward,
-        discount=batch.discount,
-        first=batch.inputs.first,
-        task=batch.inputs.task[0],
-    )
-
-
-def _attention_metrics(
-    output: NetworkOutput, batch: Unroll, networks: Networks
-) -> dict[str, jax.Array]:
-    if output.attention is None:
-        return {}
-    means = mean_attention(output.attention, batch.inputs.task, networks.num_tasks)
-    return {f"attention_{k}": means[:, k] for k in range(means.shape[1])}
-
-
-def _scale(state: popart.PopArtState, config: Config) -> popart.Scale:
-    return popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
-
-
-def _descend(
-    optimiser: optax.GradientTransformation,
-    params: Params,
-    opt_state: optax.OptState,
-    gradients: Params,
-    rate: jax.Array,
-) -> tuple[Params, optax.OptState, tuple[jax.Array, jax.Array]]:
-    """One step; (parameters, optimiser's state, global norms of gradient and step)."""
-    updates, opt_state = optimiser.update(gradients, opt_state)
-    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-    return params, opt_state, (optax.global_norm(gradients), optax.global_norm(updates))
-
-
-def _keep(condition: jax.Array, new: Any, old: Any) -> Any:
-    """`new` where the condition, a bool scalar, holds, else `old`."""
-    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
