@@ -157,7 +157,7 @@ def test_lists_keep_their_order() -> None:
         ("MinAtar/Breakout-v1", "did you mean minatar:breakout "),
         ("minatar:", "unknown task 'minatar:': did you mean minatar"),
         ("minatar:breakout_x7", "did you mean minatar:breakout"),
-        ("breakout,minatar", r"mixes breakout \(atari\) and minatar:breakout \(minatar\)"),
+        ("breakout,minatar", r"mixes breakout \(atari\) and minatar:freeway \(minatar\)"),
         ("minatar,MinAtar:Freeway", "has minatar:freeway more than once"),
         ("", "a name is missing in ''"),
         ("pong,,seaquest", "a name is missing in 'pong,,seaquest'"),
