@@ -74,6 +74,7 @@ def random_inputs(spec: specs.Array, seed: int = 0) -> AgentInput:
     first = np.zeros((T, B), bool)
     first[[0, 3], 0] = True
     first[[2, 3, 5], 1] = True
+    features: np.ndarray
     if spec.dtype == np.uint8:
         features = rng.integers(0, 256, (T, B, *spec.shape), dtype=np.uint8)
     elif spec.dtype == np.bool_:

@@ -80,7 +80,7 @@ def test_subnetworks_of_boards() -> None:
     maps = transformed.apply(params, boards)
     assert maps.shape == (B, 3, 4, K, 16)
     layer = params["subnetworks/conv_0"]
-    x = np.broadcast_to(boards.astype(np.float32)[..., None, :], (B, 5, 6, K, 4))
+    x = jnp.broadcast_to(boards.astype(np.float32)[..., None, :], (B, 5, 6, K, 4))
     expected = np.maximum(np.asarray(one_by_one(x, layer["w"])) + np.asarray(layer["b"]), 0)
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-5)
 
