@@ -18,8 +18,7 @@ from environments.types import BatchedEnvironment
 def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
     """Checks that one agent can play these tasks here.
 
-    Takes no more than a second, but for tasks made on demand: of those it makes an environment
-    each.
+    Takes no more than a second, but for tasks made on demand, which may take any time to make.
 
     Args:
       tasks: the run's tasks.
@@ -27,8 +26,8 @@ def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
 
     Raises:
       ValueError: if there is no task, if the tasks' domains differ, if the games have different
-        minimal action sets and those are asked for, as `make_on_demand`, or if tasks made on demand
-        differ in features or actions.
+        minimal action sets and those are asked for, as `make_on_demand`, if tasks differ in
+        features or actions, or if MinAtar's library is not installed.
       FileNotFoundError: if a game's ROM is not installed.
     """
     domain = _domain(tasks)
@@ -36,7 +35,7 @@ def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
         from environments.atari import check_games  # loads the emulator: only for those who need it
 
         check_games([task.name for task in tasks], atari)
-    elif domain in ON_DEMAND:
+    else:
         first = _specs(tasks[0])
         for task in tasks[1:]:
             if (other := _specs(task)) != first:
@@ -150,10 +149,14 @@ def make_batched_environment(
         from environments.atari import AtariBatch
 
         return AtariBatch(tasks, task_indices, options=atari, seed=seed, num_threads=num_threads)
-    seeds = np.random.SeedSequence(seed).generate_state(len(task_indices))
+    seeds = np.random.SeedSequence(seed).generate_state(len(task_indices)).tolist()
+    if _domain(tasks) == "minatar":
+        from environments.minatar import MinAtarBatch
+
+        return MinAtarBatch(tasks, task_indices, seeds)
     return BatchedDmEnvironments(
         [
-            make_environment(tasks, index, atari=atari, seed=int(environment_seed))
+            make_environment(tasks, index, atari=atari, seed=environment_seed)
             for index, environment_seed in zip(task_indices, seeds, strict=True)
         ]
     )
@@ -171,6 +174,10 @@ def _make(task: Task, seed: int) -> dm_env.Environment:
     """The environment of a task that is no Atari game, without the task in its observations."""
     if task.domain in ON_DEMAND:
         return make_on_demand(task, seed)
+    if task.domain == "minatar":
+        from environments.minatar import MinAtarEnvironment  # loads the games
+
+        return MinAtarEnvironment(task, seed)
     return GAMES[task.name].make(seed)
 
 

@@ -5,6 +5,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from environments import minatar_games
 from environments.atari57 import ATARI57_SCORES
 from environments.toy import GAMES
 
@@ -13,9 +14,10 @@ from environments.toy import GAMES
 class Task:
     """One task, with the scores, where there are any, that make returns of tasks comparable."""
 
-    # snake_case; an Atari game's is that of its ROM file. Of a task made on demand, DOMAIN:REST.
+    # snake_case; an Atari game's is that of its ROM file. Of a task made on demand DOMAIN:REST, and
+    # so it is of MinAtar's.
     name: str
-    domain: str  # "atari", "toy", or one of `ON_DEMAND`
+    domain: str  # "atari", "minatar", "toy", or one of `ON_DEMAND`
     # A uniform random policy's mean episode return; exact for toy tasks. None: not known.
     random_score: float | None
     # A human's mean episode return; for toy tasks the optimum. None: not known.
@@ -41,6 +43,10 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(Task(name, "atari", random, human, 4) for name, random, human in ATARI57_SCORES),
+        *(
+            Task(name, "minatar", g.random_score, None, 1)
+            for name, g in minatar_games.GAMES.items()
+        ),
         *(Task(name, "toy", game.random_score, game.optimum, 1) for name, game in GAMES.items()),
     )
 }
@@ -48,6 +54,8 @@ TASKS: dict[str, Task] = {
 SUITES: dict[str, tuple[str, ...]] = {
     "atari3": ("pong", "riverraid", "seaquest"),
     "atari57": tuple(name for name, _, _ in ATARI57_SCORES),
+    "minatar": minatar_games.SUITE,
+    "minatar_scales": minatar_games.SCALES_SUITE,
     "toy": ("catch_x1", "catch_x100", "catch_x10000"),
     "toy_scales": ("choice_x1", "choice_x100", "choice_x10000"),
     "toy_density": ("follow_x1", "follow_x100", "streak_x1", "streak_x100"),
@@ -89,7 +97,8 @@ def parse_level_name(text: str) -> tuple[Task, ...]:
     Args:
       text: comma-separated names of tasks and suites, of one domain. A suite stands for its tasks.
         A game may be written as its ROM file ("ms_pacman") or as in Gym ("MsPacman",
-        "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case. Other environments are
+        "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case. MinAtar's games are
+        "minatar:GAME", with rewards multiplied by 100 "minatar:GAME_x100". Other environments are
         "gym:ID", "bsuite:EXPERIMENT/NUMBER" and "dm_env:MODULE:FACTORY"; whether there is such an
         environment is not looked up here.
 

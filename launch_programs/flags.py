@@ -11,7 +11,8 @@ from absl import flags
 from dm_env import specs
 
 from agents.popart_impala.config import LOSS_REDUCTIONS, OPTIMISERS, REWARD_CLIPPINGS, Config
-from agents.popart_impala.networks.images import are_images
+from agents.popart_impala.networks.images import are_boards, are_images
+from agents.popart_impala.networks.registry import NETWORKS
 from environments import AtariOptions, features_spec, parse_level_name
 from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
@@ -25,11 +26,14 @@ from launch_programs.run_directory import RunDirectory
 FLAGS = flags.FLAGS
 
 _AGENT_HELP = {
-    "network": "Network: shallow, deep, self_attention (images); mlp (anything else); attentive, "
-    "progressive (either); by default shallow or mlp, whichever suits the observations.",
+    "network": "Network: shallow, deep, self_attention (images); minatar (boards); mlp (anything "
+    "else); attentive, progressive (any); by default shallow, minatar or mlp, whichever suits the "
+    "observations.",
     "use_lstm": "Puts an LSTM of 256 units between torso and heads.",
-    "hidden_size": "Units of the linear layers in front of LSTM or heads.",
-    "task_input": "Gives the linear layers of shallow, deep and mlp the one-hot task as well.",
+    "hidden_size": "Units of the linear layers in front of LSTM or heads; by default 256, of "
+    "minatar 128.",
+    "task_input": "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task as "
+    "well.",
     "subnets": "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
     "use_gap": "Attentive networks: weights from global average pools of the feature maps instead "
     "of the maps.",
@@ -43,7 +47,8 @@ _AGENT_HELP = {
     "reward_clipping": "What the learner does to rewards: none; abs_one: clips to [-1, 1]; "
     "soft_asymmetric: 0.3 min(tanh r, 0) + 5 max(tanh r, 0).",
     "loss_reduction": "Sum or mean of the loss over the steps of a batch; the papers sum.",
-    "vtrace_lambda": "V-trace's lambda, in [0, 1]: how far value targets look ahead; 1 in the papers.",
+    "vtrace_lambda": "V-trace's lambda, in [0, 1]: how far value targets look ahead; the papers: "
+    "1, to the unroll's end.",
     "standardise_advantages": "Advantages of each task with mean 0 and deviation 1; otherwise they "
     "are divided by PopArt's sigma.",
     "ratio_clip": "Bound of the policy's change from the one that acted, as in PPO.",
@@ -92,8 +97,9 @@ def define_run_flags() -> None:
         "level_name",
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
-        "Seaquest), atari57, toy, toy_scales, toy_density, toy_conflict. Games as pong, Pong, "
-        "PongNoFrameskip-v4 or ALE/Pong-v5. Other environments: gym:ID or gym:MODULE:ID "
+        "Seaquest), atari57, minatar, minatar_scales, toy, toy_scales, toy_density, toy_conflict. "
+        "Games as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5; MinAtar's as minatar:breakout, or "
+        "minatar:breakout_x100 with rewards of 100. Other environments: gym:ID or gym:MODULE:ID "
         "(Gymnasium), bsuite:EXPERIMENT/NUMBER, dm_env:MODULE:FACTORY (a function of a seed).",
     )
     flags.DEFINE_enum(
@@ -110,7 +116,8 @@ def define_run_flags() -> None:
     )
     for field in dataclasses.fields(Config):
         if field.name in _AGENT_HELP:
-            _define(field, None if field.name == "network" else field.default, _AGENT_HELP)
+            by_tasks = field.name in ("network", "hidden_size")
+            _define(field, None if by_tasks else field.default, _AGENT_HELP)
     for field in dataclasses.fields(AtariOptions):
         _define(field, field.default, _ATARI_HELP)
     flags.DEFINE_integer("num_actors", None, "Actor processes; by default one for each CPU core.")
@@ -204,6 +211,7 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         if field.name in _AGENT_HELP
     }
     agent["network"] = value("network", None) or default_network(features_spec(tasks))
+    agent["hidden_size"] = value("hidden_size", default_hidden_size(agent["network"]))
     if parent is not None:
         columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
         frozen = sum(columns)
@@ -270,5 +278,10 @@ def describe_preset(config: RunConfig) -> list[str]:
 
 
 def default_network(features: specs.Array) -> str:
-    """The network for these features: "shallow" for stacked images, "mlp" for all else."""
-    return "shallow" if are_images(features) else "mlp"
+    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp"."""
+    return "shallow" if are_images(features) else "minatar" if are_boards(features) else "mlp"
+
+
+def default_hidden_size(network: str) -> int:
+    """Units of the linear layers of this network, where the user does not say."""
+    return NETWORKS[network].hidden_size if network in NETWORKS else Config.hidden_size

@@ -9,10 +9,9 @@ from typing import Any
 
 from agents.popart_impala.config import Config
 from environments import AtariOptions, Task
-from environments.tasks import ON_DEMAND
 from launch_programs import provenance
 from launch_programs.evaluation import TaskScore
-from launch_programs.flags import RUN_DEFAULTS
+from launch_programs.flags import RUN_DEFAULTS, default_hidden_size
 from launch_programs.history import History, read_history
 from launch_programs.metrics import read_rows
 from launch_programs.plot import draw_run
@@ -164,6 +163,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
         **RUN_DEFAULTS,
         "environments_per_actor": default_environments_per_actor(len(config.learned_tasks)),
         "agent.action_repeat": tasks[0].action_repeat,
+        "agent.hidden_size": default_hidden_size(config.agent.network),
     }
     if (network := _default_network(tasks[0])) is None:
         del defaults["agent.network"]
@@ -176,7 +176,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 def _default_network(task: Task) -> str | None:
     """The network without a flag; None if only the environment could tell."""
-    return None if task.domain in ON_DEMAND else "shallow" if task.domain == "atari" else "mlp"
+    return {"atari": "shallow", "minatar": "minatar", "toy": "mlp"}.get(task.domain)
 
 
 def _shown(value: Any) -> str:

@@ -24,8 +24,11 @@ class Config:
     # Network.
     network: str = "shallow"  # a name of networks.NETWORKS
     use_lstm: bool = False  # LSTM of 256 units between torso and heads
-    hidden_size: int = 256  # units of the linear layers in front of LSTM or heads
-    task_input: bool = False  # shallow, deep, mlp: such a layer is given the one-hot task as well
+    # Units of the linear layers in front of LSTM or heads; the programs' default is the network's
+    # own (networks.registry.Entry): 128 of minatar, 256 of all others.
+    hidden_size: int = 256
+    # shallow, deep, minatar, mlp: such a layer is given the one-hot task as well.
+    task_input: bool = False
     # Attentive networks.
     subnets: int | None = None  # K sub-networks, None for floor((tasks + 2) / 4) + 1
     use_gap: bool = False  # weights from global average pools instead of whole feature maps

@@ -98,6 +98,10 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
         Run("--total_environment_frames=800 --test_num_episodes=0", says="Resuming: pong"),
     ),
     (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Run(f"{_FAST} {_THREADS}")),
+    (
+        r"--level_name=minatar .*--logdir=runs/minatar$",
+        Run(f"{_FAST} {_THREADS} --environments_per_actor=5", says="network minatar, "),
+    ),
     (r"--network=shallow --action_set=minimal .*--logdir=runs/pong", Run(f"{_GAMES} {_THREADS}")),
     (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
     (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Run(f"{_ONE} {_THREADS}")),

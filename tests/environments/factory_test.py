@@ -50,7 +50,7 @@ def test_atari_tasks() -> None:
         assert environment.action_spec() == batch.action_spec()
 
 
-@pytest.mark.parametrize("names", ["toy", "pong"])
+@pytest.mark.parametrize("names", ["toy", "pong", "minatar:asterix"])
 def test_one_seed_makes_different_environments_that_can_be_repeated(names: str) -> None:
     tasks = parse_level_name(names)
 

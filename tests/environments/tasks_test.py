@@ -25,6 +25,9 @@ def test_atari57_has_57_different_games() -> None:
 
 def test_humans_are_better_than_random() -> None:
     for task in TASKS.values():
+        if task.domain == "minatar":  # no human's scores are published
+            assert task.human_score is None
+            continue
         assert task.human_score is not None
         assert task.random_score is not None
         assert task.human_score > task.random_score
@@ -70,6 +73,31 @@ def test_suites() -> None:
     assert names("ATARI57") == sorted(names("atari57"))
     assert all(TASKS[name].domain == "toy" for name in SUITES["toy"])
     assert [TASKS[name].human_score for name in SUITES["toy"]] == [1.0, 100.0, 10_000.0]
+
+
+def test_minatar() -> None:
+    games = ("breakout", "asterix", "space_invaders", "seaquest", "freeway")
+    assert names("minatar") == names("MinAtar") == [f"minatar:{game}" for game in games]
+    assert names("minatar_scales") == [
+        "minatar:breakout",
+        "minatar:asterix_x10",
+        "minatar:space_invaders_x100",
+        "minatar:seaquest_x1000",
+        "minatar:freeway_x10000",
+    ]
+    tasks = parse_level_name("minatar:breakout,minatar:breakout_x100")
+    assert {(task.domain, task.human_score, task.action_repeat) for task in tasks} == {
+        ("minatar", None, 1)
+    }
+    assert tasks[0].random_score is not None
+    assert tasks[1].random_score == 100 * tasks[0].random_score
+
+
+@pytest.mark.parametrize(
+    "text", ["minatar:space_invaders", "MinAtar:SpaceInvaders", " MINATAR:SPACE_INVADERS "]
+)
+def test_spellings_of_a_minatar_game(text: str) -> None:
+    assert names(text) == ["minatar:space_invaders"]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +150,15 @@ def test_lists_keep_their_order() -> None:
         ("SeaquesNoFrameskip-v4", "did you mean seaquest"),
         ("atari75", "did you mean atari57"),
         ("pong,catch_x10000000", "did you mean catch_x10000 "),
-        ("zzzzzz", "unknown task 'zzzzzz': known suites: atari3, atari57, toy"),
+        ("zzzzzz", "unknown task 'zzzzzz': known suites: atari3, atari57, minatar"),
         ("ALE/catch_x1-v5", "unknown task 'ALE/catch_x1-v5'"),
         ("Pong-ram-v4", "unknown task 'Pong-ram-v4'"),
+        ("minatar:brekout", "unknown task 'minatar:brekout': did you mean minatar:breakout "),
+        ("MinAtar/Breakout-v1", "did you mean minatar:breakout "),
+        ("minatar:", "unknown task 'minatar:': did you mean minatar"),
+        ("minatar:breakout_x7", "did you mean minatar:breakout"),
+        ("breakout,minatar", r"mixes breakout \(atari\) and minatar:freeway \(minatar\)"),
+        ("minatar,MinAtar:Freeway", "has minatar:freeway more than once"),
         ("", "a name is missing in ''"),
         ("pong,,seaquest", "a name is missing in 'pong,,seaquest'"),
         ("pong,", "a name is missing in 'pong,'"),
@@ -157,6 +191,9 @@ def test_errors_of_long_lists_stay_short() -> None:
         ("pong,seaquest", "pong-seaquest"),
         ("toy", "toy"),
         ("atari57", "atari57"),
+        ("minatar", "minatar"),
+        ("minatar_scales", "minatar_scales"),
+        ("minatar:breakout", "minatar_breakout"),
         ("atari3,breakout,alien", "atari5tasks"),
     ],
 )

@@ -85,6 +85,13 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         ("--hidden_size=0", "hidden_size=0: must be a whole number of at least 1"),
         ("--preset=amt --level_name=toy --task_input", "task_input=True: network='attentive' has"),
         ("--grow_from=nowhere", "grow_from='nowhere': nowhere is not a run directory: it has no "),
+        ("--level_name=minatar:pong", "unknown task 'minatar:pong': "),
+        ("--level_name=minatar,breakout", "the tasks of a run must be of one domain, but "),
+        (
+            "--level_name=minatar --network=shallow",
+            "network='shallow': needs stacked images [S, H, W]",
+        ),
+        ("--level_name=pong --network=minatar", "network='minatar': needs boards [H, W, C]"),
         ("--level_name=toy --network=shallow", "network='shallow': needs stacked images [S, H, W]"),
         (
             "--level_name=pong,breakout --num_actors=1 --environments_per_actor=2 "

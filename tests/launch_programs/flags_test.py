@@ -115,9 +115,23 @@ def test_defaults_of_toy_tasks_differ_in_what_the_tasks_decide() -> None:
     assert config == dataclasses.replace(atari, tasks=config.tasks, agent=config.agent)
 
 
+def test_minatar_has_a_network_of_its_own_and_that_a_size() -> None:
+    config, toy = resolved("--level_name=minatar"), resolved("--level_name=toy")
+    assert config.agent == dataclasses.replace(toy.agent, network="minatar", hidden_size=128)
+    other = resolved("--level_name=minatar", "--network=attentive").agent
+    assert (other.network, other.hidden_size) == ("attentive", 256)
+    larger = resolved("--level_name=minatar", "--hidden_size=256")
+    assert larger.agent.hidden_size == resolved(saved=larger).agent.hidden_size == 256
+
+
 @pytest.mark.parametrize(
     ("level", "network"),
-    [("gym:CartPole-v1", "mlp"), ("gym:ale_py:ALE/Pong-v5", "shallow"), ("pong", "shallow")],
+    [
+        ("gym:CartPole-v1", "mlp"),
+        ("minatar:freeway", "minatar"),
+        ("gym:ale_py:ALE/Pong-v5", "shallow"),
+        ("pong", "shallow"),
+    ],
 )
 def test_the_observations_decide_on_the_network(level: str, network: str) -> None:
     config = resolved(f"--level_name={level}")

@@ -160,7 +160,7 @@ def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
     assert len(marks) == 10  # of five settings, in the short table and in the whole one
 
 
-@pytest.mark.parametrize("level", ["pong", "toy", "gym:CartPole-v1"])
+@pytest.mark.parametrize("level", ["pong", "toy", "minatar", "gym:CartPole-v1"])
 def test_a_run_with_nothing_but_defaults(tmp_path: pathlib.Path, level: str) -> None:
     directory = make_tables(tmp_path, level)
     assert [row for row in settings(directory.read_config()) if row.differs] == []

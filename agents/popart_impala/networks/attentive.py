@@ -14,8 +14,12 @@ import numpy as np
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.hidden import Hidden
-from agents.popart_impala.networks.images import are_images
-from agents.popart_impala.networks.subnetworks import ConvSubnetworks, LinearSubnetworks
+from agents.popart_impala.networks.images import are_boards, are_images
+from agents.popart_impala.networks.subnetworks import (
+    BoardSubnetworks,
+    ConvSubnetworks,
+    LinearSubnetworks,
+)
 from agents.popart_impala.networks.types import TorsoOutput
 
 
@@ -43,7 +47,7 @@ class AttentiveTorso(hk.Module):
           config: the agent's settings.
           num_tasks: length of the one-hot task.
           make_subnetworks: number of sub-networks -> features [B, ...] -> [B, H, W, number, C]; by
-            default convolutions for images, linear layers for the rest.
+            default convolutions for images and boards, linear layers for the rest.
         """
         super().__init__(name="attentive")
         self._config = config
@@ -68,6 +72,8 @@ class AttentiveTorso(hk.Module):
             return self._make_subnetworks(number)
         if are_images(features[0]):
             return ConvSubnetworks(number)
+        if are_boards(features[0]):
+            return BoardSubnetworks(number)
         return LinearSubnetworks(number, self._config.hidden_size)
 
     def _logits(self, maps: jax.Array) -> jax.Array:

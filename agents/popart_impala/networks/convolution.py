@@ -100,6 +100,14 @@ class StridedConv2D(hk.Module):
         return y + jnp.broadcast_to(b, y.shape)
 
 
+class BoardConv2D(StridedConv2D):
+    """The first layer: the same on boards, bool [B, H, W, C]."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The convolution; see the class."""
+        return super().__call__(x.astype(jnp.float32))
+
+
 class ImageConv2D(StridedConv2D):
     """The first layer: the same on uint8 images [B, C, H, W], whose pixels it scales to [0, 1]."""
 

@@ -1,4 +1,8 @@
-"""What image networks ask of their observations."""
+"""Which observations have pixels or cells that are next to each other, and for which networks.
+
+Images are uint8 [S, H, W], the last S frames. Boards are bool [H, W, C]: C planes, true where an
+object of a kind is. The dtype tells them apart, whatever their sizes are.
+"""
 
 from typing import Any
 
@@ -8,6 +12,11 @@ import numpy as np
 def are_images(spec: Any) -> bool:
     """Whether one environment's features, of this `shape` and `dtype`, are stacked images."""
     return len(spec.shape) == 3 and spec.dtype == np.uint8
+
+
+def are_boards(spec: Any) -> bool:
+    """Whether one environment's features, of this `shape` and `dtype`, are a board in planes."""
+    return len(spec.shape) == 3 and spec.dtype == np.bool_
 
 
 def check_images(network: str, features: Any, at_least: int) -> None:
@@ -27,4 +36,23 @@ def check_images(network: str, features: Any, at_least: int) -> None:
             f"network={network!r}: needs stacked images [S, H, W] of at least {at_least} x "
             f"{at_least}, uint8; the observations are {list(shape)}, {features.dtype}; use "
             "network='mlp'"
+        )
+
+
+def check_boards(network: str, features: Any, at_least: int) -> None:
+    """Checks that features are batches of boards.
+
+    Args:
+      network: the name that the user chose.
+      features: array [B, ...].
+      at_least: smallest height and width.
+
+    Raises:
+      ValueError: features are not bool [B, H, W, C] with H and W at least that.
+    """
+    shape = features.shape[1:]
+    if len(shape) != 3 or min(shape[:2]) < at_least or features.dtype != np.bool_:
+        raise ValueError(
+            f"network={network!r}: needs boards [H, W, C] of at least {at_least} x {at_least}, "
+            f"bool; the observations are {list(shape)}, {features.dtype}; use network='mlp'"
         )

@@ -7,9 +7,10 @@ activations of all earlier columns, which are frozen:
 
 V brings the earlier columns' features down to as many as one column has, alpha_j are learned
 scalars. On images W and U are the shallow network's convolutions and linear layer, and V is a 1x1
-convolution; elsewhere all are linear. Differences from the paper: the output layer's adapter adds
-to the last hidden layer instead of to logits and values, so that every column's heads and LSTM have
-the same sizes; between LSTMs there are no adapters.
+convolution; on boards they are those of the `minatar` network; elsewhere all are linear.
+Differences from the paper: the output layer's adapter adds to the last hidden layer instead of to
+logits and values, so that every column's heads and LSTM have the same sizes; between LSTMs there
+are no adapters.
 
 Every task belongs to one column. All columns are computed for every observation, and each sample
 goes on with that of its task.
@@ -24,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
-from agents.popart_impala.networks.images import are_images, check_images
+from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
+from agents.popart_impala.networks.images import are_boards, are_images, check_boards, check_images
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
 from agents.popart_impala.networks.single import actions_and_rewards
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput
@@ -149,6 +150,8 @@ class ProgressiveNetwork:
         """
         if are_images(features[0]):
             check_images("progressive", features, at_least=36)
+        if are_boards(features[0]):
+            check_boards("progressive", features, at_least=3)
         layers = _layers(features[0], self._hidden_size)
         activations: Activations = []
         for i, layer in enumerate(layers):
@@ -203,6 +206,11 @@ def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
         return [
             _Layer("conv_0", lambda name: ImageConv2D(16, 8, 4, name=name)),
             _Layer("conv_1", lambda name: StridedConv2D(32, 4, 2, name=name)),
+            _Layer("linear", linear),
+        ]
+    if are_boards(features_spec):
+        return [
+            _Layer("conv", lambda name: BoardConv2D(16, 3, 1, name=name)),
             _Layer("linear", linear),
         ]
     return [_Layer("linear_0", linear), _Layer("linear_1", linear)]

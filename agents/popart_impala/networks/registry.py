@@ -6,6 +6,7 @@ from typing import NamedTuple
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.deep import DeepTorso
+from agents.popart_impala.networks.minatar import HIDDEN_SIZE, MinAtarTorso
 from agents.popart_impala.networks.mlp import MLPTorso
 from agents.popart_impala.networks.nature import NatureTorso
 from agents.popart_impala.networks.progressive import ProgressiveNetwork
@@ -25,12 +26,14 @@ class Entry(NamedTuple):
 
     make: Callable[[Config, int, int], Network]  # (config, num_actions, num_tasks) -> network
     options: tuple[str, ...] = ()  # those of `OPTIONS` that it has
+    hidden_size: int = Config.hidden_size  # the programs' default
 
 
 NETWORKS: dict[str, Entry] = {
     "shallow": Entry(with_torso(ShallowTorso), ("task_input",)),
     "nature": Entry(with_torso(NatureTorso), ("task_input",)),
     "deep": Entry(with_torso(DeepTorso), ("task_input",)),
+    "minatar": Entry(with_torso(MinAtarTorso), ("task_input",), HIDDEN_SIZE),
     "mlp": Entry(with_torso(MLPTorso), ("task_input",)),
     "attentive": Entry(with_torso(AttentiveTorso), _ATTENTION),
     "self_attention": Entry(with_torso(self_attention_torso), _ATTENTION),

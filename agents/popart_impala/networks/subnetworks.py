@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.popart_impala.networks.convolution import convolve_blocks, image_blocks, pixel_blocks
 from agents.popart_impala.networks.grouped import grouped_convolution
-from agents.popart_impala.networks.images import check_images
+from agents.popart_impala.networks.images import are_images, check_boards, check_images
 
 
 def biased(x: jax.Array) -> jax.Array:
@@ -20,7 +20,10 @@ def biased(x: jax.Array) -> jax.Array:
 
 
 class SharedInputConv2D(hk.Module):
-    """The first convolution of K sub-networks: one with K times the channels, on uint8 images."""
+    """The first convolution of K sub-networks: one with K times the channels.
+
+    It takes images or boards (`networks.images`).
+    """
 
     def __init__(self, subnets: int, channels: int, kernel: int, stride: int):
         """Makes the layer; `kernel` is a multiple of `stride`."""
@@ -30,11 +33,14 @@ class SharedInputConv2D(hk.Module):
         self._kernel = kernel
         self._stride = stride
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps uint8 [B, S, H, W] to [B, H', W', K, channels], without padding."""
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps uint8 [B, S, H, W] or bool [B, H, W, C] to [B, H', W', K, channels], unpadded."""
         n, s, k, d = self._kernel, self._stride, self._subnets, self._channels
-        blocks = image_blocks(images, n, s).astype(jnp.float32) / 255.0
-        c = images.shape[1]
+        if are_images(features[0]):
+            blocks = image_blocks(features, n, s).astype(jnp.float32) / 255.0
+        else:
+            blocks = pixel_blocks(features, n, s).astype(jnp.float32)
+        c = blocks.shape[-1]
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
         w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
         y = convolve_blocks(blocks, w.transpose(1, 2, 3, 0, 4).reshape(n, n, c, k * d))
@@ -87,8 +93,26 @@ class ConvSubnetworks(hk.Module):
         return jax.nn.relu(SubnetConv2D(32, kernel=4, stride=2, name="conv_1")(x))
 
 
+class BoardSubnetworks(hk.Module):
+    """K times the convolution of the `minatar` network: 16 of 3x3."""
+
+    def __init__(self, subnets: int):
+        """Makes the sub-networks."""
+        super().__init__(name="subnetworks")
+        self._subnets = subnets
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps boards, bool [B, H, W, C], to feature maps [B, H-2, W-2, K, 16].
+
+        Raises:
+          ValueError: the boards are smaller than 3 x 3.
+        """
+        check_boards("attentive", features, at_least=3)
+        return jax.nn.relu(SharedInputConv2D(self._subnets, 16, kernel=3, stride=1)(features))
+
+
 class LinearSubnetworks(hk.Module):
-    """K linear layers with ReLU, for observations that are not images."""
+    """K linear layers with ReLU, for observations that are neither images nor boards."""
 
     def __init__(self, subnets: int, hidden_size: int):
         """Makes the sub-networks, of `hidden_size` units each."""

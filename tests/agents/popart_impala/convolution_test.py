@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
+from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 
 # Sizes that fit the strides, and sizes of which the kernel leaves rows and columns out.
 SHAPES = [(84, 84), (85, 90), (40, 36)]
@@ -50,6 +50,16 @@ def test_strided_convolution(size: tuple[int, int], kernel: int, stride: int) ->
         pure(lambda x: hk.Conv2D(7, kernel, stride=stride, padding="VALID")(x)),
         x,
         to_x=True,
+    )
+
+
+def test_convolution_of_boards() -> None:
+    x = np.random.default_rng(0).random((3, 10, 9, 6)) < 0.3
+    assert_same(
+        pure(lambda x: BoardConv2D(7, kernel=3, stride=1)(x)),
+        pure(lambda x: hk.Conv2D(7, 3, padding="VALID")(x.astype(jnp.float32))),
+        x,
+        to_x=False,
     )
 
 

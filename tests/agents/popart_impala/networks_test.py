@@ -16,23 +16,34 @@ from agents.popart_impala.types import AgentInput
 T, B = 6, 2
 NUM_ACTIONS, NUM_TASKS = 5, 3
 IMAGES = specs.BoundedArray((4, 36, 44), np.uint8, 0, 255, "images")
+BOARDS = specs.BoundedArray((5, 6, 4), np.bool_, False, True, "boards")
 VECTOR = specs.Array((7,), np.float32, "vector")
 
 # PopArt-IMPALA's networks: their policy is not told the task.
 Case = tuple[str, specs.Array, dict[str, Any]]
-TASK_BLIND: list[Case] = [("shallow", IMAGES, {}), ("deep", IMAGES, {}), ("mlp", VECTOR, {})]
+TASK_BLIND: list[Case] = [
+    ("shallow", IMAGES, {}),
+    ("deep", IMAGES, {}),
+    ("minatar", BOARDS, {}),
+    ("mlp", VECTOR, {}),
+]
 # Those that are, by an option or by what they are.
 TASK_AWARE: list[Case] = [
     ("shallow", IMAGES, {"task_input": True}),
     ("deep", IMAGES, {"task_input": True}),
+    ("minatar", BOARDS, {"task_input": True}),
     ("mlp", VECTOR, {"task_input": True}),
+    ("mlp", BOARDS, {"task_input": True}),
     ("attentive", IMAGES, {}),
     ("attentive", IMAGES, {"subnets": 3, "use_gap": True}),
     ("attentive", IMAGES, {"use_separate_attn_net": True}),
     ("attentive", VECTOR, {"subnets": 4}),
+    ("attentive", BOARDS, {}),
+    ("attentive", BOARDS, {"use_gap": True, "use_separate_attn_net": True}),
     ("self_attention", IMAGES, {}),
     ("progressive", IMAGES, {"frozen_columns": (1, 1)}),
     ("progressive", VECTOR, {"frozen_columns": (1, 1)}),
+    ("progressive", BOARDS, {"frozen_columns": (1, 1)}),
 ]
 
 
@@ -63,8 +74,11 @@ def random_inputs(spec: specs.Array, seed: int = 0) -> AgentInput:
     first = np.zeros((T, B), bool)
     first[[0, 3], 0] = True
     first[[2, 3, 5], 1] = True
+    features: np.ndarray
     if spec.dtype == np.uint8:
         features = rng.integers(0, 256, (T, B, *spec.shape), dtype=np.uint8)
+    elif spec.dtype == np.bool_:
+        features = rng.random((T, B, *spec.shape)) < 0.5
     else:
         features = rng.normal(size=(T, B, *spec.shape)).astype(np.float32)
     return AgentInput(
@@ -238,6 +252,29 @@ def test_number_of_parameters(options: dict[str, Any], torso: int, use_lstm: boo
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
 
 
+MINATAR = specs.BoundedArray((10, 10, 10), np.bool_, False, True, "board")
+BOARD_CONV = 3 * 3 * 10 * 16 + 16
+BOARD_MAPS = 8 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("options", "torso"),
+    [
+        ({"network": "minatar"}, BOARD_CONV + (BOARD_MAPS + 1) * 128),
+        ({"network": "minatar", "task_input": True}, BOARD_CONV + (BOARD_MAPS + 1 + 5) * 128),
+        # Each sub-network has the convolution; K = floor(7 / 4) + 1 = 2 for 5 tasks.
+        ({"network": "attentive"}, 2 * (BOARD_CONV + BOARD_MAPS + 5 + 1) + (BOARD_MAPS + 1) * 128),
+        ({"network": "progressive"}, BOARD_CONV + (BOARD_MAPS + 1) * 128),
+    ],
+    ids=str,
+)
+def test_number_of_parameters_on_boards(options: dict[str, Any], torso: int) -> None:
+    networks = make_networks(
+        Config(hidden_size=128, **options), features_spec=MINATAR, num_actions=6, num_tasks=5
+    )
+    assert networks.num_params == torso + heads(128, 6, 5, use_lstm=False)
+
+
 def test_the_papers_number_of_parameters_of_the_deep_network() -> None:
     # IMPALA's figure 3 says 1.6 million, for DeepMind Lab's 96 x 72 RGB and 9 actions, with an
     # LSTM that is also given the 64 outputs of a language LSTM that this project has no use for.
@@ -282,7 +319,7 @@ def test_hidden_size() -> None:
     ("network", "option", "able"),
     [
         ("mlp", {"subnets": 2}, "attentive, self_attention"),
-        ("attentive", {"task_input": True}, "deep, mlp, shallow"),
+        ("attentive", {"task_input": True}, "deep, minatar, mlp, shallow"),
         ("shallow", {"use_gap": True}, "attentive, self_attention"),
         ("attentive", {"frozen_columns": (1,)}, "progressive"),
     ],
@@ -305,6 +342,26 @@ def test_unknown_network() -> None:
 def test_shallow_network_refuses_what_is_no_stack_of_large_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 36 x 36.*network='mlp'"):
         make("shallow", specs.Array(shape, np.uint8), use_lstm=False)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        specs.Array((10, 10, 10), np.uint8),  # an image
+        specs.Array((10, 10, 10), np.float32),
+        specs.Array((10, 10), np.bool_),
+        specs.Array((2, 10, 10), np.bool_),
+    ],
+)
+def test_minatar_network_refuses_what_is_no_board(spec: specs.Array) -> None:
+    with pytest.raises(ValueError, match="network='minatar': needs boards .* of at least 3 x 3"):
+        make("minatar", spec, use_lstm=False)
+
+
+@pytest.mark.parametrize("network", ["attentive", "progressive"])
+def test_networks_for_all_refuse_boards_that_are_too_small(network: str) -> None:
+    with pytest.raises(ValueError, match=f"network='{network}': needs boards"):
+        make(network, specs.Array((2, 10, 10), np.bool_), use_lstm=False)
 
 
 @pytest.mark.parametrize("network", ["deep", "self_attention"])

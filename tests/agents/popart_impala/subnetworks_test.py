@@ -12,7 +12,11 @@ import pytest
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.attentive import AttentiveTorso, default_subnets
 from agents.popart_impala.networks.grouped import grouped_convolution
-from agents.popart_impala.networks.subnetworks import ConvSubnetworks, LinearSubnetworks
+from agents.popart_impala.networks.subnetworks import (
+    BoardSubnetworks,
+    ConvSubnetworks,
+    LinearSubnetworks,
+)
 
 RNG = np.random.default_rng(0)
 K, NUM_TASKS, B = 3, 5, 4
@@ -67,6 +71,18 @@ def test_convolutional_subnetworks_are_shallow_networks() -> None:
         np.testing.assert_allclose(maps[..., k, :], y, rtol=1e-4, atol=1e-5)
     # Each starts with values of its own.
     assert all((first["w"][k] != first["w"][0]).all() for k in range(1, K))
+
+
+def test_subnetworks_of_boards() -> None:
+    boards = RNG.random((B, 5, 6, 4)) < 0.5
+    transformed: Any = hk.without_apply_rng(hk.transform(lambda x: BoardSubnetworks(K)(x)))
+    params = transformed.init(jax.random.PRNGKey(0), boards)
+    maps = transformed.apply(params, boards)
+    assert maps.shape == (B, 3, 4, K, 16)
+    layer = params["subnetworks/conv_0"]
+    x = jnp.broadcast_to(boards.astype(np.float32)[..., None, :], (B, 5, 6, K, 4))
+    expected = np.maximum(np.asarray(one_by_one(x, layer["w"])) + np.asarray(layer["b"]), 0)
+    np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_linear_subnetworks() -> None:
