@@ -31,6 +31,12 @@ _IMPALA = {
     "rmsprop_decay": 0.99,
     "rmsprop_epsilon": 0.01,
     "gradient_clipping": 40.0,
+    "optimiser": "rmsprop",
+    "vtrace_lambda": 1.0,
+    "standardise_advantages": False,
+    "ratio_clip": None,
+    "passes": 1,
+    "minibatches": 1,
 }
 _POPART = {
     **_IMPALA,

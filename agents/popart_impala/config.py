@@ -11,6 +11,9 @@ REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
 LOSS_REDUCTIONS = ("sum", "mean")
 OPTIMISERS = ("adam", "rmsprop")
 
+# Parts of a batch where the user does not say how many.
+MOST_MINIBATCHES = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -57,7 +60,7 @@ class Config:
 
     # Use of a batch: `passes` times over it, each time in `minibatches` random parts of it.
     passes: int = 2
-    minibatches: int = 4
+    minibatches: int | None = None  # None for as many as go, at most `MOST_MINIBATCHES`
 
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
     popart: bool = True
@@ -81,7 +84,6 @@ class Config:
             "action_repeat",
             "total_environment_frames",
             "passes",
-            "minibatches",
         ):
             self._require(name, _is_count(getattr(self, name)), "a whole number of at least 1")
         self._require(
@@ -105,9 +107,10 @@ class Config:
             f"at most queue_size={self.queue_size}, the unrolls that the queue holds",
         )
         self._require(
-            "batch_size",
-            self.batch_size % self.minibatches == 0,
-            f"a multiple of minibatches={self.minibatches}",
+            "minibatches",
+            self.minibatches is None
+            or (_is_count(self.minibatches) and self.batch_size % self.minibatches == 0),
+            f"a whole number that divides batch_size={self.batch_size}, or left out",
         )
         self._require(
             "ratio_clip",
@@ -155,6 +158,24 @@ class Config:
     def queue_capacity(self) -> int:
         """Unrolls that the queue holds before actors wait."""
         return self.queue_size or self.batch_size
+
+    def num_minibatches(self, num_devices: int) -> int:
+        """Parts that a batch is learned from one after another, each split over the devices.
+
+        Raises:
+          ValueError: the devices do not divide a part evenly.
+        """
+        if self.minibatches is None:
+            for parts in range(MOST_MINIBATCHES, 0, -1):
+                if self.batch_size % (parts * num_devices) == 0:
+                    return parts
+        parts = self.minibatches or 1
+        self._require(
+            "batch_size",
+            self.batch_size % (parts * num_devices) == 0,
+            f"a multiple of {num_devices} local devices times {parts} minibatches",
+        )
+        return parts
 
     @property
     def frames_per_update(self) -> int:

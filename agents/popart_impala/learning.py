@@ -99,14 +99,10 @@ class PopArtIMPALALearner(acme.Learner):
           log_interval: seconds.
 
         Raises:
-          ValueError: the batch cannot be split evenly over the local devices.
+          ValueError: a minibatch cannot be split evenly over the local devices.
         """
         devices = jax.local_devices()
-        if config.batch_size % len(devices):
-            raise ValueError(
-                f"batch_size={config.batch_size}: must be a multiple of the {len(devices)} local "
-                "devices"
-            )
+        self._num_minibatches = config.num_minibatches(len(devices))
         mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
         self._batch_sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
         self._replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
@@ -189,15 +185,13 @@ class PopArtIMPALALearner(acme.Learner):
 
     def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:
         """The parts of a batch that are learned from one after another, for all passes."""
-        config = self._config
-        if config.minibatches == 1:
-            for _ in range(config.passes):
+        for _ in range(self._config.passes):
+            if self._num_minibatches == 1:
                 yield unrolls
-            return
-        for _ in range(config.passes):
-            order = self._shuffle.permutation(config.batch_size)
-            for part in np.split(order, config.minibatches):
-                yield jax.tree.map(lambda x, part=part: np.asarray(x)[part], unrolls)
+                continue
+            order = self._shuffle.permutation(self._config.batch_size)
+            for rows in np.split(order, self._num_minibatches):
+                yield jax.tree.map(lambda x, rows=rows: x[rows], unrolls)
 
     def _check_last_update(self) -> None:
         self._count_if_skipped()

@@ -12,7 +12,6 @@ from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
 from agents.popart_impala.types import Params, Unroll
 
-
 ADAM_EPSILON = 1e-5
 
 
