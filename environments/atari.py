@@ -105,7 +105,7 @@ class AtariBatch(BatchedEnvironment):
     def final_features(self) -> np.ndarray:
         """uint8 [N, 4, 84, 84]; where the latest step was `first`, the ended episode's last stack.
 
-        Learning needs no such observation. Overwritten by later steps.
+        Overwritten by later steps.
         """
         return self._final_features
 
@@ -178,6 +178,7 @@ class AtariBatch(BatchedEnvironment):
             discount=np.where(terminated, np.float32(0), np.float32(1)),
             first=first,
             episode_end=episode_end,
+            final_features=self._final_features.copy() if truncated.any() else None,
         )
 
     def close(self) -> None:

@@ -250,6 +250,7 @@ class _Interface:
             ("discount", (n,), np.dtype(np.float32)),
             ("first", (n,), np.dtype(np.bool_)),
             ("episode_end", (n,), np.dtype(np.bool_)),
+            ("final_features", (n, *features.shape), features.dtype),
         )
 
     def require_equal(self, other: "_Interface") -> None:
@@ -267,6 +268,8 @@ class _Interface:
         for (name, shape, dtype), array in zip(
             self._arrays, (*timestep.observation, *timestep[1:]), strict=True
         ):
+            if array is None and name == "final_features":
+                continue
             if array.shape != shape or array.dtype != dtype:
                 raise _Fault(
                     f"the {name} array is {array.dtype} {array.shape}, not {dtype} {shape}",

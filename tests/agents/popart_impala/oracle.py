@@ -20,8 +20,8 @@ logits l, pi = softmax(l), and the advantage in units of the new scale, A = adva
                     y = (v - mu') / sigma',
                     n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
 
-Other tasks' values, the last entry in time, and the values of a step that does not count have the
-derivative 0. A mean divides all of it by T B.
+Other tasks' values, the last entry in time, and a step that does not count have the derivative 0. A
+mean divides all of it by the number of steps that count.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,7 @@ class Batch(NamedTuple):
     action: Array  # int [T, B]
     reward: Array  # [T, B], raw
     discount: Array  # [T, B], 0 or 1
+    truncation_value: Array  # [T, B], not 0 where a time limit ended the episode
     first: Array  # bool [T+1, B]
     task: Array  # int [B]
 
@@ -66,7 +67,7 @@ class Constants(NamedTuple):
 
     targets: Array  # [T, B], unnormalised v_s
     advantages: Array  # [T, B], unnormalised
-    counts: Array  # bool [T, B], false for a step that a time limit cut off
+    counts: Array  # bool [T, B], false for a step that was cut off and has no known successor
     mu: Array  # [N], before the batch's update
     sigma: Array  # [N]
     new_mu: Array  # [N], after it
@@ -93,7 +94,12 @@ def transform_reward(reward: float, clipping: str) -> float:
 
 
 def vtrace(
-    values: Array, reward: Array, discount: Array, ratio: Array, counts: Array | None = None
+    values: Array,
+    reward: Array,
+    discount: Array,
+    ratio: Array,
+    counts: Array | None = None,
+    truncated: dict[int, float] | None = None,
 ) -> VTrace:
     """V-trace targets and advantages of one sequence, as a double sum, with rho_bar = c_bar = 1.
 
@@ -108,8 +114,12 @@ def vtrace(
       ratio: [T], pi(a) / mu(a), not clipped.
       counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the
         sums of earlier steps, and the advantage is 0.
+      truncated: V(x_{t+1}) of the steps t whose successor is the last state of an episode that a
+        time limit ended, in place of `values[t+1]`. No action was taken there, so that
+        v_{t+1} = V(x_{t+1}), which ends the sums.
     """
     length = len(reward)
+    truncated = truncated or {}
     counts = np.ones(length, bool) if counts is None else counts
     rho = np.minimum(1.0, ratio)
     trace = np.minimum(1.0, ratio)
@@ -121,12 +131,16 @@ def vtrace(
             weight = 1.0
             for i in range(s, t):
                 weight *= discount[i] * trace[i]
-            delta = rho[t] * (reward[t] + discount[t] * values[t + 1] - values[t])
+            successor = truncated.get(t, values[t + 1])
+            delta = rho[t] * (reward[t] + discount[t] * successor - values[t])
             targets[s] += weight * delta
+            if t in truncated:
+                break
     advantages = np.zeros(length)
     for s in range(length):
         if counts[s]:
-            advantages[s] = rho[s] * (reward[s] + discount[s] * targets[s + 1] - values[s])
+            successor = truncated.get(s, targets[s + 1])
+            advantages[s] = rho[s] * (reward[s] + discount[s] * successor - values[s])
     return VTrace(targets[:-1], advantages)
 
 
@@ -181,9 +195,12 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
         k = batch.task[b]
         values = sigma[k] * batch.normalised_values[:, b, k] + mu[k]
         reward = [transform_reward(r, config.reward_clipping) for r in batch.reward[:, b]]
+        at_limit = np.flatnonzero(batch.truncation_value[:, b])
+        truncated = {int(t): float(batch.truncation_value[t, b]) for t in at_limit}
         discount = config.discounting * batch.discount[:, b]
+        discount[at_limit] = config.discounting
         targets[:, b], advantages[:, b] = vtrace(
-            values, np.array(reward), discount, ratios[:, b], counts[:, b]
+            values, np.array(reward), discount, ratios[:, b], counts[:, b], truncated
         )
     new = statistics
     if config.popart:
@@ -192,9 +209,9 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
     return Constants(targets, advantages, counts, mu, sigma, new_mu, new_sigma, new)
 
 
-def _reduction(batch: Batch, config: Config) -> float:
+def _reduction(fixed: Constants, config: Config) -> float:
     """What every step's loss is multiplied by."""
-    return 1.0 if config.loss_reduction == "sum" else 1.0 / batch.action.size
+    return 1.0 if config.loss_reduction == "sum" else 1.0 / np.sum(fixed.counts)
 
 
 def losses(batch: Batch, fixed: Constants, config: Config) -> dict[str, float]:
@@ -204,23 +221,23 @@ def losses(batch: Batch, fixed: Constants, config: Config) -> dict[str, float]:
     for t in range(length):
         for b in range(batch_size):
             k = batch.task[b]
-            log_pi = log_softmax(batch.logits[t, b])
-            entropy -= np.sum(np.exp(log_pi) * log_pi)
             if not fixed.counts[t, b]:
                 continue
+            log_pi = log_softmax(batch.logits[t, b])
+            entropy -= np.sum(np.exp(log_pi) * log_pi)
             advantage = fixed.advantages[t, b] / fixed.new_sigma[k]
             policy_gradient -= advantage * log_pi[batch.action[t, b]]
             unnormalised = fixed.sigma[k] * batch.normalised_values[t, b, k] + fixed.mu[k]
             normalised = (unnormalised - fixed.new_mu[k]) / fixed.new_sigma[k]
             target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
             value += 0.5 * (target - normalised) ** 2
-    reduction = _reduction(batch, config)
+    reduction = _reduction(fixed, config)
     parts = {
         "policy_gradient_loss": reduction * policy_gradient,
         "baseline_loss": config.baseline_cost * reduction * value,
         "entropy_loss": -config.entropy_cost * reduction * entropy,
     }
-    return {"loss": sum(parts.values()), "entropy": entropy / batch.action.size, **parts}
+    return {"loss": sum(parts.values()), "entropy": entropy / np.sum(fixed.counts), **parts}
 
 
 def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Array]:
@@ -233,13 +250,13 @@ def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Ar
     by_values = np.zeros_like(batch.normalised_values)
     for t in range(length):
         for b in range(batch_size):
+            if not fixed.counts[t, b]:
+                continue
             k = batch.task[b]
             log_pi = log_softmax(batch.logits[t, b])
             pi = np.exp(log_pi)
             entropy = -np.sum(pi * log_pi)
             by_logits[t, b] += config.entropy_cost * pi * (log_pi + entropy)
-            if not fixed.counts[t, b]:
-                continue
             taken = np.eye(len(pi))[batch.action[t, b]]
             by_logits[t, b] -= fixed.advantages[t, b] / fixed.new_sigma[k] * (taken - pi)
             ratio = fixed.sigma[k] / fixed.new_sigma[k]
@@ -247,7 +264,7 @@ def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Ar
             target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
             error = target - (ratio * batch.normalised_values[t, b, k] + shift)
             by_values[t, b, k] = -config.baseline_cost * error * ratio
-    reduction = _reduction(batch, config)
+    reduction = _reduction(fixed, config)
     return reduction * by_logits, reduction * by_values
 
 
