@@ -153,7 +153,8 @@ class BatchedDmEnvironments(BatchedEnvironment):
         reward = np.zeros(self.num_environments, np.float32)
         discount = np.ones(self.num_environments, np.float32)
         last = np.zeros(self.num_environments, np.bool_)
-        final_features: np.ndarray | None = None
+        spec = self._observation_spec.features
+        final_features = np.zeros((self.num_environments, *spec.shape), spec.dtype)
         dtype = self._action_spec.dtype.type
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
@@ -161,11 +162,6 @@ class BatchedDmEnvironments(BatchedEnvironment):
             reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
             if last[i]:
                 if discount[i] > 0:
-                    if final_features is None:
-                        spec = self._observation_spec.features
-                        final_features = np.zeros(
-                            (len(self._environments), *spec.shape), spec.dtype
-                        )
                     final_features[i] = self._checked(timestep.observation).features
                 timestep = environment.reset()
             observations.append(self._checked(timestep.observation))
@@ -180,7 +176,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
             environment.close()
 
     def _start_episodes(self) -> BatchedTimeStep:
-        n = len(self._environments)
+        n, spec = len(self._environments), self._observation_spec.features
         observations: list[Observation] = []
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
@@ -192,6 +188,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
+            final_features=np.zeros((n, *spec.shape), spec.dtype),
         )
 
     def _checked(self, observation: Observation) -> Observation:

@@ -268,8 +268,6 @@ class _Interface:
         for (name, shape, dtype), array in zip(
             self._arrays, (*timestep.observation, *timestep[1:]), strict=True
         ):
-            if array is None and name == "final_features":
-                continue
             if array.shape != shape or array.dtype != dtype:
                 raise _Fault(
                     f"the {name} array is {array.dtype} {array.shape}, not {dtype} {shape}",

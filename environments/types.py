@@ -54,9 +54,8 @@ class BatchedTimeStep(NamedTuple):
     # bool [N], a whole game ended with this step. Differs from `first` after a step only where the
     # loss of a life ends a learning episode but not the game.
     episode_end: np.ndarray
-    # features [N, ...]; where `truncated`, the last observation of the episode that was cut off,
-    # elsewhere anything. None where no time limit ended an episode, or if it is not known.
-    final_features: np.ndarray | None = None
+    # features [N, ...]; where `truncated`, the last observation of the episode, elsewhere anything.
+    final_features: np.ndarray
 
     @property
     def truncated(self) -> np.ndarray:

@@ -191,12 +191,12 @@ class BatchedActor:
         self, action: np.ndarray, timestep: BatchedTimeStep
     ) -> tuple[np.ndarray, np.ndarray]:
         """The discounts and truncation values [N] of a step, as `Unroll` has them."""
-        final, truncated = timestep.final_features, timestep.truncated
-        if final is None or not truncated.any():
+        truncated = timestep.truncated
+        if not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
         # Of all N, so that it is compiled once; those that go on are not looked at.
         inputs = AgentInput(
-            features=final,
+            features=timestep.final_features,
             task=timestep.observation.task,
             previous_action=action,
             previous_reward=timestep.reward,

@@ -109,16 +109,16 @@ def test_an_episodes_end_and_the_next_ones_start_are_one_step() -> None:
 
 def test_the_last_observation_of_a_truncated_episode() -> None:
     batch = make_batch(2, 3, 2)
-    assert batch.reset().final_features is None
-    assert batch.step(np.zeros(3, np.int32)).final_features is None
+    assert not batch.reset().truncated.any()
+    assert not batch.step(np.zeros(3, np.int32)).truncated.any()
     step = batch.step(np.array([0, 1, 0]))  # truncated, terminated, truncated
     np.testing.assert_array_equal(step.first, [True, True, True])
     np.testing.assert_array_equal(step.truncated, [True, False, True])
-    assert step.final_features is not None and step.final_features.dtype == np.float32
+    assert step.final_features.dtype == np.float32
     np.testing.assert_array_equal(step.final_features[step.truncated], [[1, 2], [1, 2]])
     np.testing.assert_array_equal(step.observation.features, [[2, 0]] * 3)
     later = batch.step(np.ones(3, np.int32))  # all terminated
-    assert later.final_features is None and not later.truncated.any()
+    assert not later.truncated.any()
     np.testing.assert_array_equal(step.final_features[step.truncated], [[1, 2], [1, 2]])
 
 

@@ -353,8 +353,9 @@ def test_what_was_cut_off_changes_nothing_for_the_others(reduction: str) -> None
     pair = [0, ALL_CUT_OFF]
 
     def columns(index: list[int]) -> losses.LossInput:
-        return both._make(
-            a[:, jnp.array(index)] if a.ndim > 1 else a[jnp.array(index)] for a in both
+        chosen = jnp.array(index)
+        return both._replace(
+            **{n: a[:, chosen] if a.ndim > 1 else a[chosen] for n, a in both._asdict().items()}
         )
 
     (loss, _), gradients = loss_and_gradients(columns(pair), state(), config)
