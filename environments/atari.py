@@ -95,6 +95,8 @@ class AtariBatch(BatchedEnvironment):
         self._game_start = np.zeros(n, np.int64)  # the emulator's frame count when the game started
         self._age = np.zeros(n, np.int64)  # agent steps since the (learning) episode's start
         self._final_features = np.zeros((n, *FEATURES.shape), np.uint8)
+        self._no_final_features = np.zeros_like(self._final_features)
+        self._no_final_features.setflags(write=False)  # many time steps share it
 
     @property
     def tasks(self) -> np.ndarray:
@@ -105,7 +107,7 @@ class AtariBatch(BatchedEnvironment):
     def final_features(self) -> np.ndarray:
         """uint8 [N, 4, 84, 84]; where the latest step was `first`, the ended episode's last stack.
 
-        Learning needs no such observation. Overwritten by later steps.
+        Overwritten by later steps.
         """
         return self._final_features
 
@@ -136,6 +138,7 @@ class AtariBatch(BatchedEnvironment):
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
+            final_features=self._no_final_features,
         )
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
@@ -178,6 +181,9 @@ class AtariBatch(BatchedEnvironment):
             discount=np.where(terminated, np.float32(0), np.float32(1)),
             first=first,
             episode_end=episode_end,
+            final_features=(
+                self._final_features.copy() if truncated.any() else self._no_final_features
+            ),
         )
 
     def close(self) -> None:

@@ -78,9 +78,9 @@ class WithTask(dm_env.Environment):
 class BatchedDmEnvironments(BatchedEnvironment):
     """Steps N dm_env environments together, one after the other.
 
-    An environment whose episode ends is reset in the same step: its last observation is dropped,
-    and the reward and discount of the last transition come with the new episode's first
-    observation.
+    An environment whose episode ends is reset in the same step: the reward and discount of the last
+    transition come with the new episode's first observation. The last observation of a terminated
+    episode is dropped, that of a truncated one is among the `final_features`.
     """
 
     def __init__(self, environments: Sequence[dm_env.Environment]):
@@ -153,16 +153,22 @@ class BatchedDmEnvironments(BatchedEnvironment):
         reward = np.zeros(self.num_environments, np.float32)
         discount = np.ones(self.num_environments, np.float32)
         last = np.zeros(self.num_environments, np.bool_)
+        spec = self._observation_spec.features
+        final_features = np.zeros((self.num_environments, *spec.shape), spec.dtype)
         dtype = self._action_spec.dtype.type
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
             timestep = environment.step(dtype(actions[i]))
             reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
             if last[i]:
+                if discount[i] > 0:
+                    final_features[i] = self._checked(timestep.observation).features
                 timestep = environment.reset()
             observations.append(self._checked(timestep.observation))
         self.stepping = ()
-        return BatchedTimeStep(_stack(observations), reward, discount, last, last.copy())
+        return BatchedTimeStep(
+            _stack(observations), reward, discount, last, last.copy(), final_features
+        )
 
     def close(self) -> None:
         """Closes the environments."""
@@ -170,7 +176,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
             environment.close()
 
     def _start_episodes(self) -> BatchedTimeStep:
-        n = len(self._environments)
+        n, spec = len(self._environments), self._observation_spec.features
         observations: list[Observation] = []
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
@@ -182,6 +188,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
+            final_features=np.zeros((n, *spec.shape), spec.dtype),
         )
 
     def _checked(self, observation: Observation) -> Observation:

@@ -250,6 +250,7 @@ class _Interface:
             ("discount", (n,), np.dtype(np.float32)),
             ("first", (n,), np.dtype(np.bool_)),
             ("episode_end", (n,), np.dtype(np.bool_)),
+            ("final_features", (n, *features.shape), features.dtype),
         )
 
     def require_equal(self, other: "_Interface") -> None:

@@ -43,7 +43,8 @@ class BatchedTimeStep(NamedTuple):
     An episode's end and the next one's start are one time step: `reward` and `discount` belong to
     the episode that ended, `observation` is the new episode's first. There is no transition from a
     last to a first observation, so none has to be masked. After a step, `first & (discount > 0)`
-    means that the episode was cut off (a time limit, a failure) rather than terminated.
+    means that the episode was cut off rather than terminated: by a time limit (`truncated`), or by
+    a failure (`abandoned`).
     """
 
     observation: Observation  # features [N, ...], task int32 [N]
@@ -53,6 +54,13 @@ class BatchedTimeStep(NamedTuple):
     # bool [N], a whole game ended with this step. Differs from `first` after a step only where the
     # loss of a life ends a learning episode but not the game.
     episode_end: np.ndarray
+    # features [N, ...]; where `truncated`, the last observation of the episode, elsewhere anything.
+    final_features: np.ndarray
+
+    @property
+    def truncated(self) -> np.ndarray:
+        """bool [N], a time limit ended a whole game with this step."""
+        return self.first & (self.discount > 0) & self.episode_end
 
     @property
     def abandoned(self) -> np.ndarray:

@@ -118,7 +118,7 @@ def evaluate(
     indices = select_tasks(config, level_name)
     tasks = config.task_list()
     builder = make_builder(config)
-    source = FixedVariables(policy)
+    source = FixedVariables(policy, config.agent)
     how = "greedy" if greedy else "sampled"
     print(
         f"Evaluating {directory.path} at {policy.frames:,} frames: {episodes} episodes per task, "

@@ -13,6 +13,7 @@ import numpy as np
 from acme import core
 from acme.utils import loggers, observers
 
+from agents.popart_impala import Config, popart
 from agents.popart_impala.acting import Actor, EpisodeResult
 from agents.popart_impala.builder import PopArtIMPALABuilder
 from agents.popart_impala.types import PolicyVariables
@@ -26,9 +27,10 @@ from launch_programs.stopping import ProgramStopped
 class FixedVariables(core.VariableSource):
     """A checkpoint's parameters as Acme's variable source."""
 
-    def __init__(self, policy: SavedPolicy):
-        """Serves this policy for ever."""
-        self._variables = PolicyVariables(policy.steps, policy.params)
+    def __init__(self, policy: SavedPolicy, config: Config):
+        """Serves this policy, of an agent of these settings, for ever."""
+        scale = popart.scale_of(policy.popart, config.popart_scale_min, config.popart_scale_max)
+        self._variables = PolicyVariables(policy.steps, policy.params, scale.mu, scale.sigma)
 
     def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
         """The policy, for each name."""

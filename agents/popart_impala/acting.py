@@ -6,16 +6,23 @@ from typing import Any, NamedTuple
 import chex
 import dm_env
 import jax
+import jax.numpy as jnp
 import numpy as np
 from acme import core
 
 from agents.popart_impala.adding import UnrollAdder
 from agents.popart_impala.choosing import choose_actions
 from agents.popart_impala.networks import Networks
-from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
+from agents.popart_impala.types import (
+    AgentInput,
+    Array,
+    Params,
+    PolicyVariables,
+    RecurrentState,
+)
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
-from environments import BatchedEnvironment, Observation
+from environments import BatchedEnvironment, BatchedTimeStep, Observation
 
 
 class PolicyStep(NamedTuple):
@@ -55,6 +62,24 @@ def make_policy(networks: Networks, *, greedy: bool = False, values: bool = Fals
     return policy
 
 
+# (variables, inputs [B, ...], recurrent state [B, ...]) -> float32 [B], the unnormalised value of
+# each one's own task
+ValueFunction = Callable[[PolicyVariables, AgentInput, RecurrentState], Array]
+
+
+def make_value_function(networks: Networks) -> ValueFunction:
+    """The compiled values, which actors need where a time limit cuts an episode off."""
+
+    @jax.jit
+    def value(variables: PolicyVariables, inputs: AgentInput, state: RecurrentState) -> Array:
+        output, _ = networks.step(variables.params, inputs, state)
+        own = jnp.take_along_axis(output.normalised_values, inputs.task[:, None], axis=1)
+        sigma, mu = variables.sigma[inputs.task], variables.mu[inputs.task]
+        return sigma * own.squeeze(1) + mu
+
+    return value
+
+
 class EpisodeResult(NamedTuple):
     """A finished episode, in the environment's own rewards."""
 
@@ -70,6 +95,7 @@ class BatchedActor:
         self,
         environment: BatchedEnvironment,
         policy: Policy,
+        value_function: ValueFunction,
         initial_state: RecurrentState,
         variables: VariableClient,
         writer: UnrollWriter,
@@ -80,6 +106,7 @@ class BatchedActor:
         Args:
           environment: N environments of any tasks.
           policy: what `make_policy` returns.
+          value_function: what `make_value_function` returns.
           initial_state: recurrent state [N, ...].
           variables: where parameters come from.
           writer: where unrolls go; its signature says how long they are.
@@ -87,6 +114,7 @@ class BatchedActor:
         """
         self._environment = environment
         self._policy = policy
+        self._value_function = value_function
         self._state = initial_state
         self._variables = variables
         self._writer = writer
@@ -123,6 +151,7 @@ class BatchedActor:
             self._state, self._key = output.state, output.key
             action = np.asarray(output.action)
             timestep = self._environment.step(action)
+            discount, truncation_value = self._after_time_limits(action, timestep)
             self._buffer.add(
                 self._inputs,
                 before,
@@ -130,7 +159,8 @@ class BatchedActor:
                 action,
                 np.asarray(output.logits),
                 timestep.reward,
-                timestep.discount,
+                discount,
+                truncation_value,
             )
             self._inputs = AgentInput(
                 features=timestep.observation.features,
@@ -157,6 +187,28 @@ class BatchedActor:
         self._writer.write(self._buffer.finish(self._inputs))
         return results
 
+    def _after_time_limits(
+        self, action: np.ndarray, timestep: BatchedTimeStep
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The discounts and truncation values [N] of a step, as `Unroll` has them."""
+        truncated = timestep.truncated
+        if not truncated.any():
+            return timestep.discount, np.zeros_like(timestep.discount)
+        # Of all N, so that it is compiled once; those that go on are not looked at.
+        inputs = AgentInput(
+            features=timestep.final_features,
+            task=timestep.observation.task,
+            previous_action=action,
+            previous_reward=timestep.reward,
+            first=np.zeros_like(timestep.first),
+        )
+        values = np.asarray(self._value_function(self._variables.current, inputs, self._state))
+        zero = np.float32(0)
+        return (
+            np.where(truncated, zero, timestep.discount),
+            np.where(truncated, timestep.discount * values, zero),
+        )
+
 
 class Actor(core.Actor):
     """Acme's actor: one dm_env environment whose observations are `environments.Observation`s."""
@@ -164,6 +216,7 @@ class Actor(core.Actor):
     def __init__(
         self,
         policy: Policy,
+        value_function: ValueFunction,
         initial_state: RecurrentState,
         variables: VariableClient,
         random_key: chex.PRNGKey,
@@ -173,12 +226,14 @@ class Actor(core.Actor):
 
         Args:
           policy: what `make_policy` returns.
+          value_function: what `make_value_function` returns; for the adder.
           initial_state: recurrent state [1, ...].
           variables: where parameters come from.
           random_key: for sampling actions.
           adder: records what the actor observes, if given.
         """
         self._policy = policy
+        self._value_function = value_function
         self._initial_state = initial_state
         self._variables = variables
         self._key = random_key
@@ -202,14 +257,7 @@ class Actor(core.Actor):
 
     def select_action(self, observation: Observation) -> np.ndarray:
         """The policy's action, int32 []."""
-        action, reward, first = self._previous
-        inputs = AgentInput(
-            features=np.asarray(observation.features)[None],
-            task=np.asarray(observation.task)[None],
-            previous_action=np.asarray([action]),
-            previous_reward=np.asarray([reward]),
-            first=np.asarray([first]),
-        )
+        inputs = self._inputs(observation)
         output = self._policy(self._variables.params, self._key, inputs, self._state)
         self._extras = {
             "logits": np.asarray(output.logits)[0],
@@ -223,9 +271,25 @@ class Actor(core.Actor):
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
         """Remembers, and records, what came of the action."""
         self._previous = (np.int32(action), np.float32(next_timestep.reward), False)
-        if self._adder is not None:
-            self._adder.add(action, next_timestep, self._extras)
+        if self._adder is None:
+            return
+        if next_timestep.last() and next_timestep.discount > 0:
+            inputs = self._inputs(next_timestep.observation)
+            value = self._value_function(self._variables.current, inputs, self._state)
+            self._extras["last_value"] = np.asarray(value)[0]
+        self._adder.add(action, next_timestep, self._extras)
 
     def update(self, wait: bool = False) -> None:
         """Fetches newer parameters, in the background unless `wait`."""
         self._variables.update(wait)
+
+    def _inputs(self, observation: Observation) -> AgentInput:
+        """What the network is shown, [1, ...]."""
+        action, reward, first = self._previous
+        return AgentInput(
+            features=np.asarray(observation.features)[None],
+            task=np.asarray(observation.task)[None],
+            previous_action=np.asarray([action]),
+            previous_reward=np.asarray([reward]),
+            first=np.asarray([first]),
+        )

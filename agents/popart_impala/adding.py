@@ -16,8 +16,9 @@ class UnrollAdder(adders.Adder):
     """Acme's adder for one environment: writes an unroll every T steps, across episode ends.
 
     Observations are `environments.Observation`s, and `extras` is a mapping with the policy's
-    "logits" [num_actions], the recurrent "state" before the observation, and the "params_step" of
-    the parameters; the actor of this package gives them.
+    "logits" [num_actions], the recurrent "state" before the observation, the "params_step" of the
+    parameters, and, where a time limit ends the episode, "last_value", the unnormalised value of
+    its last observation; the actor of this package gives them.
     """
 
     def __init__(self, writer: UnrollWriter):
@@ -50,6 +51,9 @@ class UnrollAdder(adders.Adder):
         """
         if self._inputs is None:
             raise ValueError("add needs add_first at the start of an episode")
+        discount, truncation_value = next_timestep.discount, np.float32(0)
+        if next_timestep.last() and discount > 0:
+            discount, truncation_value = np.float32(0), discount * extras["last_value"]
         self._buffer.add(
             self._inputs,
             jax.tree.map(lambda x: np.asarray(x)[None], extras["state"]),
@@ -57,7 +61,8 @@ class UnrollAdder(adders.Adder):
             action,
             extras["logits"],
             next_timestep.reward,
-            next_timestep.discount,
+            discount,
+            truncation_value,
         )
         if next_timestep.last():
             self._inputs = None  # o_{t+1} is the next episode's first observation

@@ -126,6 +126,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             raise ValueError("variable_source is needed: the policy has parameters")
         return acting.Actor(
             policy_network,
+            acting.make_value_function(self.networks),
             self.networks.initial_state(1),
             VariableClient(variable_source),
             random_key,
@@ -143,6 +144,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         return acting.BatchedActor(
             environment,
             self.make_policy(),
+            acting.make_value_function(self.networks),
             self.networks.initial_state(environment.num_environments),
             VariableClient(variable_source),
             self._make_writer(replay_client),

@@ -114,7 +114,7 @@ class PopArtIMPALALearner(acme.Learner):
         self._update = make_update(networks, config, stacked)
         self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
-        self._published: PolicyVariables | None  # the parameters as actors got them last
+        self._published: PolicyVariables | None  # as actors got them last
         self._log_time: float  # when and at which frames the last row of metrics was written
         self._log_frames: int
         self._waited: float  # seconds since then in which the learner waited for batches
@@ -236,7 +236,7 @@ class PopArtIMPALALearner(acme.Learner):
         self._log_time, self._log_frames, self._waited = now, state.frames, 0.0
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
-        """The parameters as NumPy arrays, with the learner step that made them.
+        """Parameters and PopArt's scale as NumPy arrays, with the learner step that made them.
 
         Args:
           names: each must be `variables.POLICY`.
@@ -251,7 +251,11 @@ class PopArtIMPALALearner(acme.Learner):
         published = self._published
         if published is None or published.step != state.steps:
             # Once for each version, however many actors ask.
-            published = PolicyVariables(state.steps, jax.device_get(state.params))
+            scale = popart.scale_of(
+                state.popart, self._config.popart_scale_min, self._config.popart_scale_max
+            )
+            params, scale = jax.device_get((state.params, scale))
+            published = PolicyVariables(state.steps, params, scale.mu, scale.sigma)
             self._published = published
         return [published for _ in names]
 

@@ -28,7 +28,8 @@ class LossInput(NamedTuple):
     behaviour_logits: jax.Array  # float32 [T, B, num_actions]
     action: jax.Array  # int32 [T, B]
     reward: jax.Array  # float32 [T, B], unclipped
-    discount: jax.Array  # float32 [T, B], the environment's
+    discount: jax.Array  # float32 [T, B], the environment's; 0 where a time limit ended the episode
+    truncation_value: jax.Array  # float32 [T, B], V of the last observation there, else 0
     first: jax.Array  # bool [T+1, B]
     task: jax.Array  # int32 [B]
 
@@ -133,8 +134,11 @@ def popart_vtrace_loss(
     a bound on how much a step weighs and none on how far the policy moves, and several passes over
     a batch push what was good once without end.
 
-    A step that a time limit cut off (first[t+1] with discount 1) has no known successor: it adds
-    neither policy gradient, value loss nor statistics.
+    Where a time limit ended an episode, the value of its last observation follows the reward: the
+    step is that of a termination with the reward r + gamma V, V being neither clipped nor squashed.
+
+    A step that was cut off without a known successor (first[t+1] with a discount above 0) is left
+    out: of every sum, of the statistics, and of the number of steps that a mean divides by.
 
     Args:
       batch: the batch.
@@ -147,7 +151,7 @@ def popart_vtrace_loss(
     chex.assert_rank(batch.action, 2)
     length, batch_size = batch.action.shape
     num_actions = batch.behaviour_logits.shape[-1]
-    chex.assert_shape([batch.reward, batch.discount], (length, batch_size))
+    chex.assert_shape([batch.reward, batch.discount, batch.truncation_value], (length, batch_size))
     chex.assert_shape(batch.first, (length + 1, batch_size))
     chex.assert_shape(batch.task, (batch_size,))
     chex.assert_shape(batch.behaviour_logits, (length, batch_size, num_actions))
@@ -172,7 +176,8 @@ def popart_vtrace_loss(
     known = 1.0 - (batch.first[1:] & (batch.discount > 0)).astype(jnp.float32)
     targets, advantages = jax.vmap(vtrace, in_axes=(1, 1, 1, 1, None), out_axes=1)(
         values,
-        transform_reward(batch.reward, config.reward_clipping),
+        transform_reward(batch.reward, config.reward_clipping)
+        + config.discounting * batch.truncation_value,
         batch.discount * config.discounting,
         jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
         config.vtrace_lambda,
@@ -191,14 +196,19 @@ def popart_vtrace_loss(
     )
     errors = known * ((targets - own_new.mu[None]) / own_new.sigma[None] - renormalised)
 
-    reduce = jnp.sum if config.loss_reduction == "sum" else jnp.mean
-    entropy = -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
+    # Every term is 0 at a step that is left out.
+    count = jnp.maximum(jnp.sum(known), 1.0)
+    divisor = 1.0 if config.loss_reduction == "sum" else count
+
+    def reduce(terms: jax.Array) -> jax.Array:
+        return jnp.sum(terms) / divisor
+
+    entropy = known * -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
     advantages = jnp.where(known > 0, advantages, 0.0) / own_new.sigma[None]
     if config.standardise_advantages:
         advantages = standardise(advantages, known, batch.task, state.mean.shape[0])
     if config.ratio_clip is None:
-        weight = jnp.minimum(rho, RHO_BAR)
-        gain = weight * advantages * log_pi_action
+        gain = jnp.minimum(rho, RHO_BAR) * advantages * log_pi_action
     else:
         # 1 at a step that does not count, where it may have overflowed.
         ratio = jnp.exp(jnp.where(known > 0, log_pi_action - log_mu_action, 0.0))
@@ -213,7 +223,7 @@ def popart_vtrace_loss(
         "policy_gradient_loss": policy_gradient_loss,
         "baseline_loss": baseline_loss,
         "entropy_loss": entropy_loss,
-        "entropy": jnp.mean(entropy),  # nats
+        "entropy": jnp.sum(entropy) / count,  # nats
         "rho_mean": jnp.mean(rho),
         "rho_clipped_fraction": jnp.mean((rho > RHO_BAR).astype(jnp.float32)),
         "mu": new.mu,  # [num_tasks]

@@ -11,9 +11,12 @@ and receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminate
     discount       g_1    g_2    g_3    ...   g_T
 
 The last input of an unroll is the first of the next. Episodes may end anywhere: there o_{t+1} is
-the next episode's first observation (`first` is true), never the finished episode's last one. A
-step with `first[t+1]` and discount 1 was cut off, by a time limit or a failure: its successor is
-unknown, and the loss does not learn from it.
+the next episode's first observation (`first` is true), never the finished episode's last one.
+
+A step at which a time limit cuts an episode off has the discount 0, as at a termination, and what
+was still to come in `truncation_value`: the actor, which alone sees the last observation, computes
+its value. A step with `first[t+1]` and a discount above 0 was cut off and its successor is unknown,
+as where an environment failed: the loss leaves it out.
 
 Shapes below are one unroll's. In a batch they are [B, T, ...] from the queue and [T, B, ...] in
 the loss.
@@ -46,14 +49,19 @@ class Unroll(NamedTuple):
     inputs: AgentInput  # [T+1, ...]; `task` is a scalar []
     action: Array  # int32 [T], a_t
     reward: Array  # float32 [T], r_{t+1}, unclipped
-    discount: Array  # float32 [T], 0 where the episode terminated, else 1
+    discount: Array  # float32 [T], 0 where the episode terminated or was truncated, else 1
+    # float32 [T], where a time limit cut the episode off: the environment's discount times V of its
+    # last observation, unnormalised, by the parameters that chose a_t; 0 elsewhere
+    truncation_value: Array
     behaviour_logits: Array  # float32 [T, num_actions], of the policy that chose a_t
     initial_state: RecurrentState  # the recurrent state before o_0
     params_step: Array  # int32 [], learner step of the parameters that chose a_0
 
 
 class PolicyVariables(NamedTuple):
-    """What the learner publishes for actors."""
+    """What the learner publishes for actors. A task's value is sigma n + mu of its output n."""
 
     step: int  # learner step that made the parameters
     params: Params
+    mu: Array  # float32 [num_tasks], PopArt's mean of each task's values
+    sigma: Array  # float32 [num_tasks], and their scale

@@ -52,6 +52,7 @@ def unroll_signature(
         action=specs.Array((t,), np.int32, "action"),
         reward=specs.Array((t,), np.float32, "reward"),
         discount=specs.Array((t,), np.float32, "discount"),
+        truncation_value=specs.Array((t,), np.float32, "truncation_value"),
         behaviour_logits=specs.Array((t, num_actions), np.float32, "behaviour_logits"),
         initial_state=state,
         params_step=specs.Array((), np.int32, "params_step"),
@@ -97,8 +98,9 @@ class UnrollBuffer:
         logits: Array,
         reward: Array,
         discount: Array,
+        truncation_value: Array,
     ) -> None:
-        """Adds step t: o_t with the recurrent state before it, a_t, r_{t+1} and discount.
+        """Adds step t: o_t with the recurrent state before it, a_t and what came of it.
 
         Args:
           inputs: o_t, [N, ...].
@@ -108,6 +110,7 @@ class UnrollBuffer:
           logits: float32 [N, num_actions].
           reward: float32 [N].
           discount: float32 [N].
+          truncation_value: float32 [N], 0 where no time limit ended the episode.
 
         Raises:
           ValueError: the buffer is full.
@@ -123,6 +126,7 @@ class UnrollBuffer:
         unroll.behaviour_logits[:, t] = logits
         unroll.reward[:, t] = reward
         unroll.discount[:, t] = discount
+        unroll.truncation_value[:, t] = truncation_value
         self._t += 1
 
     def finish(self, inputs: AgentInput) -> Unroll:

@@ -119,6 +119,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
                 action=batch.action,
                 reward=batch.reward,
                 discount=batch.discount,
+                truncation_value=batch.truncation_value,
                 first=batch.inputs.first,
                 task=batch.inputs.task[0],
             ),
@@ -166,5 +167,5 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         metrics |= {"gradient_norm": gradient_norm, "skipped": ~finite}
         return *kept, metrics
 
-    # The parameters are not donated: actors may be reading them.
-    return jax.jit(update, donate_argnums=(1, 2))
+    # Parameters and statistics are not donated: actors may be reading them.
+    return jax.jit(update, donate_argnums=(1,))

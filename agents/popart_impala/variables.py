@@ -42,7 +42,9 @@ class VariableClient:
             self._variables = PolicyVariables(*self._request.result()[0])
             self._request = self._executor.submit(self._source.get_variables, [POLICY])
 
-    def _current(self) -> PolicyVariables:
+    @property
+    def current(self) -> PolicyVariables:
+        """The newest variables here; waits for the first ones."""
         if self._variables is None:
             self.update(wait=True)
         assert self._variables is not None
@@ -50,10 +52,10 @@ class VariableClient:
 
     @property
     def params(self) -> Params:
-        """The newest parameters here; waits for the first ones."""
-        return self._current().params
+        """The parameters of `current`."""
+        return self.current.params
 
     @property
     def step(self) -> int:
         """Learner step that made `params`."""
-        return self._current().step
+        return self.current.step

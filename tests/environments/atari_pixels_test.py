@@ -84,6 +84,8 @@ def test_batch_equals_gymnasium(game: str, options: AtariOptions, num_steps: int
         assert ours.first[0] == ours.episode_end[0] == (step.terminated or step.truncated)
         if ours.first[0]:
             np.testing.assert_array_equal(batch.final_features[0], step.features)
+        if step.truncated:
+            np.testing.assert_array_equal(ours.final_features[0], step.features)
 
 
 @pytest.mark.parametrize("game, options, num_steps", cases())

@@ -107,6 +107,33 @@ def test_an_episodes_end_and_the_next_ones_start_are_one_step() -> None:
     np.testing.assert_array_equal(batch.step(stay).observation.features, [[4, 1], [4, 1]])
 
 
+def test_the_last_observation_of_a_truncated_episode() -> None:
+    batch = make_batch(2, 3, 2)
+    assert not batch.reset().truncated.any()
+    assert not batch.step(np.zeros(3, np.int32)).truncated.any()
+    step = batch.step(np.array([0, 1, 0]))  # truncated, terminated, truncated
+    np.testing.assert_array_equal(step.first, [True, True, True])
+    np.testing.assert_array_equal(step.truncated, [True, False, True])
+    assert step.final_features.dtype == np.float32
+    np.testing.assert_array_equal(step.final_features[step.truncated], [[1, 2], [1, 2]])
+    np.testing.assert_array_equal(step.observation.features, [[2, 0]] * 3)
+    later = batch.step(np.ones(3, np.int32))  # all terminated
+    assert not later.truncated.any()
+    np.testing.assert_array_equal(step.final_features[step.truncated], [[1, 2], [1, 2]])
+
+
+def test_a_truncated_episodes_last_observation_must_be_as_its_spec_says() -> None:
+    class Short(Countdown):
+        def step(self, action: Any) -> dm_env.TimeStep:
+            timestep = super().step(action)
+            return timestep._replace(observation=timestep.observation[:1])
+
+    batch = BatchedDmEnvironments([WithTask(Short(1), 0, 1)])
+    batch.step(np.array([1]))  # a terminated one's is not looked at
+    with pytest.raises(ValueError, match=r"features are float32 \(1,\), their spec says"):
+        batch.step(np.array([0]))
+
+
 def test_first_reset_gives_the_first_episodes() -> None:
     batch = make_batch(3)
     np.testing.assert_array_equal(batch.reset().observation.features, [[1, 0]])

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from agents.popart_impala import PopArtIMPALABuilder, popart
+from agents.popart_impala import Config, PopArtIMPALABuilder, popart
 from environments import TASKS
 from launch_programs.checkpointing import SavedPolicy
 from launch_programs.evaluation import Aggregate, FixedVariables, TaskPlayer, aggregate, score
@@ -26,7 +26,8 @@ def run(*flags: str) -> RunConfig:
 def new_policy(builder: PopArtIMPALABuilder) -> FixedVariables:
     params = jax.jit(builder.networks.init)(jax.random.PRNGKey(0))
     return FixedVariables(
-        SavedPolicy(params, popart.initial_state(builder.networks.num_tasks), steps=0, frames=0)
+        SavedPolicy(params, popart.initial_state(builder.networks.num_tasks), steps=0, frames=0),
+        Config(),
     )
 
 

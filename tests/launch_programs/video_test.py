@@ -199,7 +199,7 @@ def film(
     monkeypatch.setattr(video, "compose", draw)
     config, policy = directory.read_config(), restore_policy(directory)
     builder = make_builder(config)
-    source = FixedVariables(policy)
+    source = FixedVariables(policy, config.agent)
     player = TaskPlayer(config, builder, index, source, greedy=False, seed=1, filmed=True)
     assert player.screen is not None
     writer = VideoWriter(paths(directory.videos), player.screen.frames_per_second)

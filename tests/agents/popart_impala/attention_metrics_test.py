@@ -36,6 +36,7 @@ def random_unrolls() -> Unroll:
         action=rng.integers(NUM_ACTIONS, size=(B, T), dtype=np.int32),
         reward=rng.normal(size=(B, T)).astype(np.float32),
         discount=np.ones((B, T), np.float32),
+        truncation_value=np.zeros((B, T), np.float32),
         behaviour_logits=rng.normal(size=(B, T, NUM_ACTIONS)).astype(np.float32),
         initial_state=(),
         params_step=np.zeros(B, np.int32),

@@ -25,6 +25,7 @@ class Step(NamedTuple):
     last: bool  # its action ends the episode
     reward: float  # for its action
     discount: float  # after its action
+    known: bool = True  # whether what follows its action is observed
 
 
 def timeline(environment: int, num_steps: int) -> list[Step]:
@@ -63,11 +64,17 @@ def stacks(steps: list[Step], size: int) -> np.ndarray:
     return result
 
 
+def last_features(step: Step, shape: tuple[int, ...]) -> np.ndarray:
+    """What is shown after an episode's last step."""
+    return np.full(shape, np.sin(step.frame[1]) if step.discount > 0 else np.nan, np.float32)
+
+
 class CountingEnvironment(dm_env.Environment):
     """Plays `timeline`, and keeps the actions that it was given.
 
-    Features are the step's frame or a stack of frames. The observation after an episode's last
-    action is -1 everywhere: nobody may learn from it.
+    Features are the step's frame or a stack of frames. The observation after a terminated episode's
+    last action is NaN everywhere: nobody may learn from it. After a truncated one's it is
+    `last_features`.
     """
 
     def __init__(
@@ -92,7 +99,7 @@ class CountingEnvironment(dm_env.Environment):
         if not step.last:
             features = self._features[len(self.actions)]
             return dm_env.transition(step.reward, features, step.discount)
-        final = np.full(self._spec.shape, -1, np.float32)
+        final = last_features(step, self._spec.shape)
         return dm_env.TimeStep(dm_env.StepType.LAST, step.reward, step.discount, final)
 
     def observation_spec(self) -> specs.Array:

@@ -21,7 +21,7 @@ from acme.utils import loggers
 from agents.popart_impala import acting, adding, reverb_queue, unrolls, update
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
-from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
+from agents.popart_impala.types import AgentInput, PolicyVariables, Unroll
 from agents.popart_impala.variables import VariableClient
 from environments import (
     AtariOptions,
@@ -38,6 +38,7 @@ from tests.agents.popart_impala.counting import (
     NUM_ACTIONS,
     CountingEnvironment,
     Step,
+    last_features,
     stacks,
     timeline,
 )
@@ -59,12 +60,14 @@ class Versions(core.VariableSource):
 
     def __init__(self, networks: Networks):
         self._init = jax.jit(networks.init)
-        self.published: list[Params] = []
+        self.published: list[PolicyVariables] = []
 
     def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
         step = len(self.published)
-        self.published.append(jax.device_get(self._init(jax.random.PRNGKey(step))))
-        return [PolicyVariables(step, self.published[step]) for _ in names]
+        params = jax.device_get(self._init(jax.random.PRNGKey(step)))
+        mu, sigma = np.array([[step, -100], [2, 30]], np.float32)
+        self.published.append(PolicyVariables(step, params, mu, sigma))
+        return [self.published[step] for _ in names]
 
 
 def counting_environments(features_spec: Any, num_steps: int) -> list[CountingEnvironment]:
@@ -102,6 +105,7 @@ def batched_actor(
     return acting.BatchedActor(
         environment,
         acting.make_policy(networks),
+        acting.make_value_function(networks),
         networks.initial_state(environment.num_environments),
         VariableClient(source),
         writer,
@@ -187,7 +191,8 @@ def check_time_line(
     np.testing.assert_array_equal(inputs.task, np.full(num_steps + 1, TASKS[environment]))
     np.testing.assert_array_equal(action, actions[:num_steps])
     np.testing.assert_array_equal(reward, [step.reward for step in steps[:-1]])
-    np.testing.assert_array_equal(discount, [step.discount for step in steps[:-1]])
+    goes_on = [step.discount > 0 and not (step.last and step.known) for step in steps[:-1]]
+    np.testing.assert_array_equal(discount, goes_on)
     np.testing.assert_array_equal(
         inputs.previous_action, np.where(first, 0, np.append(0, action)), "previous_action"
     )
@@ -196,13 +201,23 @@ def check_time_line(
     )
 
 
-def check_network(sequence: list[Unroll], networks: Networks, published: list[Params]) -> None:
-    """Checks states and logits by running the network again over all steps, one at a time."""
+def check_network(
+    sequence: list[Unroll],
+    networks: Networks,
+    published: list[PolicyVariables],
+    steps: list[Step],
+    features_shape: tuple[int, ...],
+) -> int:
+    """Checks states, logits and truncation values by running the network again, step by step.
+
+    Returns:
+      How many episodes a time limit ended.
+    """
     step, unroll = jax.jit(networks.step), jax.jit(networks.unroll)
     state = networks.initial_state(1)
-    compared = 0
-    for one in sequence:
-        params = published[one.params_step]
+    compared = truncated = 0
+    for k, one in enumerate(sequence):
+        _, params, mu, sigma = published[one.params_step]
         if not one.inputs.first[0]:  # at an episode's start the network drops the state
             jax.tree.map(assert_close, one.initial_state, state)
             compared += 1
@@ -212,8 +227,24 @@ def check_network(sequence: list[Unroll], networks: Networks, published: list[Pa
             inputs = jax.tree.map(lambda x, t=t: x[t : t + 1], one.inputs)
             output, state = step(params, inputs, state)
             assert_close(output.logits[0], one.behaviour_logits[t])
+            played = steps[T * k + t]
+            value = 0.0
+            if played.last and played.known and played.discount > 0:
+                last = AgentInput(
+                    features=last_features(played, features_shape)[None],
+                    task=inputs.task,
+                    previous_action=one.action[t : t + 1],
+                    previous_reward=one.reward[t : t + 1],
+                    first=np.array([False]),
+                )
+                task = int(inputs.task[0])
+                normalised = step(params, last, state)[0].normalised_values[0, task]
+                value = sigma[task] * normalised + mu[task]
+                truncated += 1
+            assert_close(one.truncation_value[t], value)
     # Of the environment whose episodes are as long as unrolls, every unroll starts an episode.
     assert compared or all(one.inputs.first[0] for one in sequence)
+    return truncated
 
 
 def assert_close(actual: Any, expected: Any) -> None:
@@ -253,7 +284,9 @@ def test_batched_actor(features_spec: Any) -> None:
     for i, environment in enumerate(environments):
         assert len(environment.actions) == T * num_unrolls
         check_time_line(stream[i::n], i, environment.actions, features_spec is STACKED)
-        check_network(stream[i::n], networks, source.published)
+        assert check_network(
+            stream[i::n], networks, source.published, timeline(i, T * num_unrolls), spec.shape
+        )
     assert sorted(episodes) == sorted(finished_episodes(T * num_unrolls))
 
 
@@ -305,7 +338,9 @@ def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> N
     for i in range(n):
         # The step that failed is the last of an episode, without reward, and cut off.
         before = timeline(i, FAILS_AT + 1)
-        before[FAILS_AT] = before[FAILS_AT]._replace(reward=0.0, discount=1.0)
+        before[FAILS_AT] = before[FAILS_AT]._replace(
+            last=True, reward=0.0, discount=1.0, known=False
+        )
         unroll, t = divmod(FAILS_AT, T)
         actions = [
             *broken[i].actions[:FAILS_AT],
@@ -315,7 +350,7 @@ def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> N
         steps = before + timeline(i, after + 1)
         assert steps[FAILS_AT + 1].first
         check_time_line(stream[i::n], i, actions, features_spec is STACKED, steps)
-        check_network(stream[i::n], networks, source.published)
+        check_network(stream[i::n], networks, source.published, steps, spec.shape)
     assert sorted(episodes) == sorted(finished_episodes(FAILS_AT) + finished_episodes(after))
 
 
@@ -342,6 +377,7 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
     with serve([reverb_queue.make_table(signature, capacity=100)]) as client:
         actor = acting.Actor(
             acting.make_policy(networks),
+            acting.make_value_function(networks),
             networks.initial_state(1),
             VariableClient(source),
             jax.random.PRNGKey(7),
@@ -363,7 +399,9 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
             stacked=features_spec is STACKED,
         )
     check_time_line(stream, 0, environment.actions, features_spec is STACKED)
-    check_network(stream, networks, source.published)
+    assert check_network(
+        stream, networks, source.published, timeline(0, T * num_unrolls), spec.shape
+    )
 
 
 def test_a_full_queue_holds_the_actor_and_loses_nothing() -> None:
@@ -463,7 +501,8 @@ def test_atari_stacks_are_rebuilt_bit_for_bit(
             np.testing.assert_array_equal([r.inputs.first[t] for r in rows], timestep.first)
             timestep = again.step(np.array([row.action[t] for row in rows]))
             np.testing.assert_array_equal([r.reward[t] for r in rows], timestep.reward)
-            np.testing.assert_array_equal([r.discount[t] for r in rows], timestep.discount)
+            goes_on = ~timestep.truncated & (timestep.discount > 0)
+            np.testing.assert_array_equal([r.discount[t] for r in rows], goes_on)
             starts += int(timestep.first.sum())
         for row, shown in zip(rows, timestep.observation.features, strict=True):
             np.testing.assert_array_equal(row.inputs.features[T], shown)

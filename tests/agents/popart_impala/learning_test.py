@@ -88,7 +88,10 @@ def random_unrolls(seed: int, use_lstm: bool = False) -> Unroll:
     first = np.zeros((B, T + 1), bool)
     discount = np.ones((B, T), np.float32)
     first[0, 3], discount[0, 2] = True, 0.0  # terminated
-    first[1, 2] = True  # cut off
+    first[1, 2] = True  # cut off, successor unknown
+    first[1, 4], discount[1, 3] = True, 0.0  # by a time limit
+    truncation_value = np.zeros((B, T), np.float32)
+    truncation_value[1, 3] = 30.0
     first[2, [0, 5]], discount[2, 4] = True, 0.0
     scale = np.array([1.0, 100.0])[TASK][:, None]
     return Unroll(
@@ -102,6 +105,7 @@ def random_unrolls(seed: int, use_lstm: bool = False) -> Unroll:
         action=rng.integers(NUM_ACTIONS, size=(B, T), dtype=np.int32),
         reward=(scale * rng.normal(loc=0.5, size=(B, T))).astype(np.float32),
         discount=discount,
+        truncation_value=truncation_value,
         behaviour_logits=rng.normal(size=(B, T, NUM_ACTIONS)).astype(np.float32),
         initial_state=jax.tree.map(
             lambda x: rng.normal(size=x.shape).astype(np.float32),
@@ -191,7 +195,9 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     values = old_sigma[TASK] * normalised + old_mean[TASK]
     targets, advantages = values.copy(), np.zeros((T, B))
     for t in reversed(range(T)):
-        error = rho[t] * (reward[t] + gamma[t] * targets[t + 1] - values[t])
+        following = gamma[t] * targets[t + 1]
+        following += config.discounting * unrolls.truncation_value[:, t]  # where gamma is 0
+        error = rho[t] * (reward[t] + following - values[t])
         advantages[t] = counts[t] * error
         targets[t] = values[t] + advantages[t]
     targets = targets[:T]
@@ -220,7 +226,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
         scaled = np.float32((targets - mean[TASK]) / sigma[TASK])
         value_loss = 0.5 * jnp.sum(counts * (normalised[:T] - scaled) ** 2)
         policy_loss = -jnp.sum(np.float32(advantages / sigma[TASK]) * taken(log_pi, action))
-        entropy = -jnp.sum(jnp.exp(log_pi) * log_pi)
+        entropy = -jnp.sum(counts[:, :, None] * jnp.exp(log_pi) * log_pi)
         return policy_loss + config.baseline_cost * value_loss - config.entropy_cost * entropy
 
     gradient = jax.tree.map(lambda g: np.asarray(g, np.float64), jax.jit(jax.grad(loss))(params))
@@ -688,7 +694,7 @@ def test_a_saved_state_does_not_change_while_learning_goes_on() -> None:
 def test_variables_can_be_fetched_while_another_thread_learns() -> None:
     learner = make_learner()
     assert isinstance(learner, acme.VariableSource)
-    params_of = {0: learner.save().params}
+    states = {0: learner.save()}
     fetched: list[PolicyVariables] = []
     enough = threading.Event()
 
@@ -701,13 +707,15 @@ def test_variables_can_be_fetched_while_another_thread_learns() -> None:
     while len({variables.step for variables in fetched}) < 10:
         learner.step()
         state = learner.save()
-        params_of[state.steps] = state.params
+        states[state.steps] = state
         assert thread.is_alive()
     enough.set()
     thread.join()
-    for step, params in {variables.step: variables.params for variables in fetched}.items():
-        assert_equal(params, params_of[step])
-        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
+    for step, variables in {variables.step: variables for variables in fetched}.items():
+        assert_equal(variables.params, states[step].params)
+        assert_equal(variables.mu, states[step].popart.mean)
+        np.testing.assert_allclose(variables.sigma**2, states[step].popart.variance, rtol=1e-6)
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables[1:]))
 
 
 def test_variables_are_copied_once_for_each_version() -> None:

@@ -19,11 +19,12 @@ Array = np.ndarray
 TOLERANCE = 2e-5
 
 T, A = 12, 5
-# Task 3 has one sequence, each step of which a time limit cuts off; task 4 is absent.
+# Task 3 has one sequence, each step of which is cut off; task 4 is absent.
 TASK = np.array([0, 0, 1, 1, 1, 2, 2, 0, 1, 2, 3], np.int32)
 B, N = len(TASK), 5
 TERMINATIONS = [(0, 0), (T - 1, 1), (5, 2), (5, 5), (6, 5), (3, 9), (8, 9)]  # (t, b)
-TIME_LIMITS = [(0, 3), (T - 1, 4), (7, 2), (6, 6), (3, 7), (4, 7), (9, 9)]
+TIME_LIMITS = [(0, 1), (T - 1, 0), (8, 2), (4, 6), (7, 7), (8, 7), (10, 9)]
+CUT_OFF = [(0, 3), (T - 1, 4), (7, 2), (6, 6), (3, 7), (4, 7), (9, 9)]  # without a known successor
 ALL_CUT_OFF = 10  # b
 
 MEAN = np.array([0.5, -40.0, 3000.0, 7.0, -1.0], np.float32)
@@ -49,7 +50,12 @@ def random_batch(seed: int) -> losses.LossInput:
     for t, b in TERMINATIONS:
         discount[t, b] = 0.0
         first[t + 1, b] = True
+    truncation_value = np.zeros((T, B))
     for t, b in TIME_LIMITS:
+        discount[t, b] = 0.0
+        first[t + 1, b] = True
+        truncation_value[t, b] = MEAN[TASK[b]] + SIGMA[TASK[b]] * np.sin(t + b)
+    for t, b in CUT_OFF:
         first[t + 1, b] = True
     first[1:, ALL_CUT_OFF] = True
     small = rng.random((T, B)) < 0.3
@@ -61,6 +67,7 @@ def random_batch(seed: int) -> losses.LossInput:
         "action": rng.integers(A, size=(T, B)),
         "reward": reward,
         "discount": discount,
+        "truncation_value": truncation_value,
         "first": first,
         "task": TASK,
     }
@@ -111,34 +118,43 @@ def test_vtrace_by_hand() -> None:
     #   v_2 = 3 + 1/4                             = 3.25
     #   v_1 = 2 - 3/4 + 1/2 1/2 1/4               = 1.3125
     #   v_0 = 1 + 1 + 1/2 1 (-3/4) + 1/4 1 1/2 1/4 = 1.65625
-    #   advantage_0 = 1   ( 1 + 1.3125/2 - 1) =  0.65625
-    #   advantage_1 = 1/2 (-1 + 3.25/2 - 2)   = -0.6875
-    #   advantage_2 = 1/4 ( 2 + 4/2 - 3)      =  0.25, on the bootstrap value
+    #   advantage_0 =  1 + 1.3125/2 - 1 =  0.65625
+    #   advantage_1 = -1 + 3.25/2 - 2   = -1.375
+    #   advantage_2 =  2 + 4/2 - 3      =  1, on the bootstrap value
     # Every number is a float32, so the comparison is exact.
     values = np.array([1, 2, 3, 4], np.float32)
     reward = np.array([1, -1, 2], np.float32)
     rho = np.array([2, 0.5, 0.25], np.float32)
-    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho)
+    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho, 1.0)
     np.testing.assert_array_equal(result.targets, [1.65625, 1.3125, 3.25])
-    np.testing.assert_array_equal(result.advantages, [0.65625, -0.6875, 0.25])
+    np.testing.assert_array_equal(result.advantages, [0.65625, -1.375, 1.0])
 
     # The same, terminated after the second step:
     #   delta_1 = 1/2 (-1 - 2) = -3/2,  v_1 = 1/2,  v_0 = 1 + 1 - 3/4 = 1.25
-    #   advantage_0 = 1 + 1/4 - 1 = 0.25,  advantage_1 = 1/2 (-1 - 2) = -1.5
-    result = jit_vtrace(values, reward, np.array([0.5, 0, 0.5], np.float32), rho)
+    #   advantage_0 = 1 + 1/4 - 1 = 0.25,  advantage_1 = -1 - 2 = -3
+    result = jit_vtrace(values, reward, np.array([0.5, 0, 0.5], np.float32), rho, 1.0)
     np.testing.assert_array_equal(result.targets, [1.25, 0.5, 3.25])
-    np.testing.assert_array_equal(result.advantages, [0.25, -1.5, 0.25])
+    np.testing.assert_array_equal(result.advantages, [0.25, -3.0, 1.0])
 
-    # The same, with the second step left out instead (ratio 0): v_1 = V_1 = 2, its advantage 0,
-    #   v_0 = 1 + 1 = 2,  advantage_0 = 1 (1 + 2/2 - 1) = 1
+    # The same, with the second step left out instead (ratio 0): v_1 = V_1 = 2,
+    #   v_0 = 1 + 1 = 2,  advantage_0 = 1 + 2/2 - 1 = 1
     rho = np.array([2, 0, 0.25], np.float32)
-    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho)
+    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho, 1.0)
     np.testing.assert_array_equal(result.targets, [2.0, 2.0, 3.25])
-    np.testing.assert_array_equal(result.advantages, [1.0, 0.0, 0.25])
+    np.testing.assert_array_equal(result.advantages[::2], [1.0, 1.0])
+
+    # The first again with lambda = 1/2, which halves the weights of later deltas:
+    #   v_1 = 2 - 3/4 + 1/2 1/4 1/4 = 1.28125,  v_0 = 1 + 1 + 1/2 1/2 (-3/4) + 1/4 1/2 1/4 1/4
+    #   advantage_0 = 1 + (1/2 1.28125 + 1/2 2)/2 - 1,  advantage_1 = -1 + (1/2 3.25 + 1/2 3)/2 - 2
+    rho = np.array([2, 0.5, 0.25], np.float32)
+    result = jit_vtrace(values, reward, np.full(3, 0.5, np.float32), rho, 0.5)
+    np.testing.assert_array_equal(result.targets, [1.8203125, 1.28125, 3.25])
+    np.testing.assert_array_equal(result.advantages, [0.8203125, -1.4375, 1.0])
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_vtrace_is_the_double_sum_of_its_definition(seed: int) -> None:
+@pytest.mark.parametrize("lambda_", [1.0, 0.9, 0.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_vtrace_is_the_double_sum_of_its_definition(seed: int, lambda_: float) -> None:
     rng = np.random.default_rng(seed)
     length = 30
     values = rng.normal(size=length + 1).astype(np.float32)
@@ -158,10 +174,11 @@ def test_vtrace_is_the_double_sum_of_its_definition(seed: int) -> None:
         discount.astype(np.float64),
         rho.astype(np.float64),
         counts,
+        lambda_=lambda_,
     )
-    result = jit_vtrace(values, reward, discount, rho)
+    result = jit_vtrace(values, reward, discount, rho, lambda_)
     assert_close(result.targets, expected.targets, "targets")
-    assert_close(result.advantages, expected.advantages, "advantages")
+    assert_close(result.advantages[counts], expected.advantages[counts], "advantages")
 
 
 @pytest.mark.parametrize("terminations", [[], [0], [7], [19], [0, 7, 8, 19]])
@@ -174,7 +191,7 @@ def test_vtrace_on_policy_is_the_return(terminations: list[int]) -> None:
     returns, following = np.zeros(20), float(values[-1])
     for t in reversed(range(20)):
         following = returns[t] = float(reward[t]) + float(discount[t]) * following
-    result = jit_vtrace(values, reward, discount, np.ones(20, np.float32))
+    result = jit_vtrace(values, reward, discount, np.ones(20, np.float32), 1.0)
     assert_close(result.targets, returns, "targets")
     assert_close(result.advantages, returns - values[:-1].astype(np.float64), "advantages")
 
@@ -183,7 +200,7 @@ def test_vtrace_has_no_gradient() -> None:
     def total(
         values: jax.Array, reward: jax.Array, discount: jax.Array, rho: jax.Array
     ) -> jax.Array:
-        result = losses.vtrace(values, reward, discount, rho)
+        result = losses.vtrace(values, reward, discount, rho, 0.9)
         return jnp.sum(result.targets**2) + jnp.sum(result.advantages**2)
 
     arrays = (jnp.linspace(0.1, 0.9, length) for length in (5, 4, 4, 4))
@@ -197,7 +214,7 @@ def test_vtrace_refuses_a_batch_and_unequal_lengths(wrong: int) -> None:
     for bad in (arrays[wrong][:, None], arrays[wrong][1:]):
         values, reward, discount, rho = arrays[:wrong] + [bad] + arrays[wrong + 1 :]
         with pytest.raises(AssertionError):
-            losses.vtrace(values, reward, discount, rho)
+            losses.vtrace(values, reward, discount, rho, 0.9)
 
 
 # Rewards.
@@ -225,6 +242,11 @@ def test_transform_reward_refuses_an_unknown_name() -> None:
 
 # The full loss.
 
+PAPERS: dict[str, Any] = {
+    "vtrace_lambda": 1.0,
+    "standardise_advantages": False,
+    "ratio_clip": None,
+}
 CONFIGS = {
     f"{clipping}-{reduction}-{'popart' if use_popart else 'plain'}": Config(
         reward_clipping=clipping,
@@ -233,6 +255,7 @@ CONFIGS = {
         popart_step_size=BIG_STEP,
         baseline_cost=0.7,
         entropy_cost=0.3,
+        **PAPERS,
     )
     for clipping in REWARD_CLIPPINGS
     for reduction in LOSS_REDUCTIONS
@@ -243,6 +266,9 @@ CONFIGS["bounded-sigma"] = Config(
     popart_step_size=BIG_STEP, popart_scale_min=5.0, popart_scale_max=500.0, discounting=0.9
 )
 CONFIGS["defaults"] = Config()
+CONFIGS["lambda"] = Config(**{**PAPERS, "vtrace_lambda": 0.6}, loss_reduction="sum")
+CONFIGS["standardised"] = Config(**{**PAPERS, "standardise_advantages": True})
+CONFIGS["ratio-clip"] = Config(**{**PAPERS, "ratio_clip": 0.3}, popart=False)
 with_each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
@@ -320,11 +346,67 @@ def test_what_the_loss_leaves_alone(config: Config) -> None:
     others = np.arange(N)[None] != TASK[:, None]  # [B, N]
     np.testing.assert_array_equal(np.asarray(by_values)[:, others], 0.0)
     cut_off = np.asarray(batch.first[1:] & (batch.discount == 1))
-    np.testing.assert_array_equal(np.asarray(by_values)[:-1][cut_off], 0.0)
-    assert np.all(np.any(np.asarray(by_logits)[:-1][cut_off] != 0, axis=-1))  # entropy's
+    for gradient in (by_logits, by_values):
+        np.testing.assert_array_equal(np.asarray(gradient)[:-1][cut_off], 0.0)
+        assert np.all(np.any(np.asarray(gradient)[:-1][~cut_off] != 0, axis=-1))
 
 
-@pytest.mark.parametrize("name", ["none-sum-popart", "soft_asymmetric-mean-plain", "bounded-sigma"])
+@pytest.mark.parametrize("reduction", LOSS_REDUCTIONS)
+def test_a_batch_of_which_no_step_counts(reduction: str) -> None:
+    config = Config(loss_reduction=reduction)
+    batch = random_batch(0)
+    batch = batch._replace(first=jnp.ones_like(batch.first), discount=jnp.ones_like(batch.discount))
+    (loss, (new_state, metrics)), gradients = loss_and_gradients(batch, state(), config)
+    assert loss == metrics["entropy"] == 0
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, 0.0)
+    for before, after in zip(state(), new_state, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("reduction", LOSS_REDUCTIONS)
+def test_what_was_cut_off_changes_nothing_for_the_others(reduction: str) -> None:
+    # One sequence of steps that count, alone and beside one of steps that are all cut off.
+    config = Config(loss_reduction=reduction, popart=False)
+    both = random_batch(0)
+    pair = [0, ALL_CUT_OFF]
+
+    def columns(index: list[int]) -> losses.LossInput:
+        chosen = jnp.array(index)
+        return both._replace(
+            **{n: a[:, chosen] if a.ndim > 1 else a[chosen] for n, a in both._asdict().items()}
+        )
+
+    (loss, _), gradients = loss_and_gradients(columns(pair), state(), config)
+    (alone, _), gradients_alone = loss_and_gradients(columns(pair[:1]), state(), config)
+    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    for gradient, expected in zip(gradients, gradients_alone, strict=True):
+        assert_close(gradient[:, :1], expected, "gradient")
+
+
+def test_a_time_limit_by_hand() -> None:
+    # One step of reward 3, clipped to 1, and one action, so that the ratio is 1. The last state is
+    # worth 10; V = 2, gamma = 1/2: v = 1 + 10/2 = 6, and the value loss is 1/2 1/2 (6 - 2)^2.
+    batch = losses.LossInput(
+        logits=jnp.zeros((2, 1, 1)),
+        normalised_values=jnp.array([[[2.0]], [[100.0]]]),  # the next episode's is not looked at
+        behaviour_logits=jnp.zeros((1, 1, 1)),
+        action=jnp.zeros((1, 1), jnp.int32),
+        reward=jnp.full((1, 1), 3.0),
+        discount=jnp.zeros((1, 1)),
+        truncation_value=jnp.full((1, 1), 10.0),
+        first=jnp.array([[False], [True]]),
+        task=jnp.zeros(1, jnp.int32),
+    )
+    config = Config(popart=False, discounting=0.5, reward_clipping="abs_one")
+    loss, _ = losses.popart_vtrace_loss(batch, popart.initial_state(1), config)
+    assert loss == 4.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["none-sum-popart", "soft_asymmetric-mean-plain", "bounded-sigma", "lambda", "ratio-clip"],
+)
 def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> None:
     # The second opinion on the oracle: what must not carry a gradient is held fixed.
     config = CONFIGS[name]
@@ -349,7 +431,7 @@ def test_no_gradient_flows_into_statistics_rewards_and_behaviour() -> None:
     config = Config(popart_step_size=BIG_STEP)
     batch = random_batch(0)
     learned = ("logits", "normalised_values")
-    given = ("behaviour_logits", "reward")
+    given = ("behaviour_logits", "reward", "truncation_value")
 
     def loss(arrays: dict[str, jax.Array]) -> jax.Array:
         return losses.popart_vtrace_loss(batch._replace(**arrays), state(), config)[0]
@@ -365,8 +447,8 @@ def test_no_gradient_flows_into_statistics_rewards_and_behaviour() -> None:
 
 
 def test_an_ignored_steps_ratio_may_overflow() -> None:
-    # exp(200) is infinite in float32; the step at the time limit is left out whatever its ratio.
-    t, b = TIME_LIMITS[0]
+    # exp(200) is infinite in float32; a step that is cut off is left out whatever its ratio.
+    t, b = CUT_OFF[0]
     batch = random_batch(0)
     action = int(batch.action[t, b])
     batch = batch._replace(
@@ -378,11 +460,12 @@ def test_an_ignored_steps_ratio_may_overflow() -> None:
     assert np.all(np.isfinite(new_state.mean)) and np.all(np.isfinite(new_state.variance))
 
 
-@pytest.mark.parametrize("end", ["termination", "time limit"])
+@pytest.mark.parametrize("end", ["termination", "time limit", "unknown"])
 def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
     # Plain IMPALA, because PopArt's statistics rightly join all steps.
     config, t = Config(popart=False), 5
     batch = random_batch(0)
+    batch = batch._replace(truncation_value=jnp.zeros((T, B)))
     discount, first = jnp.ones((T, B)), jnp.zeros((T + 1, B), bool)
     later = random_batch(1)
 
@@ -390,8 +473,8 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
         def join(a: jax.Array, b: jax.Array, index: int) -> jax.Array:
             return jnp.concatenate([a[:index], b[index:]])
 
-        # A time limit hides the cut-off step's reward too: its value target takes no part.
-        from_reward = t + 1 if end == "termination" else t
+        # Of a step without a known successor the reward too is not looked at.
+        from_reward = t if end == "unknown" else t + 1
         return batch._replace(
             logits=join(batch.logits, later.logits, t + 1),
             normalised_values=join(batch.normalised_values, later.normalised_values, t + 1),
@@ -410,9 +493,10 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
     assert np.all(np.any(before[0] != after[0], axis=-1)[t])
 
     first = first.at[t + 1].set(True)
-    if end == "termination":
+    if end != "unknown":
         discount = discount.at[t].set(0.0)
-    ended = batch._replace(discount=discount, first=first)
+    value = jnp.zeros((T, B)).at[t].set(7.0 if end == "time limit" else 0.0)
+    ended = batch._replace(discount=discount, first=first, truncation_value=value)
     before, after = (gradients_until_end(b) for b in (ended, with_another_future(ended)))
     for b, a in zip(before, after, strict=True):
         np.testing.assert_array_equal(b, a)
@@ -480,6 +564,9 @@ MALFORMED = {
     ),
     "one sequence": lambda b: b._replace(action=b.action[:, 0]),
     "reward of one sequence less": lambda b: b._replace(reward=b.reward[:, 1:]),
+    "truncation value of one step less": lambda b: b._replace(
+        truncation_value=b.truncation_value[1:]
+    ),
     "discount of one step less": lambda b: b._replace(discount=b.discount[1:]),
     "task at every step": lambda b: b._replace(task=np.tile(b.task, (T, 1))),
     "task of one sequence less": lambda b: b._replace(task=b.task[1:]),

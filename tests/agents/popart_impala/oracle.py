@@ -4,15 +4,19 @@ It shares no code with `agents`. It is slow on purpose: loops follow the indices
 so that a reader can check a line against a paper. Time indices are those of
 `agents.popart_impala.types`: `reward[t]` and `discount[t]` follow `action[t]`.
 
-  V-trace   Espeholt et al. 2018, arXiv 1802.01561, equation 1 and section 4.2
+  V-trace   Espeholt et al. 2018, arXiv 1802.01561, equation 1, section 4.2 and remark 2
+  clip      Schulman et al. 2017, arXiv 1707.06347, equation 7
   PopArt    van Hasselt et al. 2016, arXiv 1602.07714;
             per task: Hessel et al. 2018, arXiv 1809.04474
 
 Let f be the loss of one batch, and take everything in `Constants` as constant. For one step, with
-logits l, pi = softmax(l), and the advantage in units of the new scale, A = advantage / sigma':
+logits l, pi = softmax(l), and the scaled advantage A:
 
-  policy gradient   f = -A log pi(a)            df/dl_k = -A ([k = a] - pi_k)
-                    since d log pi_a / dl_k = [k = a] - pi_k.
+  policy gradient   f = -w A log pi(a)          df/dl_k = -w A ([k = a] - pi_k)
+                    w = min(1, pi(a) / mu(a)), a constant; d log pi_a / dl_k = [k = a] - pi_k.
+  the same, clipped f = -min(r A, clip(r) A)    df/dl_k = -r A ([k = a] - pi_k)
+                    r = pi(a) / mu(a), which is not a constant: dr/dl_k = r ([k = a] - pi_k).
+                    Where r is beyond the clip on the side to which A pushes it, 0.
   entropy           f = -e H,                   df/dl_k = e pi_k (log pi_k + H)
                     H = -sum_j pi_j log pi_j, dpi_j/dl_k = pi_j ([j = k] - pi_k), so
                     dH/dl_k = -sum_j (log pi_j + 1) dpi_j/dl_k = -pi_k (log pi_k + H).
@@ -20,8 +24,8 @@ logits l, pi = softmax(l), and the advantage in units of the new scale, A = adva
                     y = (v - mu') / sigma',
                     n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
 
-Other tasks' values, the last entry in time, and the values of a step that does not count have the
-derivative 0. A mean divides all of it by T B.
+Other tasks' values, the last entry in time, and a step that does not count have the derivative 0. A
+mean divides all of it by the number of steps that count.
 """
 
 from collections.abc import Callable
@@ -43,6 +47,7 @@ class Batch(NamedTuple):
     action: Array  # int [T, B]
     reward: Array  # [T, B], raw
     discount: Array  # [T, B], 0 or 1
+    truncation_value: Array  # [T, B], not 0 where a time limit ended the episode
     first: Array  # bool [T+1, B]
     task: Array  # int [B]
 
@@ -58,15 +63,16 @@ class VTrace(NamedTuple):
     """Of one sequence."""
 
     targets: Array  # [T], v_s
-    advantages: Array  # [T]
+    advantages: Array  # [T], not weighted by rho_s
 
 
 class Constants(NamedTuple):
     """Quantities of a batch that no gradient flows into."""
 
     targets: Array  # [T, B], unnormalised v_s
-    advantages: Array  # [T, B], unnormalised
-    counts: Array  # bool [T, B], false for a step that a time limit cut off
+    advantages: Array  # [T, B], scaled
+    ratios: Array  # [T, B], pi(a) / mu(a)
+    counts: Array  # bool [T, B], false for a step that was cut off and has no known successor
     mu: Array  # [N], before the batch's update
     sigma: Array  # [N]
     new_mu: Array  # [N], after it
@@ -93,13 +99,20 @@ def transform_reward(reward: float, clipping: str) -> float:
 
 
 def vtrace(
-    values: Array, reward: Array, discount: Array, ratio: Array, counts: Array | None = None
+    values: Array,
+    reward: Array,
+    discount: Array,
+    ratio: Array,
+    counts: Array | None = None,
+    truncated: dict[int, float] | None = None,
+    lambda_: float = 1.0,
 ) -> VTrace:
     """V-trace targets and advantages of one sequence, as a double sum, with rho_bar = c_bar = 1.
 
       v_s = V(x_s) + sum_{t=s}^{T-1} (prod_{i=s}^{t-1} gamma_i c_i) delta_t
-      delta_t = rho_t (r_t + gamma_t V(x_{t+1}) - V(x_t))
-      advantage_s = rho_s (r_s + gamma_s v_{s+1} - V(x_s)), where v_T = V(x_T)
+      delta_t = rho_t (r_t + gamma_t V(x_{t+1}) - V(x_t)),  c_i = lambda min(1, ratio_i)
+      advantage_s = r_s + gamma_s (lambda v_{s+1} + (1 - lambda) V(x_{s+1})) - V(x_s),
+                    where v_T = V(x_T)
 
     Args:
       values: [T+1] V(x_t).
@@ -108,11 +121,15 @@ def vtrace(
       ratio: [T], pi(a) / mu(a), not clipped.
       counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the
         sums of earlier steps, and the advantage is 0.
+      truncated: V(x_{t+1}) of the steps t whose successor is the last state of an episode that a
+        time limit ended, in place of `values[t+1]`. No action was taken there, so that
+        v_{t+1} = V(x_{t+1}), which ends the sums.
     """
     length = len(reward)
+    truncated = truncated or {}
     counts = np.ones(length, bool) if counts is None else counts
     rho = np.minimum(1.0, ratio)
-    trace = np.minimum(1.0, ratio)
+    trace = lambda_ * np.minimum(1.0, ratio)
     targets = np.array(values, np.float64)
     for s in range(length):
         for t in range(s, length):
@@ -121,12 +138,17 @@ def vtrace(
             weight = 1.0
             for i in range(s, t):
                 weight *= discount[i] * trace[i]
-            delta = rho[t] * (reward[t] + discount[t] * values[t + 1] - values[t])
+            successor = truncated.get(t, values[t + 1])
+            delta = rho[t] * (reward[t] + discount[t] * successor - values[t])
             targets[s] += weight * delta
+            if t in truncated:
+                break
     advantages = np.zeros(length)
     for s in range(length):
         if counts[s]:
-            advantages[s] = rho[s] * (reward[s] + discount[s] * targets[s + 1] - values[s])
+            mixed = lambda_ * targets[s + 1] + (1 - lambda_) * values[s + 1]
+            successor = truncated.get(s, mixed)
+            advantages[s] = reward[s] + discount[s] * successor - values[s]
     return VTrace(targets[:-1], advantages)
 
 
@@ -181,20 +203,47 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
         k = batch.task[b]
         values = sigma[k] * batch.normalised_values[:, b, k] + mu[k]
         reward = [transform_reward(r, config.reward_clipping) for r in batch.reward[:, b]]
+        at_limit = np.flatnonzero(batch.truncation_value[:, b])
+        truncated = {int(t): float(batch.truncation_value[t, b]) for t in at_limit}
         discount = config.discounting * batch.discount[:, b]
+        discount[at_limit] = config.discounting
         targets[:, b], advantages[:, b] = vtrace(
-            values, np.array(reward), discount, ratios[:, b], counts[:, b]
+            values,
+            np.array(reward),
+            discount,
+            ratios[:, b],
+            counts[:, b],
+            truncated,
+            config.vtrace_lambda,
         )
     new = statistics
     if config.popart:
         new = update_statistics(statistics, targets, counts, batch.task, config.popart_step_size)
     new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
-    return Constants(targets, advantages, counts, mu, sigma, new_mu, new_sigma, new)
+    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, config)
+    return Constants(targets, scaled, ratios, counts, mu, sigma, new_mu, new_sigma, new)
 
 
-def _reduction(batch: Batch, config: Config) -> float:
+def scale_advantages(
+    advantages: Array, counts: Array, task: Array, sigma: Array, config: Config
+) -> Array:
+    """In units of each task's sigma; then, if so configured, with mean 0 and deviation 1.
+
+    The deviation that is divided by is at least half a sigma.
+    """
+    scaled = advantages / sigma[task][None]
+    if config.standardise_advantages:
+        for k in set(task.tolist()):
+            own = counts & (task == k)[None]
+            if own.any():
+                deviation = max(0.5, np.std(scaled[own]))
+                scaled[own] = (scaled[own] - np.mean(scaled[own])) / deviation
+    return scaled
+
+
+def _reduction(fixed: Constants, config: Config) -> float:
     """What every step's loss is multiplied by."""
-    return 1.0 if config.loss_reduction == "sum" else 1.0 / batch.action.size
+    return 1.0 if config.loss_reduction == "sum" else 1.0 / np.sum(fixed.counts)
 
 
 def losses(batch: Batch, fixed: Constants, config: Config) -> dict[str, float]:
@@ -204,23 +253,29 @@ def losses(batch: Batch, fixed: Constants, config: Config) -> dict[str, float]:
     for t in range(length):
         for b in range(batch_size):
             k = batch.task[b]
-            log_pi = log_softmax(batch.logits[t, b])
-            entropy -= np.sum(np.exp(log_pi) * log_pi)
             if not fixed.counts[t, b]:
                 continue
-            advantage = fixed.advantages[t, b] / fixed.new_sigma[k]
-            policy_gradient -= advantage * log_pi[batch.action[t, b]]
+            log_pi = log_softmax(batch.logits[t, b])
+            entropy -= np.sum(np.exp(log_pi) * log_pi)
+            taken, advantage = batch.action[t, b], fixed.advantages[t, b]
+            if config.ratio_clip is None:
+                policy_gradient -= min(1.0, fixed.ratios[t, b]) * advantage * log_pi[taken]
+            else:
+                log_mu = log_softmax(batch.behaviour_logits[t, b])
+                ratio = np.exp(log_pi[taken] - log_mu[taken])
+                bounded = np.clip(ratio, 1 - config.ratio_clip, 1 + config.ratio_clip)
+                policy_gradient -= min(ratio * advantage, bounded * advantage)
             unnormalised = fixed.sigma[k] * batch.normalised_values[t, b, k] + fixed.mu[k]
             normalised = (unnormalised - fixed.new_mu[k]) / fixed.new_sigma[k]
             target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
             value += 0.5 * (target - normalised) ** 2
-    reduction = _reduction(batch, config)
+    reduction = _reduction(fixed, config)
     parts = {
         "policy_gradient_loss": reduction * policy_gradient,
         "baseline_loss": config.baseline_cost * reduction * value,
         "entropy_loss": -config.entropy_cost * reduction * entropy,
     }
-    return {"loss": sum(parts.values()), "entropy": entropy / batch.action.size, **parts}
+    return {"loss": sum(parts.values()), "entropy": entropy / np.sum(fixed.counts), **parts}
 
 
 def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Array]:
@@ -233,21 +288,31 @@ def gradients(batch: Batch, fixed: Constants, config: Config) -> tuple[Array, Ar
     by_values = np.zeros_like(batch.normalised_values)
     for t in range(length):
         for b in range(batch_size):
+            if not fixed.counts[t, b]:
+                continue
             k = batch.task[b]
             log_pi = log_softmax(batch.logits[t, b])
             pi = np.exp(log_pi)
             entropy = -np.sum(pi * log_pi)
             by_logits[t, b] += config.entropy_cost * pi * (log_pi + entropy)
-            if not fixed.counts[t, b]:
-                continue
             taken = np.eye(len(pi))[batch.action[t, b]]
-            by_logits[t, b] -= fixed.advantages[t, b] / fixed.new_sigma[k] * (taken - pi)
+            advantage, ratio = fixed.advantages[t, b], fixed.ratios[t, b]
+            if config.ratio_clip is None:
+                weight = min(1.0, ratio)
+            else:
+                too_far = (
+                    ratio > 1 + config.ratio_clip
+                    if advantage > 0
+                    else (ratio < 1 - config.ratio_clip)
+                )
+                weight = 0.0 if too_far else ratio
+            by_logits[t, b] -= weight * advantage * (taken - pi)
             ratio = fixed.sigma[k] / fixed.new_sigma[k]
             shift = (fixed.mu[k] - fixed.new_mu[k]) / fixed.new_sigma[k]
             target = (fixed.targets[t, b] - fixed.new_mu[k]) / fixed.new_sigma[k]
             error = target - (ratio * batch.normalised_values[t, b, k] + shift)
             by_values[t, b, k] = -config.baseline_cost * error * ratio
-    reduction = _reduction(batch, config)
+    reduction = _reduction(fixed, config)
     return reduction * by_logits, reduction * by_values
 
 

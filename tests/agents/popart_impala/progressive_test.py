@@ -48,6 +48,7 @@ def random_unrolls(spec: specs.Array, task: list[int], state: Any, seed: int) ->
         action=rng.integers(NUM_ACTIONS, size=(B, T), dtype=np.int32),
         reward=(100 * rng.normal(size=(B, T))).astype(np.float32),
         discount=np.ones((B, T), np.float32),
+        truncation_value=np.zeros((B, T), np.float32),
         behaviour_logits=rng.normal(size=(B, T, NUM_ACTIONS)).astype(np.float32),
         initial_state=state,
         params_step=np.zeros(B, np.int32),

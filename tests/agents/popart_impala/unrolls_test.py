@@ -45,7 +45,9 @@ def add(buffer: unrolls.UnrollBuffer, number: int) -> None:
     state = jax.tree.map(lambda x: np.repeat(x, N, axis=0) + number, LSTM_STATE)
     logits = np.full((N, NUM_ACTIONS), number, np.float32)
     ones = np.ones(N, np.float32)
-    buffer.add(inputs(number), state, number, np.full(N, number), logits, number * ones, ones)
+    buffer.add(
+        inputs(number), state, number, np.full(N, number), logits, number * ones, ones, 2 * ones
+    )
 
 
 def step_type(last: bool, reward: float = 1.0) -> dm_env.TimeStep:
@@ -59,6 +61,7 @@ EXTRAS = {
     "logits": np.zeros(NUM_ACTIONS, np.float32),
     "state": jax.tree.map(lambda x: x[0], LSTM_STATE),
     "params_step": 3,
+    "last_value": np.float32(5),
 }
 
 
@@ -82,6 +85,7 @@ def test_signature() -> None:
         ("action", (T,), np.int32),
         ("reward", (T,), np.float32),
         ("discount", (T,), np.float32),
+        ("truncation_value", (T,), np.float32),
         ("behaviour_logits", (T, NUM_ACTIONS), np.float32),
         *state,
         ("params_step", (), np.int32),
@@ -205,10 +209,10 @@ def test_an_array_unlike_the_signature_is_named() -> None:
     [
         (
             unrolls.unroll_signature(FEATURES, NUM_ACTIONS + 1, T, LSTM_STATE),
-            r"(?s)column 8 to be a float \[2,6\] tensor but got a float \[2,5\]"
-            r".*8: Tensor<name: 'behaviour_logits",
+            r"(?s)column 9 to be a float \[2,6\] tensor but got a float \[2,5\]"
+            r".*9: Tensor<name: 'behaviour_logits",
         ),
-        (unrolls.unroll_signature(FEATURES, NUM_ACTIONS, T, ()), "12 columns .* has 10 columns"),
+        (unrolls.unroll_signature(FEATURES, NUM_ACTIONS, T, ()), "13 columns .* has 11 columns"),
     ],
     ids=["another number of actions", "no LSTM"],
 )
