@@ -167,7 +167,7 @@ def popart_vtrace_loss(
     values = jax.lax.stop_gradient(normalised) * own_old.sigma[None] + own_old.mu[None]
 
     log_pi = jax.nn.log_softmax(batch.logits[:-1])
-    log_mu = jax.nn.log_softmax(batch.behaviour_logits)
+    log_mu = jax.lax.stop_gradient(jax.nn.log_softmax(batch.behaviour_logits))
     action = batch.action[..., None]
     log_pi_action = jnp.take_along_axis(log_pi, action, axis=2).squeeze(2)  # [T, B]
     log_mu_action = jnp.take_along_axis(log_mu, action, axis=2).squeeze(2)

@@ -25,6 +25,11 @@ REFUSED: dict[str, list[Any]] = {
     "entropy_cost": [-1e-9, NAN],
     "reward_clipping": ["", "abs", "None"],
     "loss_reduction": ["", "average", "SUM"],
+    "vtrace_lambda": [-0.01, 1.01, NAN],
+    "ratio_clip": [0.0, -0.2, NAN, math.inf],
+    "passes": [0, -1, 1.5, NAN],
+    "minibatches": [0, -1, 2.0, 3, 64],  # batch_size is 32
+    "optimiser": ["", "Adam", "sgd"],
     "popart_step_size": [0.0, -3e-4, 1.1, NAN],
     "popart_scale_min": [0.0, -1e-4, NAN],
     "popart_scale_max": [0.0, 9e-5, NAN, math.inf],
@@ -42,6 +47,7 @@ UNCHECKED = {
     "use_gap",
     "use_separate_attn_net",
     "popart",
+    "standardise_advantages",
 }
 
 ACCEPTED: dict[str, list[Any]] = {
@@ -57,6 +63,11 @@ ACCEPTED: dict[str, list[Any]] = {
     "entropy_cost": [0.0],
     "reward_clipping": ["none", "abs_one", "soft_asymmetric"],
     "loss_reduction": ["sum", "mean"],
+    "vtrace_lambda": [0.0, 1.0],
+    "ratio_clip": [None, 0.1],
+    "passes": [1, 3],
+    "minibatches": [None, 1, 8],  # batch_size is 32
+    "optimiser": ["adam", "rmsprop"],
     "popart_step_size": [1e-9, 1.0],
     "popart_scale_min": [1e-9, 1e6],  # popart_scale_max is 1e6
     "popart_scale_max": [1e-4],  # popart_scale_min is 1e-4
@@ -119,3 +130,20 @@ def test_derived_settings() -> None:
     assert config.frames_per_update == 60
     assert config.queue_capacity == 3
     assert Config(batch_size=3, queue_size=7).queue_capacity == 7
+
+
+def test_a_batch_is_learned_from_in_as_many_parts_as_go() -> None:
+    # At most four, and each is split evenly over the devices.
+    for batch_size, num_devices, parts in (
+        (32, 1, 4),
+        (32, 8, 4),
+        (32, 16, 2),
+        (6, 1, 3),
+        (7, 1, 1),
+    ):
+        assert Config(batch_size=batch_size).num_minibatches(num_devices) == parts
+    assert Config(batch_size=32, minibatches=8).num_minibatches(4) == 8
+    with pytest.raises(ValueError, match="^batch_size=6: must be a multiple of 4 local devices"):
+        Config(batch_size=6).num_minibatches(4)
+    with pytest.raises(ValueError, match="^batch_size=32: .* 8 local devices times 8 minibatches"):
+        Config(batch_size=32, minibatches=8).num_minibatches(8)

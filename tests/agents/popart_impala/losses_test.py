@@ -286,7 +286,9 @@ def test_the_inputs_reach_what_the_loss_must_handle() -> None:
     assert np.any(ratios > 50) and np.any(ratios < 0.02)
     assert not np.any(counts[:, batch.task == 3]) and not np.any(batch.task == 4)
 
-    fixed = oracle.constants(batch, oracle_statistics(), Config(popart_step_size=BIG_STEP))
+    fixed = oracle.constants(
+        batch, oracle_statistics(), Config(**PAPERS, popart_step_size=BIG_STEP)
+    )
     for task in range(3):  # old and new statistics are far apart
         assert abs(fixed.new_mu[task] - fixed.mu[task]) > 0.05 * fixed.sigma[task]
         assert abs(fixed.new_sigma[task] / fixed.sigma[task] - 1) > 0.05
@@ -462,8 +464,8 @@ def test_an_ignored_steps_ratio_may_overflow() -> None:
 
 @pytest.mark.parametrize("end", ["termination", "time limit", "unknown"])
 def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
-    # Plain IMPALA, because PopArt's statistics rightly join all steps.
-    config, t = Config(popart=False), 5
+    # Plain IMPALA, because what normalises values and advantages rightly joins all steps.
+    config, t = Config(**PAPERS, popart=False), 5
     batch = random_batch(0)
     batch = batch._replace(truncation_value=jnp.zeros((T, B)))
     discount, first = jnp.ones((T, B)), jnp.zeros((T + 1, B), bool)
