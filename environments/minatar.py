@@ -217,6 +217,7 @@ class MinAtarBatch(BatchedEnvironment):
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
+            final_features=np.zeros_like(boards),
         )
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
@@ -224,6 +225,7 @@ class MinAtarBatch(BatchedEnvironment):
         n = self.num_environments
         chosen = checked_actions(actions, n, len(ACTION_NAMES)).tolist()
         boards = np.zeros((n, *FEATURES.shape), np.bool_)
+        final_boards = np.zeros_like(boards)
         reward = np.empty(n, np.float32)
         discount = np.ones(n, np.float32)
         first = np.zeros(n, np.bool_)
@@ -233,11 +235,13 @@ class MinAtarBatch(BatchedEnvironment):
             if terminated or truncated:
                 first[i] = True
                 discount[i] = 0.0 if terminated else 1.0
+                if truncated:
+                    play.show(final_boards[i])
                 play.reset()
             play.show(boards[i])
         self.stepping = ()
         observation = Observation(boards, self._tasks.copy())
-        return BatchedTimeStep(observation, reward, discount, first, first.copy())
+        return BatchedTimeStep(observation, reward, discount, first, first.copy(), final_boards)
 
     def close(self) -> None:
         """Nothing is held."""

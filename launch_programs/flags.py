@@ -5,6 +5,7 @@ takes the resumed run's value, or else the default.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -13,7 +14,7 @@ from dm_env import specs
 from agents.popart_impala.config import LOSS_REDUCTIONS, OPTIMISERS, REWARD_CLIPPINGS, Config
 from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.registry import NETWORKS
-from environments import AtariOptions, features_spec, parse_level_name
+from environments import AtariOptions, Task, features_spec, parse_level_name
 from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
     RunConfig,
@@ -67,12 +68,16 @@ _AGENT_HELP = {
     "gradient_clipping": "Global norm to which gradients are clipped.",
 }
 _ATARI_HELP = {
-    "action_set": "Atari actions: full (all 18) or minimal (only those the game uses).",
+    "action_set": "Atari actions: full (all 18) or minimal (only those the game uses); by default "
+    "minimal for a game alone, except with --network=progressive, which may get others later.",
     "repeat_action_probability": "Atari sticky actions: probability of repeating the last action.",
     "noop_max": "Atari: a game starts with a random number of no-op frames, 0 to this.",
     "max_frames_per_episode": "Atari: frames after which an episode is cut off (108,000: 30 min).",
-    "life_loss": "Atari: the loss of a life ends a training episode for the learner.",
+    "life_loss": "Atari: the loss of a life ends a training episode for the learner; --nolife_loss: "
+    "only the game's end does.",
 }
+# What learns best, where `AtariOptions` has how a game is played by others: whole.
+_ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}
 _ENUMS = {
     "reward_clipping": REWARD_CLIPPINGS,
     "loss_reduction": LOSS_REDUCTIONS,
@@ -119,7 +124,9 @@ def define_run_flags() -> None:
             by_tasks = field.name in ("network", "hidden_size")
             _define(field, None if by_tasks else field.default, _AGENT_HELP)
     for field in dataclasses.fields(AtariOptions):
-        _define(field, field.default, _ATARI_HELP)
+        by_tasks = field.name == "action_set"
+        default = _ATARI_DEFAULTS.get(field.name, field.default)
+        _define(field, None if by_tasks else default, _ATARI_HELP)
     flags.DEFINE_integer("num_actors", None, "Actor processes; by default one for each CPU core.")
     flags.DEFINE_integer(
         "environments_per_actor",
@@ -212,6 +219,11 @@ def resolve(saved: RunConfig | None) -> RunConfig:
     }
     agent["network"] = value("network", None) or default_network(features_spec(tasks))
     agent["hidden_size"] = value("hidden_size", default_hidden_size(agent["network"]))
+    atari = {
+        field.name: value(field.name, _ATARI_DEFAULTS.get(field.name, field.default))
+        for field in dataclasses.fields(AtariOptions)
+    }
+    atari["action_set"] = value("action_set", default_action_set(tasks, agent["network"]))
     if parent is not None:
         columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
         frozen = sum(columns)
@@ -222,9 +234,7 @@ def resolve(saved: RunConfig | None) -> RunConfig:
     return RunConfig(
         tasks=tuple(task.name for task in tasks),
         agent=Config(**agent, frozen_columns=columns, action_repeat=tasks[0].action_repeat),
-        atari=AtariOptions(
-            **{f.name: value(f.name, f.default) for f in dataclasses.fields(AtariOptions)}
-        ),
+        atari=AtariOptions(**atari),
         num_actors=default_num_actors() if num_actors is None else num_actors,
         environments_per_actor=(
             default_environments_per_actor(len(tasks) - frozen) if per_actor is None else per_actor
@@ -280,6 +290,12 @@ def describe_preset(config: RunConfig) -> list[str]:
 def default_network(features: specs.Array) -> str:
     """The network for these features: "shallow" for images, "minatar" for boards, else "mlp"."""
     return "shallow" if are_images(features) else "minatar" if are_boards(features) else "mlp"
+
+
+def default_action_set(tasks: Sequence[Task], network: str) -> str:
+    """Atari's minimal actions for a game alone, all 18 for what plays several."""
+    alone = len(tasks) == 1 and tasks[0].domain == "atari" and network != "progressive"
+    return "minimal" if alone else "full"
 
 
 def default_hidden_size(network: str) -> int:

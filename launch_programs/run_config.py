@@ -26,7 +26,7 @@ CHANGEABLE = frozenset(
 
 # Environments that one actor steps together, where the user does not say: enough for the forward
 # pass to be cheap per environment, few enough for unrolls to stay fresh.
-_ENVIRONMENTS_PER_ACTOR = 24
+_ENVIRONMENTS_PER_ACTOR = 16
 
 
 @dataclasses.dataclass(frozen=True)
