@@ -73,8 +73,8 @@ _ATARI_HELP = {
     "repeat_action_probability": "Atari sticky actions: probability of repeating the last action.",
     "noop_max": "Atari: a game starts with a random number of no-op frames, 0 to this.",
     "max_frames_per_episode": "Atari: frames after which an episode is cut off (108,000: 30 min).",
-    "life_loss": "Atari: the loss of a life ends a training episode for the learner; --nolife_loss: "
-    "only the game's end does.",
+    "life_loss": "Atari: the loss of a life ends a training episode for the learner; with "
+    "--nolife_loss only the game's end does.",
 }
 # What learns best, where `AtariOptions` has how a game is played by others: whole.
 _ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}

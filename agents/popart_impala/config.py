@@ -173,7 +173,8 @@ class Config:
         self._require(
             "batch_size",
             self.batch_size % (parts * num_devices) == 0,
-            f"a multiple of {num_devices} local devices times {parts} minibatches",
+            f"a multiple of the {num_devices} local devices"
+            + (f" times minibatches={parts}" if self.minibatches else ""),
         )
         return parts
 

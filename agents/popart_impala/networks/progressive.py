@@ -28,6 +28,7 @@ from agents.popart_impala.config import Config
 from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.images import are_boards, are_images, check_boards, check_images
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
+from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.single import actions_and_rewards
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
@@ -101,11 +102,11 @@ class ProgressiveNetwork:
 
     def unroll(self, inputs: AgentInput, state: RecurrentState) -> NetworkOutput:
         """See `Network`."""
-        x = hk.BatchApply(self._embed)(inputs)
+        x = apply_to_steps(self._embed, inputs)
         if self._cores:
             unrolls = [core.unroll(x, inputs.first, state)[0] for core in self._cores]
             x = self._own(unrolls, inputs.task)
-        return hk.BatchApply(self._heads)(x, inputs.task)
+        return apply_to_steps(self._heads, x, inputs.task)
 
     def probe(
         self, inputs: AgentInput, state: RecurrentState, nudges: Activations | None

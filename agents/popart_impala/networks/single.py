@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
+from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput, Torso
 from agents.popart_impala.types import AgentInput, RecurrentState
 
@@ -51,10 +52,10 @@ class SingleTorsoNetwork:
 
     def unroll(self, inputs: AgentInput, state: RecurrentState) -> NetworkOutput:
         """See `Network`."""
-        x, attention = hk.BatchApply(self._embed)(inputs)
+        x, attention = apply_to_steps(self._embed, inputs)
         if self._core is not None:
             x, _ = self._core.unroll(x, inputs.first, state)
-        return hk.BatchApply(self._heads)(x, attention)
+        return apply_to_steps(self._heads, x, attention)
 
     def _embed(self, inputs: AgentInput) -> tuple[jax.Array, jax.Array | None]:
         output = self._torso(inputs.features, inputs.task)

@@ -29,7 +29,13 @@ from agents.popart_impala.learning import (
 )
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
-from agents.popart_impala.update import TrainingState, learning_rate, make_update, time_major
+from agents.popart_impala.update import (
+    TrainingState,
+    learning_rate,
+    make_optimiser,
+    make_update,
+    time_major,
+)
 from agents.popart_impala.variables import POLICY
 from tests.agents.popart_impala.statistics import settled
 
@@ -58,6 +64,13 @@ CONFIG = Config(
     popart_step_size=0.2,
     discounting=0.9,
     gradient_clipping=1e6,
+    loss_reduction="sum",
+    vtrace_lambda=1.0,
+    standardise_advantages=False,
+    ratio_clip=None,
+    optimiser="rmsprop",
+    passes=1,
+    minibatches=1,
 )
 LSTM_CONFIG = dataclasses.replace(CONFIG, use_lstm=True)
 METRICS = {
@@ -274,6 +287,60 @@ def test_updates_are_those_in_two_passes(config: Config, clipped: bool) -> None:
         assert_close(actual, expected, before=state)
         assert (logger.data[-1]["gradient_norm"] > config.gradient_clipping) == clipped
         state = actual
+
+
+def test_adam_by_its_definition() -> None:
+    # Two steps with the moments of arXiv 1412.6980, algorithm 1, in float64.
+    config = dataclasses.replace(CONFIG, optimiser="adam", gradient_clipping=0.5)
+    optimiser = make_optimiser(config)
+    rng = np.random.default_rng(0)
+    opt_state = optimiser.init(jnp.zeros(7))
+    m = v = np.zeros(7)
+    for t in (1, 2):
+        gradient = rng.normal(scale=3.0, size=7)
+        step, opt_state = optimiser.update(jnp.asarray(gradient, jnp.float32), opt_state)
+        clipped = gradient * min(1.0, 0.5 / np.linalg.norm(gradient))
+        m, v = 0.9 * m + 0.1 * clipped, 0.999 * v + 0.001 * clipped**2
+        expected = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-5)
+        np.testing.assert_allclose(step, expected, rtol=1e-4)
+
+
+def rows_of(unrolls: Unroll, rows: Array) -> Unroll:
+    return jax.tree.map(lambda x: x[rows], unrolls)
+
+
+def test_a_batch_is_learned_from_in_parts_and_several_times() -> None:
+    config = dataclasses.replace(CONFIG, passes=3, minibatches=2, ratio_clip=0.2, optimiser="adam")
+    learner = make_learner(config)
+    state = expected = learner.save()
+    seen: list[list[int]] = []
+    one_step = learner._update
+
+    def spy(params: Any, opt_state: Any, statistics: Any, unrolls: Unroll, rate: Any) -> Any:
+        rewards = np.asarray(unrolls.reward)
+        whole = random_unrolls(0).reward
+        seen.append([int(np.flatnonzero((whole == row).all(axis=1))[0]) for row in rewards])
+        return one_step(params, opt_state, statistics, unrolls, rate)
+
+    learner._update = spy
+    learner.step()
+    learner.save()
+    # Each pass has every unroll once, in an order of its own.
+    passes = [seen[i] + seen[i + 1] for i in (0, 2, 4)]
+    assert len(seen) == 6 and all(sorted(order) == list(range(B)) for order in passes)
+    assert len({tuple(order) for order in passes}) > 1
+
+    for rows in seen:
+        params, opt_state, statistics, metrics = make_update(NETWORKS[False], config, False)(
+            expected.params,
+            expected.opt_state,
+            expected.popart,
+            rows_of(random_unrolls(0), np.array(rows)),
+            np.float32(config.learning_rate),
+        )
+        assert not metrics["skipped"]
+        expected = TrainingState(params, opt_state, statistics, 1, config.frames_per_update)
+    assert_close(learner.save(), expected, before=state)
 
 
 def unnormalised_values(state: TrainingState, unrolls: Unroll) -> Array:
