@@ -23,6 +23,7 @@ from agents.popart_impala.types import (
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, BatchedTimeStep, Observation
+from environments.conversion import number
 
 
 class PolicyStep(NamedTuple):
@@ -270,7 +271,8 @@ class Actor(core.Actor):
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
         """Remembers, and records, what came of the action."""
-        self._previous = (np.int32(action), np.float32(next_timestep.reward), False)
+        reward = np.float32(number("reward", next_timestep.reward))
+        self._previous = (np.int32(action), reward, False)
         if self._adder is None:
             return
         if next_timestep.last() and next_timestep.discount > 0:
