@@ -156,7 +156,7 @@ class Wide(dm_env.Environment):
 
 def test_a_task_gives_what_the_agent_takes() -> None:
     environment = WithTask(Wide(7), 0, 1)
-    spec = environment.observation_spec().features
+    spec: Any = environment.observation_spec().features
     steps = [environment.reset(), *(environment.step(0) for _ in range(3))]
     np.testing.assert_array_equal(
         [s.observation.features for s in steps], [[700], [701], [702], [703]]
