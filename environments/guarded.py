@@ -269,6 +269,8 @@ class _Interface:
         for (name, shape, dtype), array in zip(
             self._arrays, (*timestep.observation, *timestep[1:]), strict=True
         ):
+            if array is None and name == "final_features":
+                continue
             if array.shape != shape or array.dtype != dtype:
                 raise _Fault(
                     f"the {name} array is {array.dtype} {array.shape}, not {dtype} {shape}",
@@ -281,7 +283,7 @@ class _Interface:
                 raise _Fault(f"the {name} is {array[index]}", f"{name}: {array}", [index])
         _require_finite(timestep.observation.features, np.arange(len(self.tasks)))
         truncated = np.flatnonzero(timestep.truncated)
-        if truncated.size:
+        if truncated.size and timestep.final_features is not None:
             _require_finite(timestep.final_features[truncated], truncated)
         return timestep
 

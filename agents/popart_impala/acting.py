@@ -74,9 +74,10 @@ def make_value_function(networks: Networks) -> ValueFunction:
     @jax.jit
     def value(variables: PolicyVariables, inputs: AgentInput, state: RecurrentState) -> Array:
         output, _ = networks.step(variables.params, inputs, state)
-        own = jnp.take_along_axis(output.normalised_values, inputs.task[:, None], axis=1)
-        sigma, mu = variables.sigma[inputs.task], variables.mu[inputs.task]
-        return sigma * own.squeeze(1) + mu
+        normalised = output.normalised_values
+        sigma, mu = (jnp.broadcast_to(x, normalised.shape) for x in (variables.sigma, variables.mu))
+        values = sigma * normalised + mu
+        return jnp.take_along_axis(values, inputs.task[:, None], axis=1).squeeze(1)
 
     return value
 
@@ -193,7 +194,7 @@ class BatchedActor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The discounts and truncation values [N] of a step, as `Unroll` has them."""
         truncated = timestep.truncated
-        if not truncated.any():
+        if timestep.final_features is None or not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
         # Of all N, so that it is compiled once; those that go on are not looked at.
         inputs = AgentInput(

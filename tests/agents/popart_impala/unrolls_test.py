@@ -85,10 +85,10 @@ def test_signature() -> None:
         ("action", (T,), np.int32),
         ("reward", (T,), np.float32),
         ("discount", (T,), np.float32),
-        ("truncation_value", (T,), np.float32),
         ("behaviour_logits", (T, NUM_ACTIONS), np.float32),
         *state,
         ("params_step", (), np.int32),
+        ("truncation_value", (T,), np.float32),
     ]
     assert isinstance(SIGNATURE.initial_state, hk.LSTMState)
 
@@ -241,8 +241,8 @@ def test_an_array_unlike_the_signature_is_named() -> None:
     [
         (
             unrolls.unroll_signature(FEATURES, NUM_ACTIONS + 1, T, LSTM_STATE),
-            r"(?s)column 9 to be a float \[2,6\] tensor but got a float \[2,5\]"
-            r".*9: Tensor<name: 'behaviour_logits",
+            r"(?s)column 8 to be a float \[2,6\] tensor but got a float \[2,5\]"
+            r".*8: Tensor<name: 'behaviour_logits",
         ),
         (unrolls.unroll_signature(FEATURES, NUM_ACTIONS, T, ()), "13 columns .* has 11 columns"),
     ],
