@@ -188,14 +188,11 @@ def publication(config: RunConfig, seconds: float) -> Measurement:
 
     networks, _ = _networks(config)
     params = networks.init(jax.random.PRNGKey(0))
-    scale = np.ones(networks.num_tasks, np.float32)
     version = itertools.count()
     server = courier.Server("learner")
     server.Bind(
         "get_variables",
-        lambda names: [
-            PolicyVariables(next(version), jax.device_get(params), 0 * scale, scale) for _ in names
-        ],
+        lambda names: [PolicyVariables(next(version), jax.device_get(params)) for _ in names],
     )
     server.Start()
     client = VariableClient(courier.Client(f"localhost:{server.port}", call_timeout=60))

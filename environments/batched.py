@@ -7,6 +7,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
+from environments.conversion import converted_features, features_spec, number
 from environments.types import (
     BatchedEnvironment,
     BatchedTimeStep,
@@ -17,7 +18,11 @@ from environments.types import (
 
 
 class WithTask(dm_env.Environment):
-    """Makes any dm_env environment one task of a suite: observations become `Observation`s."""
+    """Makes any dm_env environment one task of a suite: observations become `Observation`s.
+
+    What it gives is as the agent takes it (`environments.conversion`): features are new arrays, of
+    32 bits where the environment's have 64, rewards and discounts are floats.
+    """
 
     def __init__(self, environment: dm_env.Environment, task: int, num_tasks: int):
         """Wraps an environment.
@@ -28,7 +33,7 @@ class WithTask(dm_env.Environment):
           num_tasks: length of that list.
 
         Raises:
-          ValueError: if `task` is not in [0, num_tasks).
+          ValueError: if `task` is not in [0, num_tasks), or if an observation has no number.
           TypeError: if the environment's observation is not one array.
         """
         if not 0 <= task < num_tasks:
@@ -39,40 +44,51 @@ class WithTask(dm_env.Environment):
                 f"{environment.observation_spec()}"
             )
         self._environment = environment
+        self._own_spec = environment.observation_spec()
+        self._features_spec = features_spec(self._own_spec)
         self._task = np.array(task, np.int32)
         self._task.setflags(write=False)  # every observation shares it
         self._num_tasks = num_tasks
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode."""
-        return self._with_task(self._environment.reset())
+        """Starts an episode.
+
+        Raises:
+          ValueError: as `environments.conversion`.
+        """
+        return self._converted(self._environment.reset())
 
     def step(self, action: Any) -> dm_env.TimeStep:
-        """Takes one step."""
-        return self._with_task(self._environment.step(action))
+        """Takes one step.
+
+        Raises:
+          ValueError: as `environments.conversion`.
+        """
+        return self._converted(self._environment.step(action))
 
     def observation_spec(self) -> Observation:
-        """Specs of the environment's own observation and of the task."""
-        return Observation(self._environment.observation_spec(), task_spec(self._num_tasks))
+        """Specs of the features and of the task."""
+        return Observation(self._features_spec, task_spec(self._num_tasks))
 
     def action_spec(self) -> Any:
         """The environment's own."""
         return self._environment.action_spec()
 
-    def reward_spec(self) -> Any:
-        """The environment's own."""
-        return self._environment.reward_spec()
-
-    def discount_spec(self) -> Any:
-        """The environment's own."""
-        return self._environment.discount_spec()
-
     def close(self) -> None:
         """Closes the environment."""
         self._environment.close()
 
-    def _with_task(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
-        return timestep._replace(observation=Observation(timestep.observation, self._task))
+    def _converted(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        timestep = timestep._replace(
+            observation=Observation(
+                converted_features(timestep.observation, self._own_spec), self._task
+            )
+        )
+        if timestep.first():
+            return timestep  # its reward and discount are None
+        return timestep._replace(
+            reward=number("reward", timestep.reward), discount=number("discount", timestep.discount)
+        )
 
 
 class BatchedDmEnvironments(BatchedEnvironment):
@@ -149,26 +165,27 @@ class BatchedDmEnvironments(BatchedEnvironment):
         num_actions = self._action_spec.num_values
         actions = checked_actions(actions, self.num_environments, num_actions)
         self._initial = None
-        observations: list[Observation] = []
+        observation = self._new_observation()
         reward = np.zeros(self.num_environments, np.float32)
         discount = np.ones(self.num_environments, np.float32)
         last = np.zeros(self.num_environments, np.bool_)
-        spec = self._observation_spec.features
-        final_features = np.zeros((self.num_environments, *spec.shape), spec.dtype)
+        final_features = self._new_observation().features
         dtype = self._action_spec.dtype.type
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
             timestep = environment.step(dtype(actions[i]))
-            reward[i], discount[i], last[i] = timestep.reward, timestep.discount, timestep.last()
+            reward[i] = number("reward", timestep.reward)
+            discount[i] = number("discount", timestep.discount)
+            last[i] = timestep.last()
             if last[i]:
                 if discount[i] > 0:
-                    final_features[i] = self._checked(timestep.observation).features
+                    final_features[i] = self._checked(timestep.observation.features)
                 timestep = environment.reset()
-            observations.append(self._checked(timestep.observation))
+            # At once, since another environment may show the same array.
+            observation.features[i] = self._checked(timestep.observation.features)
+            observation.task[i] = timestep.observation.task
         self.stepping = ()
-        return BatchedTimeStep(
-            _stack(observations), reward, discount, last, last.copy(), final_features
-        )
+        return BatchedTimeStep(observation, reward, discount, last, last.copy(), final_features)
 
     def close(self) -> None:
         """Closes the environments."""
@@ -176,38 +193,37 @@ class BatchedDmEnvironments(BatchedEnvironment):
             environment.close()
 
     def _start_episodes(self) -> BatchedTimeStep:
-        n, spec = len(self._environments), self._observation_spec.features
-        observations: list[Observation] = []
+        n = len(self._environments)
+        observation = self._new_observation()
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
-            observations.append(self._checked(environment.reset().observation))
+            shown = environment.reset().observation
+            observation.features[i] = self._checked(shown.features)
+            observation.task[i] = shown.task
         self.stepping = ()
         return BatchedTimeStep(
-            observation=_stack(observations),
+            observation=observation,
             reward=np.zeros(n, np.float32),
             discount=np.ones(n, np.float32),
             first=np.ones(n, np.bool_),
             episode_end=np.zeros(n, np.bool_),
-            final_features=np.zeros((n, *spec.shape), spec.dtype),
+            final_features=self._new_observation().features,
         )
 
-    def _checked(self, observation: Observation) -> Observation:
-        """Returns the observation; raises ValueError if its features are not as the spec says."""
-        features, spec = np.asarray(observation.features), self._observation_spec.features
+    def _new_observation(self) -> Observation:
+        """For N environments: features [N, ...], task [N]."""
+        n, spec = len(self._environments), self._observation_spec.features
+        return Observation(np.zeros((n, *spec.shape), spec.dtype), np.zeros(n, np.int32))
+
+    def _checked(self, features: Any) -> np.ndarray:
+        """Returns the features; raises ValueError if they are not as the spec says."""
+        features, spec = np.asarray(features), self._observation_spec.features
         if features.shape != spec.shape or features.dtype != spec.dtype:
             raise ValueError(
                 f"features are {features.dtype} {features.shape}, "
                 f"their spec says {spec.dtype} {spec.shape}"
             )
-        return observation
-
-
-def _stack(observations: Sequence[Observation]) -> Observation:
-    """Observations of N environments -> one, features [N, ...], task [N]."""
-    return Observation(
-        features=np.stack([o.features for o in observations]),
-        task=np.stack([np.asarray(o.task, np.int32) for o in observations]),
-    )
+        return features
 
 
 def _spec(environment: dm_env.Environment, name: str) -> specs.Array:

@@ -6,6 +6,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
+from environments import conversion
 from environments.atari_options import FEATURES, AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
 from environments.on_demand import make_on_demand
@@ -185,7 +186,7 @@ def _specs(task: Task) -> tuple[specs.Array, specs.DiscreteArray]:
     """Specs of features and actions of a task that is no Atari game."""
     environment = _make(task, 0)
     try:
-        return environment.observation_spec(), environment.action_spec()
+        return conversion.features_spec(environment.observation_spec()), environment.action_spec()
     finally:
         environment.close()
 

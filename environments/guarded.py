@@ -45,10 +45,11 @@ class EnvironmentFailed(Exception):
 class GuardedEnvironment(BatchedEnvironment):
     """N environments that are made anew when they fail, so that a failure does not end the run.
 
-    A failure is an exception, no answer before a deadline, a reward or discount that is not finite,
-    or an array of another shape or dtype than the specs say. All N environments are given up then,
-    for they may share what failed, and N others made. `step` and `reset` return what the others'
-    `reset` does: rewards 0, discounts 1, and every episode starts (`BatchedTimeStep.abandoned`).
+    A failure is an exception, no answer before a deadline, a reward, discount or feature that is
+    not finite, or an array of another shape or dtype than the specs say. All N environments are
+    given up then, for they may share what failed, and N others made. `step` and `reset` return what
+    the others' `reset` does: rewards 0, discounts 1, and every episode starts
+    (`BatchedTimeStep.abandoned`).
 
     One thread makes, steps and closes the environments. If it does not answer, it is left alone
     with them, and the others get a new one; should it answer after all, it closes its environments
@@ -268,6 +269,8 @@ class _Interface:
         for (name, shape, dtype), array in zip(
             self._arrays, (*timestep.observation, *timestep[1:]), strict=True
         ):
+            if array is None and name == "final_features":
+                continue
             if array.shape != shape or array.dtype != dtype:
                 raise _Fault(
                     f"the {name} array is {array.dtype} {array.shape}, not {dtype} {shape}",
@@ -278,7 +281,26 @@ class _Interface:
             if not finite.all():
                 index = int(np.argmin(finite))
                 raise _Fault(f"the {name} is {array[index]}", f"{name}: {array}", [index])
+        _require_finite(timestep.observation.features, np.arange(len(self.tasks)))
+        truncated = np.flatnonzero(timestep.truncated)
+        if truncated.size and timestep.final_features is not None:
+            _require_finite(timestep.final_features[truncated], truncated)
         return timestep
+
+
+def _require_finite(features: np.ndarray, indices: np.ndarray) -> None:
+    """Raises _Fault if features [n, ...], of environments of these indices, are not finite."""
+    if features.dtype.kind != "f":
+        return
+    finite = np.isfinite(features)
+    if not finite.all():
+        row, *entry = (int(i) for i in np.argwhere(~finite)[0])
+        bad = features[row]
+        raise _Fault(
+            f"the features have {bad[tuple(entry)]} at {entry}",
+            f"features: {bad}",
+            [int(indices[row])],
+        )
 
 
 class _Worker:

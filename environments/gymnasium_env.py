@@ -10,6 +10,7 @@ import numpy as np
 from dm_env import specs
 from gymnasium import spaces
 
+from environments.conversion import number
 from environments.rendering import Screen, observed_screen
 from environments.types import StackedFrames
 
@@ -81,13 +82,14 @@ class GymnasiumEnvironment(dm_env.Environment):
         observation, reward, terminated, truncated, _ = self._environment.step(
             self._first_action + int(action)
         )
+        reward = number("reward", reward)
         features = self._features(observation)
         self._over = terminated or truncated
         if terminated:
-            return dm_env.termination(float(reward), features)
+            return dm_env.termination(reward, features)
         if truncated:
-            return dm_env.truncation(float(reward), features)
-        return dm_env.transition(float(reward), features)
+            return dm_env.truncation(reward, features)
+        return dm_env.transition(reward, features)
 
     def observation_spec(self) -> specs.Array:
         """`FRAMES`, or float32 [n]."""

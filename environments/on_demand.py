@@ -7,6 +7,7 @@ import inspect
 import dm_env
 from dm_env import specs
 
+from environments.conversion import features_spec
 from environments.tasks import ON_DEMAND, Task
 
 
@@ -86,5 +87,6 @@ def _require_array_and_discrete(environment: dm_env.Environment) -> None:
     observation, action = environment.observation_spec(), environment.action_spec()
     if not isinstance(observation, specs.Array):
         raise ValueError(f"an observation must be one array, the spec is {observation}")
+    features_spec(observation)
     if not isinstance(action, specs.DiscreteArray):
         raise ValueError(f"actions must be discrete, the spec is {action}")

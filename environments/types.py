@@ -55,7 +55,8 @@ class BatchedTimeStep(NamedTuple):
     # loss of a life ends a learning episode but not the game.
     episode_end: np.ndarray
     # features [N, ...]; where `truncated`, the last observation of the episode, elsewhere anything.
-    final_features: np.ndarray
+    # None if it is not known: such steps are not learned from.
+    final_features: Any = None
 
     @property
     def truncated(self) -> np.ndarray:

@@ -34,6 +34,7 @@ from launch_programs.parts import derive_seed, make_builder
 from launch_programs.queue_meter import QueueMeter
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from launch_programs.skipped_updates import SkippedUpdates
 from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
 _LEARNER = "learner/0"
@@ -65,7 +66,11 @@ class LearnerNode:
 
         meter = QueueMeter(queues, self._stop)
 
+        skipped = SkippedUpdates()
+
         def record(row: Row) -> None:
+            if (warning := skipped.warning(row)) is not None:
+                print("warning:", warning, flush=True)  # the screen shows what nodes warn of
             coordinator.record("learner", [{**row, "queue_fill": meter.mean()}])
 
         builder = make_builder(
@@ -90,6 +95,7 @@ class LearnerNode:
         if restored is not None:
             state, self._counts = restored
             self._learner.restore(state)
+            skipped.steps = state.steps
             coordinator.restore_counts(self._counts)
         elif (step := coordinator.last_checkpoint()) is not None:
             # Beginning anew would lose it.

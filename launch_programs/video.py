@@ -289,7 +289,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
                 f"task {self._task!r}: pictures must be uint8 [H, W, 3], "
                 f"got {pictures.dtype} {list(pictures.shape[1:])}"
             )
-        return pictures
+        return np.array(pictures)  # written after the next step, which may be drawn into the same
 
     def _choice(self, action: int) -> Choice:
         step = self._actor.last_step

@@ -23,6 +23,7 @@ from agents.popart_impala.types import (
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, BatchedTimeStep, Observation
+from environments.conversion import number
 
 
 class PolicyStep(NamedTuple):
@@ -73,9 +74,10 @@ def make_value_function(networks: Networks) -> ValueFunction:
     @jax.jit
     def value(variables: PolicyVariables, inputs: AgentInput, state: RecurrentState) -> Array:
         output, _ = networks.step(variables.params, inputs, state)
-        own = jnp.take_along_axis(output.normalised_values, inputs.task[:, None], axis=1)
-        sigma, mu = variables.sigma[inputs.task], variables.mu[inputs.task]
-        return sigma * own.squeeze(1) + mu
+        normalised = output.normalised_values
+        sigma, mu = (jnp.broadcast_to(x, normalised.shape) for x in (variables.sigma, variables.mu))
+        values = sigma * normalised + mu
+        return jnp.take_along_axis(values, inputs.task[:, None], axis=1).squeeze(1)
 
     return value
 
@@ -192,7 +194,7 @@ class BatchedActor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The discounts and truncation values [N] of a step, as `Unroll` has them."""
         truncated = timestep.truncated
-        if not truncated.any():
+        if timestep.final_features is None or not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
         # Of all N, so that it is compiled once; those that go on are not looked at.
         inputs = AgentInput(
@@ -270,7 +272,8 @@ class Actor(core.Actor):
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
         """Remembers, and records, what came of the action."""
-        self._previous = (np.int32(action), np.float32(next_timestep.reward), False)
+        reward = np.float32(number("reward", next_timestep.reward))
+        self._previous = (np.int32(action), reward, False)
         if self._adder is None:
             return
         if next_timestep.last() and next_timestep.discount > 0:

@@ -10,6 +10,7 @@ from acme import adders
 
 from agents.popart_impala.types import AgentInput, Array
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
+from environments.conversion import number
 
 
 class UnrollAdder(adders.Adder):
@@ -51,28 +52,30 @@ class UnrollAdder(adders.Adder):
         """
         if self._inputs is None:
             raise ValueError("add needs add_first at the start of an episode")
-        discount, truncation_value = next_timestep.discount, np.float32(0)
+        discount, truncation_value = number("discount", next_timestep.discount), 0.0
         if next_timestep.last() and discount > 0:
-            discount, truncation_value = np.float32(0), discount * extras["last_value"]
+            discount, truncation_value = 0.0, discount * extras["last_value"]
         self._buffer.add(
             self._inputs,
             jax.tree.map(lambda x: np.asarray(x)[None], extras["state"]),
             extras["params_step"],
             action,
             extras["logits"],
-            next_timestep.reward,
+            number("reward", next_timestep.reward),
             discount,
             truncation_value,
         )
         if next_timestep.last():
             self._inputs = None  # o_{t+1} is the next episode's first observation
         else:
-            self._observe(next_timestep, np.int32(action), np.float32(next_timestep.reward))
+            reward = np.float32(number("reward", next_timestep.reward))
+            self._observe(next_timestep, np.int32(action), reward)
 
     def _observe(self, timestep: dm_env.TimeStep, action: Array, reward: Array) -> None:
         self._inputs = AgentInput(
-            features=np.asarray(timestep.observation.features)[None],
-            task=np.asarray(timestep.observation.task)[None],
+            # Copies: they are used when the environment has gone on, and may show others in them.
+            features=np.array(timestep.observation.features)[None],
+            task=np.array(timestep.observation.task)[None],
             previous_action=np.asarray([action]),
             previous_reward=np.asarray([reward]),
             first=np.asarray([timestep.first()]),

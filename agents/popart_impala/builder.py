@@ -13,6 +13,7 @@ from agents.popart_impala.config import Config
 from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, StackedFrames
+from environments.conversion import features_spec
 
 
 class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
@@ -49,6 +50,11 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             raise ValueError(
                 "observations must be environments.Observation(features, task), not "
                 f"{type(observation).__name__}: wrap the environment in environments.WithTask"
+            )
+        if features_spec(observation.features) != observation.features:
+            raise ValueError(
+                f"features must be of at most 32 bits, not {observation.features.dtype}: wrap the "
+                "environment in environments.WithTask, which converts them"
             )
         if not isinstance(environment_spec.actions, specs.DiscreteArray):
             raise ValueError(f"actions must be discrete, not {environment_spec.actions!r}")

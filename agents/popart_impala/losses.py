@@ -29,9 +29,10 @@ class LossInput(NamedTuple):
     action: jax.Array  # int32 [T, B]
     reward: jax.Array  # float32 [T, B], unclipped
     discount: jax.Array  # float32 [T, B], the environment's; 0 where a time limit ended the episode
-    truncation_value: jax.Array  # float32 [T, B], V of the last observation there, else 0
     first: jax.Array  # bool [T+1, B]
     task: jax.Array  # int32 [B]
+    # float32 [T, B], V of the last observation where a time limit ended the episode, else 0
+    truncation_value: jax.Array | None = None
 
 
 class VTrace(NamedTuple):
@@ -151,7 +152,10 @@ def popart_vtrace_loss(
     chex.assert_rank(batch.action, 2)
     length, batch_size = batch.action.shape
     num_actions = batch.behaviour_logits.shape[-1]
-    chex.assert_shape([batch.reward, batch.discount, batch.truncation_value], (length, batch_size))
+    truncation_value = batch.truncation_value
+    if truncation_value is None:
+        truncation_value = jnp.zeros_like(batch.reward)
+    chex.assert_shape([batch.reward, batch.discount, truncation_value], (length, batch_size))
     chex.assert_shape(batch.first, (length + 1, batch_size))
     chex.assert_shape(batch.task, (batch_size,))
     chex.assert_shape(batch.behaviour_logits, (length, batch_size, num_actions))
@@ -177,7 +181,7 @@ def popart_vtrace_loss(
     targets, advantages = jax.vmap(vtrace, in_axes=(1, 1, 1, 1, None), out_axes=1)(
         values,
         transform_reward(batch.reward, config.reward_clipping)
-        + config.discounting * batch.truncation_value,
+        + config.discounting * truncation_value,
         batch.discount * config.discounting,
         jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
         config.vtrace_lambda,

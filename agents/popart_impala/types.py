@@ -50,12 +50,12 @@ class Unroll(NamedTuple):
     action: Array  # int32 [T], a_t
     reward: Array  # float32 [T], r_{t+1}, unclipped
     discount: Array  # float32 [T], 0 where the episode terminated or was truncated, else 1
-    # float32 [T], where a time limit cut the episode off: the environment's discount times V of its
-    # last observation, unnormalised, by the parameters that chose a_t; 0 elsewhere
-    truncation_value: Array
     behaviour_logits: Array  # float32 [T, num_actions], of the policy that chose a_t
     initial_state: RecurrentState  # the recurrent state before o_0
     params_step: Array  # int32 [], learner step of the parameters that chose a_0
+    # float32 [T], where a time limit cut the episode off: the environment's discount times V of its
+    # last observation, unnormalised, by the parameters that chose a_t; 0 elsewhere. None: no limits
+    truncation_value: Array = None
 
 
 class PolicyVariables(NamedTuple):
@@ -63,5 +63,5 @@ class PolicyVariables(NamedTuple):
 
     step: int  # learner step that made the parameters
     params: Params
-    mu: Array  # float32 [num_tasks], PopArt's mean of each task's values
-    sigma: Array  # float32 [num_tasks], and their scale
+    mu: Array = 0.0  # float32 [num_tasks], PopArt's mean of each task's values
+    sigma: Array = 1.0  # float32 [num_tasks], and their scale; plain values without both

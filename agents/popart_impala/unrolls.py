@@ -52,10 +52,10 @@ def unroll_signature(
         action=specs.Array((t,), np.int32, "action"),
         reward=specs.Array((t,), np.float32, "reward"),
         discount=specs.Array((t,), np.float32, "discount"),
-        truncation_value=specs.Array((t,), np.float32, "truncation_value"),
         behaviour_logits=specs.Array((t, num_actions), np.float32, "behaviour_logits"),
         initial_state=state,
         params_step=specs.Array((), np.int32, "params_step"),
+        truncation_value=specs.Array((t,), np.float32, "truncation_value"),
     )
 
 
@@ -98,7 +98,7 @@ class UnrollBuffer:
         logits: Array,
         reward: Array,
         discount: Array,
-        truncation_value: Array,
+        truncation_value: Array = 0.0,
     ) -> None:
         """Adds step t: o_t with the recurrent state before it, a_t and what came of it.
 

@@ -116,12 +116,37 @@ def exits(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
     sys.exit(3)
 
 
+def terminated_at_nan(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+    return dm_env.termination(0.0, np.full_like(timestep.observation, np.nan))
+
+
+def test_a_terminated_episodes_last_observation_may_be_anything() -> None:
+    failures: list[EnvironmentFailure] = []
+    environment = guard(Makes(Moody(step=terminated_at_nan)), failures)
+    environment.reset()
+    environment.step(STAY)
+    step = environment.step(STAY)
+    np.testing.assert_array_equal(step.first, [False, True, False])
+    assert not failures
+    environment.close()
+
+
 def doubled(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
     return timestep._replace(observation=np.tile(timestep.observation, 2))
 
 
 def wider(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
     return timestep._replace(observation=timestep.observation.astype(np.float64))
+
+
+def one_infinite(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+    timestep.observation[-1, -1] = -np.inf
+    return timestep
+
+
+def cut_off_at_nan(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+    timestep.observation[3, 0] = np.nan
+    return dm_env.truncation(0.0, timestep.observation)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +156,13 @@ def wider(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         (exits, "SystemExit: 3", "in exits\n    sys.exit(3)"),
         (lambda t: t._replace(reward=np.nan), "the reward is nan", "reward: [ 0. nan  0.]"),
         (lambda t: t._replace(discount=np.inf), "the discount is inf", "discount: [ 1. inf  1.]"),
+        (
+            lambda t: t._replace(observation=np.full_like(t.observation, np.nan)),
+            "the features have nan at [0, 0]",
+            "features: [[nan",
+        ),
+        (one_infinite, "the features have -inf at [9, 4]", "-inf"),
+        (cut_off_at_nan, "the features have nan at [3, 0]", "nan"),
         (
             doubled,
             "ValueError: features are float32 (10, 10), their spec says float32 (10, 5)",
@@ -147,7 +179,10 @@ def wider(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
             "in step",
         ),
     ],
-    ids=["exception", "exit", "reward", "discount", "shape", "dtype", "nothing"],
+    ids=[
+        *("exception", "exit", "reward", "discount", "features", "one feature", "last features"),
+        *("shape", "dtype", "nothing"),
+    ],
 )
 def test_a_step_that_fails_cuts_all_episodes(misbehave: Misbehave, reason: str, cause: str) -> None:
     failures: list[EnvironmentFailure] = []

@@ -44,6 +44,30 @@ class TwoArrays(environments.Catch):
     def observation_spec(self):
         return {"a": super().observation_spec(), "b": super().observation_spec()}
 
+class Shows(environments.Catch):
+    def __init__(self, spec):
+        super().__init__()
+        self._shown = spec
+
+    def observation_spec(self):
+        return self._shown
+
+def scalar(seed):
+    from dm_env import specs
+    return Shows(specs.Array((), np.float32))
+
+def text(seed):
+    from dm_env import specs
+    return Shows(specs.StringArray((2,)))
+
+def empty(seed):
+    from dm_env import specs
+    return Shows(specs.Array((0, 3), np.float32))
+
+def wide(seed):
+    from dm_env import specs
+    return Shows(specs.Array((2, 3), np.float64))
+
 def continuous(seed):
     return Continuous(seed=seed)
 
@@ -160,6 +184,10 @@ def test_environments_of_a_batch_differ() -> None:
 def test_features() -> None:
     assert isinstance(features_spec(parse_level_name("gym:ale_py:ALE/Pong-v5")), StackedFrames)
     assert features_spec(parse_level_name("gym:CartPole-v1")) == specs.Array((4,), np.float32)
+    wide = parse_level_name("dm_env:own_environments:wide")
+    assert features_spec(wide) == specs.Array((2, 3), np.float32)
+    environment = make_environment(wide, 0, atari=AtariOptions(), seed=0)
+    assert environment.observation_spec().features == features_spec(wide)
 
 
 @pytest.mark.filterwarnings("ignore:.*WARN")
@@ -189,6 +217,9 @@ def test_tasks_must_have_equal_specs() -> None:
         ("dm_env:own_environments:nothing", "must return a dm_env.Environment, got NoneType"),
         ("dm_env:own_environments:continuous", "actions must be discrete, the spec is Bounded"),
         ("dm_env:own_environments:two_arrays", "an observation must be one array, the spec is {"),
+        ("dm_env:own_environments:scalar", "one array of numbers, of one axis or more, none of"),
+        ("dm_env:own_environments:text", "the spec's dtype is object"),
+        ("dm_env:own_environments:empty", "the spec's shape is (0, 3)"),
     ],
 )
 def test_what_cannot_be_made(name: str, message: str) -> None:

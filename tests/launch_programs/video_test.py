@@ -302,3 +302,20 @@ def test_an_environment_whose_render_is_wrong(
     assert str(error.value) == (
         "task 'catch_x1': pictures must be uint8 [H, W, 3], got float64 [3, 4]"
     )
+
+
+def test_an_environment_that_draws_into_one_picture(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make_run(tmp_path, "catch_x1")
+    from environments.toy.catch import Catch
+
+    canvas = np.zeros((20, 20, 3), np.uint8)
+
+    def render(self: Catch) -> np.ndarray:
+        canvas[:] += 1
+        return canvas
+
+    monkeypatch.setattr(Catch, "render", render, raising=False)
+    _, drawn, _, _ = film(directory, 0, monkeypatch)
+    assert [int(pictures[0, 0, 0, 0]) for pictures, _ in drawn] == list(range(1, len(drawn) + 1))

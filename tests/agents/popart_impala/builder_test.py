@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 
 import acme
+import dm_env
 import jax
 import numpy as np
 import pytest
@@ -141,6 +143,61 @@ def test_a_batched_actor_feeds_the_learner() -> None:
             learner.step()
     assert [(e.task, e.episode_length) for e in episodes] == 2 * [(0, 9), (1, 9), (1, 9)]
     assert learner.frames == 5 * CONFIG.frames_per_update == 5 * 12
+
+
+class Shows(Catch):
+    """Catch with its board in another type; pays arrays of one."""
+
+    def __init__(self, dtype: type):
+        super().__init__(seed=0)
+        self._dtype = dtype
+
+    def observation_spec(self) -> specs.Array:
+        return super().observation_spec().replace(dtype=self._dtype)
+
+    def _converted(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        reward = None if timestep.first() else np.array([timestep.reward])
+        return timestep._replace(
+            observation=timestep.observation.astype(self._dtype), reward=reward
+        )
+
+    def reset(self) -> dm_env.TimeStep:
+        return self._converted(super().reset())
+
+    def step(self, action: int) -> dm_env.TimeStep:
+        return self._converted(super().step(action))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, np.uint64, bool, np.float16, np.uint32])
+def test_observations_of_other_types_reach_the_learner(dtype: type) -> None:
+    environment = WithTask(Shows(dtype), 0, 1)
+    config = Config(network="mlp", hidden_size=8, unroll_length=2, batch_size=1, action_repeat=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dtype.*")
+        builder = PopArtIMPALABuilder(config, acme.make_environment_spec(environment))
+        with serve(builder.make_replay_tables()) as client:
+            dataset, copy = itertools.tee(builder.make_dataset_iterator(client))
+            learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
+            actor = builder.make_actor(
+                jax.random.PRNGKey(1), builder.make_policy(), builder.make_adder(client), learner
+            )
+            timestep = environment.reset()
+            shown = [timestep.observation.features]
+            actor.observe_first(timestep)
+            for _ in range(2):
+                action = actor.select_action(timestep.observation)
+                timestep = environment.step(action)
+                shown.append(timestep.observation.features)
+                actor.observe(action, timestep)
+            learner.step()
+            np.testing.assert_array_equal(next(copy).data.inputs.features[0], shown)
+        assert learner.save().steps == 1
+
+
+def test_specs_of_64_bits_are_refused() -> None:
+    observation = SPEC.observations._replace(features=specs.Array((3,), np.float64))
+    with pytest.raises(ValueError, match="at most 32 bits, not float64: .*WithTask, which conv"):
+        PopArtIMPALABuilder(CONFIG, SPEC._replace(observations=observation))
 
 
 def test_stacks_of_frames_travel_as_single_frames() -> None:

@@ -85,10 +85,10 @@ def test_signature() -> None:
         ("action", (T,), np.int32),
         ("reward", (T,), np.float32),
         ("discount", (T,), np.float32),
-        ("truncation_value", (T,), np.float32),
         ("behaviour_logits", (T, NUM_ACTIONS), np.float32),
         *state,
         ("params_step", (), np.int32),
+        ("truncation_value", (T,), np.float32),
     ]
     assert isinstance(SIGNATURE.initial_state, hk.LSTMState)
 
@@ -167,6 +167,38 @@ def test_an_abandoned_episode_counts_as_cut_off() -> None:
     np.testing.assert_array_equal(unroll.inputs.previous_action, [[0, 0, 2]])
 
 
+def test_the_adder_keeps_no_array_of_the_environments() -> None:
+    written = Written()
+    adder = adding.UnrollAdder(written)
+    board, task = np.zeros(4, np.uint8), np.array(0, np.int32)
+    observation = Observation(board, task)
+    adder.add_first(dm_env.restart(observation))
+    for step in range(1, 1 + 2 * T):
+        board += 1  # in place
+        # Rewards and discounts as arrays, as a batch of one gives them.
+        timestep = dm_env.transition(np.full(1, step), observation, np.ones(1))
+        adder.add(np.int32(0), timestep, EXTRAS)
+    for k, unroll in enumerate(written):
+        expected = np.arange(T * k, T * k + T + 1)
+        np.testing.assert_array_equal(unroll.inputs.features[0, :, 0], expected)
+        np.testing.assert_array_equal(unroll.inputs.previous_reward[0], expected)
+        np.testing.assert_array_equal(unroll.reward[0], expected[1:])
+    assert len(written) == 2
+
+
+def test_a_time_limits_last_value_goes_into_the_unroll() -> None:
+    written = Written()
+    adder = adding.UnrollAdder(written)
+    adder.add_first(FIRST)
+    adder.add(np.int32(0), step_type(last=True)._replace(discount=0.5), EXTRAS)
+    adder.add_first(FIRST)
+    adder.add(np.int32(0), step_type(last=True)._replace(discount=0.0), EXTRAS)
+    adder.add_first(FIRST)
+    (unroll,) = written
+    np.testing.assert_array_equal(unroll.discount, [[0, 0]])
+    np.testing.assert_array_equal(unroll.truncation_value, [[2.5, 0]])  # 0.5 of 5
+
+
 def test_reset_forgets_the_unfinished_unroll() -> None:
     written = Written()
     adder = adding.UnrollAdder(written)
@@ -209,8 +241,8 @@ def test_an_array_unlike_the_signature_is_named() -> None:
     [
         (
             unrolls.unroll_signature(FEATURES, NUM_ACTIONS + 1, T, LSTM_STATE),
-            r"(?s)column 9 to be a float \[2,6\] tensor but got a float \[2,5\]"
-            r".*9: Tensor<name: 'behaviour_logits",
+            r"(?s)column 8 to be a float \[2,6\] tensor but got a float \[2,5\]"
+            r".*8: Tensor<name: 'behaviour_logits",
         ),
         (unrolls.unroll_signature(FEATURES, NUM_ACTIONS, T, ()), "13 columns .* has 11 columns"),
     ],

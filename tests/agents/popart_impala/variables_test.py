@@ -29,8 +29,7 @@ class Source(core.VariableSource):
             assert self.may_answer.wait(timeout=60)
             if self.failure is not None:
                 raise self.failure
-            one = np.ones(1, np.float32)
-            return [PolicyVariables(step, {"layer": {"w": np.float32(step)}}, 0 * one, one)]
+            return [PolicyVariables(step, {"layer": {"w": np.float32(step)}})]
         finally:
             self.answered.release()
 
