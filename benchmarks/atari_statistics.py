@@ -35,7 +35,7 @@ def interquartile_mean(scores: np.ndarray) -> Estimate:
     """
 
     def at_each_point(values: np.ndarray) -> np.ndarray:
-        # rliable.metrics.aggregate_iqm is the same for one point; for each of many it takes minutes.
+        # As rliable.metrics.aggregate_iqm, which is of one point and would take minutes for many.
         return scipy.stats.trim_mean(values.reshape(-1, values.shape[-1]), 0.25, axis=0)
 
     if len(scores) < 2:
