@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,14 @@ class Episodes:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+
+class Tables(NamedTuple):
+    """The tables of `History`, under the same names."""
+
+    learner: Mapping[str, np.ndarray]
+    actors: Mapping[str, Episodes]
+    evaluator: Mapping[str, Episodes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +98,33 @@ def read_history(path: str | os.PathLike[str], last: int | None = None) -> Histo
     """
     directory = RunDirectory(path)
     config = directory.read_config()
-    tables = directory.tables
+    return History(directory.path, config, *read_tables(directory.tables, config.tasks, last=last))
+
+
+def read_tables(
+    paths: Mapping[str, pathlib.Path], tasks: Sequence[str], last: int | None = None
+) -> Tables:
+    """Reads tables as a run directory has them, whichever program has written them.
+
+    Args:
+      paths: of the tables "learner", "actors" and "evaluator"; a file need not be there.
+      tasks: names that may be in them.
+      last: as for `read_history`.
+
+    Returns:
+      The tables, without the rows that a resumed run has made again.
+
+    Raises:
+      ValueError: a table is damaged.
+      OSError: a file cannot be read.
+    """
     learner, actors, evaluator = _current(
-        [_read(tables[name], last) for name in ("learner", "actors", "evaluator")]
+        [_read(paths[name], last) for name in ("learner", "actors", "evaluator")]
     )
-    return History(
-        path=directory.path,
-        config=config,
+    return Tables(
         learner={} if learner is None else {name: learner[name] for name in learner.dtype.names},
-        actors=_by_task(actors, config.tasks, tables["actors"]),
-        evaluator=_by_task(evaluator, config.tasks, tables["evaluator"]),
+        actors=_by_task(actors, tasks, paths["actors"]),
+        evaluator=_by_task(evaluator, tasks, paths["evaluator"]),
     )
 
 

@@ -159,6 +159,10 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     # After training.
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
     (r"\.export --logdir=runs/mine", Run()),
+    (
+        r"\.plot runs/atari57$",
+        Run(before="cp -r runs/toy64 runs/atari57", says="runs/atari57/plots/returns.png"),
+    ),
     (r"\.plot runs/mine$", Run(says="runs/mine/plots/returns.svg")),
     (
         r"\.plot runs/popart-\* ",
@@ -176,7 +180,6 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     ),
     (r"--wandb --logdir=runs/wandb", Run(f"{_FAST} {_THREADS}", says="runs/wandb/wandb/offline")),
     (r"\.export --logdir=runs/toy64", Run("--output=runs/toy64.policy.npz")),
-    (r"\.run_curve --logdir=", Run("--logdir=runs/toy64 --output=runs/curve")),
     # Examples.
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
@@ -198,6 +201,11 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
     ),
     (r"benchmarks\.networks ", NotHere("takes minutes; the same without flags is run")),
     (r"benchmarks\.learning", ByAnotherTest("tests/benchmarks/learning_test.py::test_the_program")),
+    (r"benchmarks\.atari --report_only", Run("--experiment=pong --output=runs/results")),
+    (
+        r"benchmarks\.atari",
+        ByAnotherTest("tests/benchmarks/atari_test.py::test_a_run_is_stopped_killed_and_finished"),
+    ),
     (r"benchmarks\.soak", ByAnotherTest("tests/benchmarks/soak_test.py::test_a_short_soak")),
 ]
 
