@@ -299,7 +299,7 @@ def test_adam_by_its_definition() -> None:
     for t in (1, 2):
         gradient = rng.normal(scale=3.0, size=7)
         step, opt_state = optimiser.update(jnp.asarray(gradient, jnp.float32), opt_state)
-        clipped = gradient * min(1.0, 0.5 / np.linalg.norm(gradient))
+        clipped = gradient * min(1.0, 0.5 / float(np.linalg.norm(gradient)))
         m, v = 0.9 * m + 0.1 * clipped, 0.999 * v + 0.001 * clipped**2
         expected = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-5)
         np.testing.assert_allclose(step, expected, rtol=1e-4)
