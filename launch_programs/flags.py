@@ -52,15 +52,17 @@ _AGENT_HELP = {
     "1, to the unroll's end.",
     "standardise_advantages": "Advantages of each task with mean 0 and deviation 1; otherwise they "
     "are divided by PopArt's sigma.",
-    "ratio_clip": "Bound of the policy's change from the one that acted, as in PPO.",
-    "passes": "Passes over each batch.",
-    "minibatches": "Parts of a batch, each with a gradient step of its own.",
+    "ratio_clip": "PPO's bound c: a step is learned from while its probability is within 1 +- c of "
+    "the one with which it was chosen. The presets have none, as IMPALA.",
+    "passes": "How often a batch is learned from; the papers: once.",
+    "minibatches": "Random parts of a batch, each with a gradient step of its own; by default "
+    "4, or as many less as batch and devices want.",
     "popart": "Normalises values per task by PopArt; --nopopart is plain IMPALA.",
     "popart_step_size": "Step size of PopArt's moving averages, in (0, 1]; a task's first steps "
     "are larger.",
     "popart_scale_min": "Lower bound of PopArt's sigma.",
     "popart_scale_max": "Upper bound of PopArt's sigma.",
-    "optimiser": "adam, or rmsprop as in the papers.",
+    "optimiser": "Adam, or RMSProp as in the papers.",
     "learning_rate": "Initial learning rate; falls linearly to 0 at --total_environment_frames.",
     "total_environment_frames": "Environment frames to train for: agent steps times action repeat.",
     "rmsprop_decay": "Decay of RMSProp's mean square.",
@@ -132,7 +134,7 @@ def define_run_flags() -> None:
         "environments_per_actor",
         None,
         "Environments that one actor steps together, all actors' a multiple of the tasks; by "
-        "default about 24.",
+        "default about 16.",
     )
     flags.DEFINE_integer(
         "num_queues",

@@ -167,5 +167,5 @@ def default_num_actors() -> int:
 
 
 def default_environments_per_actor(num_tasks: int) -> int:
-    """About 24, as a multiple of the number of tasks."""
+    """About 16, as a multiple of the number of tasks."""
     return num_tasks * max(1, round(_ENVIRONMENTS_PER_ACTOR / num_tasks))

@@ -40,7 +40,13 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "baseline_cost": ("0.25", 0.25),
     "entropy_cost": ("0", 0.0),
     "reward_clipping": ("soft_asymmetric", "soft_asymmetric"),
-    "loss_reduction": ("mean", "mean"),
+    "loss_reduction": ("sum", "sum"),
+    "vtrace_lambda": ("1", 1.0),
+    "standardise_advantages": ("false", False),
+    "ratio_clip": ("0.1", 0.1),
+    "passes": ("1", 1),
+    "minibatches": ("2", 2),
+    "optimiser": ("rmsprop", "rmsprop"),
     "popart": ("false", False),
     "popart_step_size": ("1e-2", 0.01),
     "popart_scale_min": ("1e-2", 0.01),
@@ -54,7 +60,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "repeat_action_probability": ("0.25", 0.25),
     "noop_max": ("0", 0),
     "max_frames_per_episode": ("1000", 1000),
-    "life_loss": ("true", True),
+    "life_loss": ("false", False),
     "num_actors": ("1001", 1001),
     "environments_per_actor": ("30", 30),
     "num_queues": ("2", 2),
@@ -95,9 +101,9 @@ def test_defaults() -> None:
         tasks=("pong", "riverraid", "seaquest"),
         grow_from=None,
         agent=Config(),  # network: shallow, action repeat: 4
-        atari=AtariOptions(),
+        atari=AtariOptions(life_loss=True),  # all 18 actions: several games
         num_actors=run_config.default_num_actors(),
-        environments_per_actor=24,
+        environments_per_actor=15,
         num_queues=0,
         seed=1,
         evaluation_interval=1_000_000,
@@ -113,6 +119,19 @@ def test_defaults_of_toy_tasks_differ_in_what_the_tasks_decide() -> None:
     assert config.tasks == ("catch_x1", "catch_x100", "catch_x10000")
     assert config.agent == dataclasses.replace(atari.agent, network="mlp", action_repeat=1)
     assert config == dataclasses.replace(atari, tasks=config.tasks, agent=config.agent)
+
+
+def test_a_game_alone_has_the_actions_that_it_uses() -> None:
+    for arguments, expected in (
+        (["--level_name=pong"], "minimal"),
+        (["--level_name=pong", "--action_set=full"], "full"),
+        (["--level_name=pong,seaquest"], "full"),
+        (["--level_name=pong", "--network=progressive"], "full"),  # others may follow
+        (["--level_name=pong", "--preset=impala_deep"], "full"),
+    ):
+        assert resolved(*arguments).atari.action_set == expected, arguments
+    alone = resolved("--level_name=pong")
+    assert resolved(saved=alone) == alone
 
 
 def test_minatar_has_a_network_of_its_own_and_that_a_size() -> None:
@@ -171,7 +190,9 @@ def test_a_resumed_run_keeps_what_no_flag_changes(name: str) -> None:
 
 
 # The default of these is to leave them out, which cannot be given.
-@pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"queue_size", "subnets"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(OTHER_VALUES) - {"queue_size", "subnets", "minibatches"})
+)
 def test_a_given_flag_overrides_the_resumed_run_even_with_the_default(name: str) -> None:
     text, value = OTHER_VALUES[name]
     setting = setting_of(name)

@@ -42,7 +42,13 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "agent.baseline_cost": (0.25, False),
     "agent.entropy_cost": (0.02, False),
     "agent.reward_clipping": ("abs_one", False),
-    "agent.loss_reduction": ("mean", False),
+    "agent.loss_reduction": ("sum", False),
+    "agent.vtrace_lambda": (1.0, False),
+    "agent.standardise_advantages": (False, False),
+    "agent.ratio_clip": (None, False),
+    "agent.passes": (1, False),
+    "agent.minibatches": (2, False),
+    "agent.optimiser": ("rmsprop", False),
     "agent.popart": (False, False),
     "agent.popart_step_size": (1e-3, False),
     "agent.popart_scale_min": (1e-2, False),
@@ -153,7 +159,7 @@ def test_json_of_another_version_is_refused() -> None:
             "tasks",
             ("pong", "seaquest", "breakout"),
             "num_actors=2 times environments_per_actor=4 must be a multiple of the 3 tasks, so "
-            "that each gets the same share; environments_per_actor=24 makes it one",
+            "that each gets the same share; environments_per_actor=15 makes it one",
         ),
     ],
 )
@@ -207,7 +213,7 @@ def run(tasks: tuple[str, ...], num_actors: int, environments_per_actor: int) ->
 def test_default_number_of_environments_fits_every_number_of_tasks(num_tasks: int) -> None:
     environments = run_config.default_environments_per_actor(num_tasks)
     assert environments % num_tasks == 0
-    assert max(num_tasks, 12) <= environments <= max(num_tasks, 36)
+    assert max(num_tasks, 8) <= environments <= max(num_tasks, 24)
 
 
 def test_default_number_of_actors_is_that_of_the_usable_cores() -> None:
