@@ -51,10 +51,10 @@ def draw(
             axes_of_panel.set_xlabel(label)
             if axis == "frames":
                 format_frames(axes_of_panel)
-        most = max(len(runs) for runs in results.values())
         figure.suptitle(
-            f"{experiment.title}: mean return of the last 100 training episodes; interquartile "
-            f"mean over up to {most} runs,\nband: 95 % bootstrap interval; dashed: random play"
+            f"{experiment.title}\ninterquartile mean of (n) runs, 95 % bootstrap interval\n"
+            "dashed grey: random play",
+            fontsize="medium",
         )
         figure.savefig(stem.with_name(f"{stem.name}-{axis}.png"), dpi=100)
 
@@ -78,7 +78,7 @@ def _panel(
     if task.random_score is not None:
         axes.axhline(task.random_score, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_title(task.name)
-    axes.set_ylabel("score")
+    axes.set_ylabel("mean return of 100 episodes")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="best", frameon=False)
 
