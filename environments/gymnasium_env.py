@@ -1,5 +1,6 @@
 """Environments that are registered with Gymnasium, as dm_env environments."""
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 from dm_env import specs
 from gymnasium import spaces
 
-from environments.rendering import Screen, observed_screen
+from environments.rendering import NoPicture, Pictures, Screen, observed_screen, rate_of
 from environments.types import StackedFrames
+from environments.user_code import imported
 
 # As Atari's features, so that the same networks fit.
 FRAMES = StackedFrames((4, 84, 84), np.uint8, 0, 255, "frames")
@@ -105,13 +107,9 @@ class GymnasiumEnvironment(dm_env.Environment):
         """The environment's own: how it can be rendered."""
         return self._environment.metadata
 
-    def render(self) -> np.ndarray:
-        """The environment's own picture, uint8 [H, W, 3]; with `render_mode="rgb_array"` only.
-
-        Raises:
-          gymnasium.error.Error: what it needs to draw is not installed.
-        """
-        return np.asarray(self._environment.render(), np.uint8)
+    def render(self) -> Any:
+        """What the environment's own returns, of any kind; with `render_mode="rgb_array"`."""
+        return self._environment.render()
 
     def close(self) -> None:
         """Closes the environment."""
@@ -139,6 +137,13 @@ def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> G
       ValueError: it is not registered, what it needs is not installed, its name lacks the version,
         or it is of a kind that `GymnasiumEnvironment` does not take.
     """
+    module, colon, _ = name.partition(":")
+    if colon:
+        imported(module)
+    elif name not in gymnasium.registry:
+        import ale_py  # which registers Atari's games; loads the emulator
+
+        gymnasium.register_envs(ale_py)
     # Environments that cannot be rendered may not take the argument.
     rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
@@ -169,27 +174,32 @@ def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, S
       ValueError: as `make_gymnasium`.
     """
     environment = make_gymnasium(name, seed)
+    metadata = environment.metadata if isinstance(environment.metadata, dict) else {}
     screen = observed_screen(environment)
-    modes = environment.metadata.get("render_modes") or ()
-    rate = float(environment.metadata.get("render_fps") or screen.frames_per_second)
-    screen = dataclasses.replace(screen, frames_per_second=rate)
-    if "rgb_array" not in modes:
+    screen = dataclasses.replace(
+        screen, frames_per_second=rate_of(metadata, screen.frames_per_second)
+    )
+    if "rgb_array" not in (metadata.get("render_modes") or ()):
         return environment, screen
-    # Whether what it draws with is installed shows only when it draws; in another environment, for
-    # this one has its seed to keep.
-    probe = make_gymnasium(name, seed, render_mode="rgb_array")
+    # Whether it can draw here shows only when it draws; in another environment, for this one has
+    # its seed to keep.
     try:
-        probe.reset()
-        probe.render()
-    except (gymnasium.error.Error, ImportError) as error:
-        return environment, dataclasses.replace(screen, missing=" ".join(str(error).split()))
-    finally:
-        probe.close()
+        Pictures(lambda: _first_picture(name, seed)).draw()
+    except NoPicture as error:
+        return environment, dataclasses.replace(screen, missing=str(error))
     environment.close()
     environment = make_gymnasium(name, seed, render_mode="rgb_array")
+    pictures = Pictures(environment.render)
     return environment, dataclasses.replace(
-        screen, frames=lambda _: environment.render()[None], missing=""
+        screen, frames=lambda _: pictures.draw()[None], missing=""
     )
+
+
+def _first_picture(name: str, seed: int) -> Any:
+    """What an environment of its own renders of its first observation."""
+    with contextlib.closing(make_gymnasium(name, seed, render_mode="rgb_array")) as probe:
+        probe.reset()
+        return probe.render()
 
 
 def grey(image: np.ndarray) -> np.ndarray:

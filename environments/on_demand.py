@@ -1,13 +1,13 @@
 """Environments that are made by a name: Gymnasium's, bsuite's, anybody's of dm_env."""
 
 import difflib
-import importlib
 import inspect
 
 import dm_env
 from dm_env import specs
 
 from environments.tasks import ON_DEMAND, Task
+from environments.user_code import imported, reported
 
 
 def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
@@ -27,10 +27,10 @@ def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
 
     Raises:
       ValueError: in one line, if there is no such environment, if it needs what is not installed,
-        or if it has other observations or actions.
+        if it has other observations or actions, or if its code raises (`EnvironmentRaised`).
     """
     name = task.name.partition(":")[2]
-    try:
+    with reported(task.name):
         if task.domain == "gym":
             from environments.gymnasium_env import make_gymnasium  # only for those who need it
 
@@ -38,8 +38,6 @@ def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
         environment = _make_bsuite(name, seed) if task.domain == "bsuite" else _call(name, seed)
         _require_array_and_discrete(environment)
         return environment
-    except ValueError as error:
-        raise ValueError(f"task {task.name!r}: {' '.join(str(error).split())}") from error
 
 
 def _make_bsuite(name: str, seed: int) -> dm_env.Environment:
@@ -68,10 +66,7 @@ def _call(path: str, seed: int) -> dm_env.Environment:
     module_name, colon, factory_name = path.partition(":")
     if not module_name or not factory_name:
         raise ValueError(f"must be {ON_DEMAND['dm_env']}")
-    try:
-        factory = getattr(importlib.import_module(module_name), factory_name, None)
-    except ImportError as error:
-        raise ValueError(f"{module_name} cannot be imported: {error}") from error
+    factory = getattr(imported(module_name), factory_name, None)
     if not callable(factory):
         raise ValueError(f"{module_name} has no function {factory_name}")
     environment = factory(seed)
@@ -88,3 +83,6 @@ def _require_array_and_discrete(environment: dm_env.Environment) -> None:
         raise ValueError(f"an observation must be one array, the spec is {observation}")
     if not isinstance(action, specs.DiscreteArray):
         raise ValueError(f"actions must be discrete, the spec is {action}")
+    # Which the agent asks for later, when nothing names the task any more.
+    environment.reward_spec()
+    environment.discount_spec()

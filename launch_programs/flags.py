@@ -66,11 +66,16 @@ _ENUMS = {
     "loss_reduction": LOSS_REDUCTIONS,
     "action_set": ("full", "minimal"),
 }
+EVALUATION_MAX_FRAMES_HELP = (
+    "Environment frames after which an episode of an evaluation is cut off; by default 108,000, "
+    "for Atari --max_frames_per_episode."
+)
 RUN_DEFAULTS: dict[str, Any] = {
     "grow_from": None,
     "num_queues": 0,
     "seed": 1,
     "evaluation_interval": 1_000_000,
+    "evaluation_max_frames": None,
     "checkpoint_interval": 60.0,
     "log_interval": 10.0,
     "environment_deadline": 300.0,
@@ -84,9 +89,10 @@ def define_run_flags() -> None:
         "level_name",
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
-        "Seaquest), atari57, toy, toy_scales, toy_density, toy_conflict. Games as pong, Pong, "
-        "PongNoFrameskip-v4 or ALE/Pong-v5. Other environments: gym:ID or gym:MODULE:ID "
-        "(Gymnasium), bsuite:EXPERIMENT/NUMBER, dm_env:MODULE:FACTORY (a function of a seed).",
+        "Seaquest), atari57, toy, toy_scales, toy_density, toy_conflict. Games of ale-py as pong, "
+        "Pong, PongNoFrameskip-v4 or ALE/Pong-v5; sticky actions are another flag. Other "
+        "environments: gym:ID or gym:MODULE:ID (Gymnasium), bsuite:EXPERIMENT/NUMBER, "
+        "dm_env:MODULE:FACTORY (a function of a seed).",
     )
     flags.DEFINE_enum(
         "preset",
@@ -123,6 +129,9 @@ def define_run_flags() -> None:
         "evaluation_interval",
         RUN_DEFAULTS["evaluation_interval"],
         "Environment frames between the evaluator's rounds of one episode per task; 0 for none.",
+    )
+    flags.DEFINE_integer(
+        "evaluation_max_frames", RUN_DEFAULTS["evaluation_max_frames"], EVALUATION_MAX_FRAMES_HELP
     )
     flags.DEFINE_float(
         "checkpoint_interval", RUN_DEFAULTS["checkpoint_interval"], "Seconds between checkpoints."

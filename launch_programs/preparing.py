@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from environments import check_tasks, suite_name
+from environments import check_tasks, sticky_names, suite_name
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import describe_preset, resolve
 from launch_programs.growing import first_state
@@ -100,6 +100,15 @@ def _check_tables(directory: RunDirectory) -> None:
             )
 
 
+def _describe_sticky(config: RunConfig) -> list[str]:
+    """Says that a game is not played as its name says in Gym, unless the flag says how."""
+    names = sticky_names(FLAGS.level_name) if FLAGS["level_name"].present else []
+    option = "repeat_action_probability"
+    if not names or FLAGS[option].present or config.atari.repeat_action_probability:
+        return []
+    return [f"note: {names[0]} is played without sticky actions; --{option}=0.25 gives them"]
+
+
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
@@ -111,6 +120,7 @@ def describe(config: RunConfig, directory: RunDirectory, num_params: int, resume
     return "\n".join(
         [
             *describe_preset(config),
+            *_describe_sticky(config),
             f"{'Resuming' if resumed else 'Training'}: {tasks} "
             f"for {agent.total_environment_frames:,} frames",
             f"  network {network}, {num_params:,} parameters, "

@@ -51,6 +51,14 @@ def test_it_is_the_game_that_is_played_without_a_film(game: str, options: AtariO
     environment.close()
 
 
+def test_a_game_with_a_larger_screen() -> None:
+    environment, screen = filmed("air_raid", AtariOptions(), seed=1)
+    assert screen.frames is not None
+    timestep = environment.reset()
+    assert screen.frames(timestep.observation).shape == (1, 250, 160, 3)
+    environment.close()
+
+
 def test_the_pictures_are_those_that_the_network_sees_in_grey() -> None:
     environment, screen = filmed("seaquest", AtariOptions(), seed=1)
     assert screen.frames is not None
