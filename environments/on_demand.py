@@ -4,8 +4,10 @@ import difflib
 import inspect
 
 import dm_env
+import numpy as np
 from dm_env import specs
 
+from environments.images import SMALLEST_IMAGE, ImageEnvironment, image_layout
 from environments.tasks import ON_DEMAND, Task
 from environments.user_code import imported, reported
 
@@ -37,7 +39,7 @@ def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
             return make_gymnasium(name, seed)
         environment = _make_bsuite(name, seed) if task.domain == "bsuite" else _call(name, seed)
         _require_array_and_discrete(environment)
-        return environment
+        return _with_images(environment)
 
 
 def _make_bsuite(name: str, seed: int) -> dm_env.Environment:
@@ -75,6 +77,21 @@ def _call(path: str, seed: int) -> dm_env.Environment:
             f"the factory must return a dm_env.Environment, got {type(environment).__name__}"
         )
     return environment
+
+
+def _with_images(environment: dm_env.Environment) -> dm_env.Environment:
+    """The environment, with its images as the networks take them, if it shows images.
+
+    uint8 [S, H, W] is that already, for any S.
+    """
+    spec = environment.observation_spec()
+    if spec.dtype == np.uint8 and len(spec.shape) == 3 and min(spec.shape[1:]) >= SMALLEST_IMAGE:
+        return environment
+    low = high = None
+    if isinstance(spec, specs.BoundedArray):
+        low, high = float(np.min(spec.minimum)), float(np.max(spec.maximum))
+    layout = image_layout(spec.shape, spec.dtype, low, high)
+    return environment if layout is None else ImageEnvironment(environment, layout)
 
 
 def _require_array_and_discrete(environment: dm_env.Environment) -> None:

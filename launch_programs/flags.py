@@ -13,6 +13,7 @@ from dm_env import specs
 from agents.popart_impala.config import LOSS_REDUCTIONS, REWARD_CLIPPINGS, Config
 from agents.popart_impala.networks.images import are_images
 from environments import AtariOptions, features_spec, parse_level_name
+from environments.images import SMALLEST_IMAGE
 from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
     RunConfig,
@@ -271,5 +272,9 @@ def describe_preset(config: RunConfig) -> list[str]:
 
 
 def default_network(features: specs.Array) -> str:
-    """The network for these features: "shallow" for stacked images, "mlp" for all else."""
-    return "shallow" if are_images(features) else "mlp"
+    """The network for these features: "shallow" for stacked images, "mlp" for all else.
+
+    Stacks of what is smaller than `shallow` takes are no images for it: boards, for example.
+    """
+    large = are_images(features) and min(features.shape[1:]) >= SMALLEST_IMAGE
+    return "shallow" if large else "mlp"

@@ -3,6 +3,7 @@
 from absl import flags
 
 from environments import check_tasks, sticky_names, suite_name
+from environments.trial import largest_feature
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import describe_preset, resolve
 from launch_programs.growing import first_state
@@ -12,6 +13,9 @@ from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
 
 FLAGS = flags.FLAGS
+
+# Numbers in observations that are worth a word.
+_LARGE = 30.0
 
 # More tasks than these are not named before training starts.
 _LISTED_TASKS = 12
@@ -51,11 +55,14 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
       OSError: a game's ROM is missing or not the right one.
     """
     check_tasks(config.task_list(), atari=config.atari)
+    notes = _describe_large(config)
     networks = make_builder(config).networks  # complains where they do not fit the observations
     grown = first_state(config, directory)
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
+    if notes:
+        print("\n".join(notes), flush=True)
     if grown is not None:
         Checkpointer(directory.checkpoints).save(grown, {})
     return lock, networks.num_params
@@ -98,6 +105,16 @@ def _check_tables(directory: RunDirectory) -> None:
                 f"{path} was begun by an earlier version: it has no column {column!r}; rename the "
                 "file, and the run goes on with a new one"
             )
+
+
+def _describe_large(config: RunConfig) -> list[str]:
+    """Says which tasks show the network larger numbers than it learns well from."""
+    return [
+        f"note: {task.name} has observations up to {largest:,.0f}, which are not scaled: networks "
+        "learn badly from large numbers; scale them to about 1 in the environment"
+        for task in config.task_list()
+        if (largest := largest_feature(task)) > _LARGE
+    ]
 
 
 def _describe_sticky(config: RunConfig) -> list[str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from environments import TASKS, AtariOptions, Screen, make_environment, make_filmed_environment
-from environments.gymnasium_env import resized
+from environments.images import resized
 
 STICKY = AtariOptions(repeat_action_probability=0.25, max_frames_per_episode=402)
 

@@ -14,13 +14,11 @@ from gymnasium import spaces
 
 from environments import Observation, StackedFrames
 from environments.gymnasium_env import (
-    FRAMES,
     GymnasiumEnvironment,
-    grey,
     make_filmed_gymnasium,
     make_gymnasium,
-    resized,
 )
+from environments.images import FRAMES, grey, resized
 
 gymnasium.register_envs(ale_py)
 
@@ -238,7 +236,7 @@ def test_names_that_are_refused(name: str, message: str) -> None:
         (spaces.Sequence(spaces.Discrete(2)), "the observation space is Sequence"),
         (spaces.Dict(a=spaces.Text(5)), r"the observation space is Dict\('a'"),
         (spaces.Dict(a=spaces.Sequence(spaces.Discrete(2))), "the observation space is Dict"),
-        (box(0, 255, (84, 84, 4), np.uint8), r"images must be \[H, W\], .* space is Box\(0, 255"),
+        (box(0, 255, (50, 60, 70), np.uint8), r"images must be \[H, W\], .* are \[50, 60, 70\]"),
         (box(0, 255, (50, 50, 3, 2), np.uint8), "images must be"),
     ],
 )

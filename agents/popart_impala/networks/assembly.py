@@ -13,7 +13,6 @@ from agents.popart_impala.networks.registry import NETWORKS, OPTIONS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
 
-
 # What a network may have: 1 GiB in float32, of which the learner holds several times as much.
 MAX_PARAMS = 2**28
 

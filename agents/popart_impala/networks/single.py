@@ -11,7 +11,6 @@ from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput, Torso
 from agents.popart_impala.types import AgentInput, RecurrentState
 
-
 # Actions up to which the previous one is shown as a one-hot; of more, as a code of so many signs.
 # The policy head has a weight for each of these inputs and each action: with one-hots its size
 # would grow with the square of the number of actions.
