@@ -15,10 +15,11 @@ from environments.factory import (
     make_filmed_environment,
 )
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
-from environments.rendering import Renderable, Screen
-from environments.tasks import SUITES, TASKS, Task, parse_level_name, suite_name
+from environments.rendering import NoPicture, Renderable, Screen
+from environments.tasks import SUITES, TASKS, Task, parse_level_name, sticky_names, suite_name
 from environments.toy import Catch
 from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, StackedFrames
+from environments.user_code import EnvironmentRaised, reported
 
 __all__ = [
     "SUITES",
@@ -30,7 +31,9 @@ __all__ = [
     "Catch",
     "EnvironmentFailed",
     "EnvironmentFailure",
+    "EnvironmentRaised",
     "GuardedEnvironment",
+    "NoPicture",
     "Observation",
     "Renderable",
     "Screen",
@@ -43,5 +46,7 @@ __all__ = [
     "make_environment",
     "make_filmed_environment",
     "parse_level_name",
+    "reported",
+    "sticky_names",
     "suite_name",
 ]

@@ -293,10 +293,20 @@ def _rom_path(game: str) -> os.PathLike[str]:
 
 
 def _minimal_actions(game: str) -> list[str]:
+    return [action.name for action in _loaded(game).getMinimalActionSet()]
+
+
+def screen_size(game: str) -> tuple[int, int]:
+    """Height and width of a game's screen, pixels: 210 x 160, or 250 x 160 where it is European."""
+    height, width = _loaded(game).getScreenDims()
+    return height, width
+
+
+def _loaded(game: str) -> ale_py.ALEInterface:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
     ale.loadROM(_rom_path(game))
-    return [action.name for action in ale.getMinimalActionSet()]
+    return ale
 
 
 def emulator_seeds(seed: int, num_environments: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from environments.atari import (
     emulator_actions,
     emulator_seeds,
     make_emulator,
+    screen_size,
 )
 from environments.atari_options import AtariOptions
 from environments.rendering import Screen
@@ -20,7 +21,6 @@ from environments.types import Observation
 
 # The emulator's own: NTSC.
 FRAMES_PER_SECOND = 60.0
-SCREEN = (210, 160)  # height and width in pixels, those of all 57 games
 
 
 class FilmedAtariEnvironment(dm_env.Environment):
@@ -46,6 +46,7 @@ class FilmedAtariEnvironment(dm_env.Environment):
         if options.life_loss:
             raise ValueError("life_loss is True; only whole games are filmed")
         self._environment = AtariEnvironment(tasks, index, options=options, seed=seed)
+        height, width = screen_size(tasks[index].name)
         self._emulator: AtariVectorEnv | None = make_emulator(
             tasks[index].name,
             1,
@@ -55,8 +56,8 @@ class FilmedAtariEnvironment(dm_env.Environment):
             stack_num=1,
             maxpool=False,
             grayscale=False,
-            img_height=SCREEN[0],
-            img_width=SCREEN[1],
+            img_height=height,
+            img_width=width,
         )
         self._action_repeat = tasks[index].action_repeat
         self._names = action_names(self._emulator, options)

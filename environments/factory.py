@@ -1,5 +1,6 @@
 """Tasks -> environments."""
 
+import contextlib
 from collections.abc import Sequence
 
 import dm_env
@@ -14,6 +15,7 @@ from environments.rendering import Screen, screen_of
 from environments.tasks import ON_DEMAND, Task
 from environments.toy import GAMES
 from environments.types import BatchedEnvironment
+from environments.user_code import reported
 
 
 def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
@@ -112,10 +114,12 @@ def make_filmed_environment(
     if task.domain == "gym":
         from environments.gymnasium_env import make_filmed_gymnasium
 
-        environment, screen = make_filmed_gymnasium(task.name.partition(":")[2], seed)
+        with reported(task.name):
+            environment, screen = make_filmed_gymnasium(task.name.partition(":")[2], seed)
     else:
         environment = _make(task, seed)
-        screen = screen_of(environment)
+        with reported(task.name):
+            screen = screen_of(environment)
     return WithTask(environment, index, len(tasks)), screen
 
 
@@ -185,10 +189,8 @@ def _make(task: Task, seed: int) -> dm_env.Environment:
 def _specs(task: Task) -> tuple[specs.Array, specs.DiscreteArray]:
     """Specs of features and actions of a task that is no Atari game."""
     environment = _make(task, 0)
-    try:
+    with reported(task.name), contextlib.closing(environment):
         return conversion.features_spec(environment.observation_spec()), environment.action_spec()
-    finally:
-        environment.close()
 
 
 def _check_indices(tasks: Sequence[Task], task_indices: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Environments that are registered with Gymnasium, as dm_env environments."""
 
+import contextlib
 import dataclasses
-import functools
 from typing import Any
 
 import dm_env
@@ -11,27 +11,19 @@ from dm_env import specs
 from gymnasium import spaces
 
 from environments.conversion import number
-from environments.rendering import Screen, observed_screen
-from environments.types import StackedFrames
-
-# As Atari's features, so that the same networks fit.
-FRAMES = StackedFrames((4, 84, 84), np.uint8, 0, 255, "frames")
-
-# Pixels on a side below which uint8 arrays are grids of symbols rather than images; the smallest
-# that the image networks take.
-_SMALLEST_IMAGE = 36
-
-# ITU-R 601, as OpenCV.
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+from environments.images import ImageLayout, ImageStacker, image_layout
+from environments.rendering import NoPicture, Pictures, Screen, observed_screen, rate_of
+from environments.user_code import imported
 
 
 class GymnasiumEnvironment(dm_env.Environment):
     """A Gymnasium environment with discrete actions, seen as a dm_env environment.
 
     Features are
-    - of images (`Box` of uint8, [H, W], [H, W, 1] or [H, W, 3], at least 36 x 36): `FRAMES`, the
-      last four, in grey, resized to 84 x 84 by area interpolation, newest last, zeros before the
-      episode's first;
+    - of images (`Box`, see `images.image_layout`): `FRAMES`, the last four, in grey, resized to
+      84 x 84 by area interpolation, newest last, zeros before the episode's first;
+    - of stacks of images: these, resized in the same way;
+    - of a `Dict` with images and nothing else but text: those of the images;
     - of anything else that `gymnasium.spaces.flatten` takes: float32 [n], what that gives;
       `Discrete` and `MultiDiscrete` as one-hots. Text in a `Dict` is left out.
 
@@ -58,9 +50,12 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._first_action = int(environment.action_space.start)
         self._num_actions = int(environment.action_space.n)
         self._space = environment.observation_space
-        self._images = _is_image(self._space)
-        self._numbers = None if self._images else _numbers_of(self._space)
-        self._stack = np.zeros(FRAMES.shape, np.uint8)
+        self._key = _only_image(self._space)  # None: the observation itself
+        if self._key is not None:
+            self._space = self._space[self._key]  # type: ignore[index]
+        layout = _layout_of(self._space)
+        self._stacker = None if layout is None else ImageStacker(layout)
+        self._numbers = None if layout is not None else _numbers_of(self._space)
         self._over = True  # whether the next step starts an episode
 
     def reset(self) -> dm_env.TimeStep:
@@ -68,7 +63,8 @@ class GymnasiumEnvironment(dm_env.Environment):
         observation, _ = self._environment.reset(seed=self._seed)
         self._seed = None
         self._over = False
-        self._stack = np.zeros(FRAMES.shape, np.uint8)
+        if self._stacker is not None:
+            self._stacker.reset()
         return dm_env.restart(self._features(observation))
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -92,9 +88,10 @@ class GymnasiumEnvironment(dm_env.Environment):
         return dm_env.transition(reward, features)
 
     def observation_spec(self) -> specs.Array:
-        """`FRAMES`, or float32 [n]."""
-        if self._numbers is None:
-            return FRAMES
+        """`FRAMES`, uint8 [S, 84, 84], or float32 [n]."""
+        if self._stacker is not None:
+            return self._stacker.spec
+        assert self._numbers is not None  # no images
         size = spaces.flatdim(self._numbers)
         return specs.Array((size,), np.float32, "features")
 
@@ -107,13 +104,9 @@ class GymnasiumEnvironment(dm_env.Environment):
         """The environment's own: how it can be rendered."""
         return self._environment.metadata
 
-    def render(self) -> np.ndarray:
-        """The environment's own picture, uint8 [H, W, 3]; with `render_mode="rgb_array"` only.
-
-        Raises:
-          gymnasium.error.Error: what it needs to draw is not installed.
-        """
-        return np.asarray(self._environment.render(), np.uint8)
+    def render(self) -> Any:
+        """What the environment's own returns, of any kind; with `render_mode="rgb_array"`."""
+        return self._environment.render()
 
     def close(self) -> None:
         """Closes the environment."""
@@ -121,10 +114,11 @@ class GymnasiumEnvironment(dm_env.Environment):
 
     def _features(self, observation: Any) -> np.ndarray:
         """An observation -> features; never an array that was given out before."""
-        if self._numbers is None:
-            frame = grey(np.asarray(observation))
-            self._stack = np.concatenate([self._stack[1:], resized(frame, *FRAMES.shape[1:])[None]])
-            return self._stack
+        if self._key is not None:
+            observation = observation[self._key]
+        if self._stacker is not None:
+            return self._stacker.features(observation)
+        assert self._numbers is not None
         flat = spaces.flatten(self._numbers, _matching(self._numbers, observation))
         return np.array(flat, np.float32)
 
@@ -141,6 +135,13 @@ def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> G
       ValueError: it is not registered, what it needs is not installed, its name lacks the version,
         or it is of a kind that `GymnasiumEnvironment` does not take.
     """
+    module, colon, _ = name.partition(":")
+    if colon:
+        imported(module)
+    elif name not in gymnasium.registry:
+        import ale_py  # which registers Atari's games; loads the emulator
+
+        gymnasium.register_envs(ale_py)
     # Environments that cannot be rendered may not take the argument.
     rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
@@ -171,69 +172,44 @@ def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, S
       ValueError: as `make_gymnasium`.
     """
     environment = make_gymnasium(name, seed)
+    metadata = environment.metadata if isinstance(environment.metadata, dict) else {}
     screen = observed_screen(environment)
-    modes = environment.metadata.get("render_modes") or ()
-    rate = float(environment.metadata.get("render_fps") or screen.frames_per_second)
-    screen = dataclasses.replace(screen, frames_per_second=rate)
-    if "rgb_array" not in modes:
+    screen = dataclasses.replace(
+        screen, frames_per_second=rate_of(metadata, screen.frames_per_second)
+    )
+    if "rgb_array" not in (metadata.get("render_modes") or ()):
         return environment, screen
-    # Whether what it draws with is installed shows only when it draws; in another environment, for
-    # this one has its seed to keep.
-    probe = make_gymnasium(name, seed, render_mode="rgb_array")
+    # Whether it can draw here shows only when it draws; in another environment, for this one has
+    # its seed to keep.
     try:
-        probe.reset()
-        probe.render()
-    except (gymnasium.error.Error, ImportError) as error:
-        return environment, dataclasses.replace(screen, missing=" ".join(str(error).split()))
-    finally:
-        probe.close()
+        Pictures(lambda: _first_picture(name, seed)).draw()
+    except NoPicture as error:
+        return environment, dataclasses.replace(screen, missing=str(error))
     environment.close()
     environment = make_gymnasium(name, seed, render_mode="rgb_array")
+    pictures = Pictures(environment.render)
     return environment, dataclasses.replace(
-        screen, frames=lambda _: environment.render()[None], missing=""
+        screen, frames=lambda _: pictures.draw()[None], missing=""
     )
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """An image uint8 [H, W], [H, W, 1] or [H, W, 3] (red, green, blue) -> uint8 [H, W]."""
-    if image.ndim == 2:
-        return image
-    if image.shape[2] == 1:
-        return image[:, :, 0]
-    return np.rint(image @ _GREY).astype(np.uint8)
+def _first_picture(name: str, seed: int) -> Any:
+    """What an environment of its own renders of its first observation."""
+    with contextlib.closing(make_gymnasium(name, seed, render_mode="rgb_array")) as probe:
+        probe.reset()
+        return probe.render()
 
 
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes uint8 [H, W] to uint8 [height, width]: each pixel is the mean of what it covers."""
-    by_rows = _coverage(image.shape[0], height) @ image.astype(np.float32)
-    return np.rint(by_rows @ _coverage(image.shape[1], width).T).astype(np.uint8)
-
-
-@functools.cache
-def _coverage(old: int, new: int) -> np.ndarray:
-    """Share of each new pixel that each old one has, along one axis: float32 [new, old]."""
-    edges = np.arange(new + 1) * (old / new)
-    begin, end = edges[:-1, None], edges[1:, None]
-    pixels = np.arange(old)
-    overlap = np.minimum(end, pixels + 1) - np.maximum(begin, pixels)
-    return (np.clip(overlap, 0, None) * (new / old)).astype(np.float32)
-
-
-def _is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a space is of images.
+def _layout_of(space: spaces.Space[Any]) -> ImageLayout | None:
+    """The layout of a space of images; None if it is of something else.
 
     Raises:
-      ValueError: it is of arrays that look like images, but of a kind that cannot be shown in grey.
+      ValueError: it looks like images whose axes cannot be told apart.
     """
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) < 2:
-        return False
-    if min(space.shape[:2]) < _SMALLEST_IMAGE:
-        return False
-    if len(space.shape) > 3 or space.shape[2:] not in ((), (1,), (3,)):
-        raise ValueError(
-            f"images must be [H, W], [H, W, 1] or [H, W, 3], the observation space is {space}"
-        )
-    return True
+    if not isinstance(space, spaces.Box):
+        return None
+    low, high = float(np.min(space.low)), float(np.max(space.high))
+    return image_layout(space.shape, space.dtype, low, high)
 
 
 def _numbers_of(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -243,11 +219,32 @@ def _numbers_of(space: spaces.Space[Any]) -> spaces.Space[Any]:
       ValueError: nothing is left, or it cannot be flattened to a fixed size.
     """
     numbers = _without_text(space)
+    if isinstance(numbers, (spaces.Dict, spaces.Tuple)) and _has_images(numbers):
+        raise ValueError(
+            f"observations must be images alone or numbers alone, the observation space is {space}"
+        )
     if _is_text(numbers) or not numbers.is_np_flattenable or spaces.flatdim(numbers) == 0:
         raise ValueError(
             f"observations must be numbers of a fixed size, the observation space is {space}"
         )
     return numbers
+
+
+def _only_image(space: spaces.Space[Any]) -> str | None:
+    """The key of a `Dict`'s part that is of images, if all others are text; else None."""
+    parts = _without_text(space)
+    if isinstance(parts, spaces.Dict) and len(parts) == 1:
+        ((key, part),) = parts.items()
+        return key if _layout_of(part) is not None else None
+    return None
+
+
+def _has_images(space: spaces.Space[Any]) -> bool:
+    if isinstance(space, spaces.Dict):
+        return any(_has_images(part) for part in space.values())
+    if isinstance(space, spaces.Tuple):
+        return any(_has_images(part) for part in space)
+    return _layout_of(space) is not None
 
 
 def _without_text(space: spaces.Space[Any]) -> spaces.Space[Any]:

@@ -1,14 +1,16 @@
 """Environments that are made by a name: Gymnasium's, bsuite's, anybody's of dm_env."""
 
 import difflib
-import importlib
 import inspect
 
 import dm_env
+import numpy as np
 from dm_env import specs
 
 from environments.conversion import features_spec
+from environments.images import SMALLEST_IMAGE, ImageEnvironment, image_layout
 from environments.tasks import ON_DEMAND, Task
+from environments.user_code import imported, reported
 
 
 def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
@@ -28,19 +30,17 @@ def make_on_demand(task: Task, seed: int) -> dm_env.Environment:
 
     Raises:
       ValueError: in one line, if there is no such environment, if it needs what is not installed,
-        or if it has other observations or actions.
+        if it has other observations or actions, or if its code raises (`EnvironmentRaised`).
     """
     name = task.name.partition(":")[2]
-    try:
+    with reported(task.name):
         if task.domain == "gym":
             from environments.gymnasium_env import make_gymnasium  # only for those who need it
 
             return make_gymnasium(name, seed)
         environment = _make_bsuite(name, seed) if task.domain == "bsuite" else _call(name, seed)
         _require_array_and_discrete(environment)
-        return environment
-    except ValueError as error:
-        raise ValueError(f"task {task.name!r}: {' '.join(str(error).split())}") from error
+        return _with_images(environment)
 
 
 def _make_bsuite(name: str, seed: int) -> dm_env.Environment:
@@ -69,10 +69,7 @@ def _call(path: str, seed: int) -> dm_env.Environment:
     module_name, colon, factory_name = path.partition(":")
     if not module_name or not factory_name:
         raise ValueError(f"must be {ON_DEMAND['dm_env']}")
-    try:
-        factory = getattr(importlib.import_module(module_name), factory_name, None)
-    except ImportError as error:
-        raise ValueError(f"{module_name} cannot be imported: {error}") from error
+    factory = getattr(imported(module_name), factory_name, None)
     if not callable(factory):
         raise ValueError(f"{module_name} has no function {factory_name}")
     environment = factory(seed)
@@ -83,6 +80,21 @@ def _call(path: str, seed: int) -> dm_env.Environment:
     return environment
 
 
+def _with_images(environment: dm_env.Environment) -> dm_env.Environment:
+    """The environment, with its images as the networks take them, if it shows images.
+
+    uint8 [S, H, W] is that already, for any S.
+    """
+    spec = environment.observation_spec()
+    if spec.dtype == np.uint8 and len(spec.shape) == 3 and min(spec.shape[1:]) >= SMALLEST_IMAGE:
+        return environment
+    low = high = None
+    if isinstance(spec, specs.BoundedArray):
+        low, high = float(np.min(spec.minimum)), float(np.max(spec.maximum))
+    layout = image_layout(spec.shape, spec.dtype, low, high)
+    return environment if layout is None else ImageEnvironment(environment, layout)
+
+
 def _require_array_and_discrete(environment: dm_env.Environment) -> None:
     observation, action = environment.observation_spec(), environment.action_spec()
     if not isinstance(observation, specs.Array):
@@ -90,3 +102,6 @@ def _require_array_and_discrete(environment: dm_env.Environment) -> None:
     features_spec(observation)
     if not isinstance(action, specs.DiscreteArray):
         raise ValueError(f"actions must be discrete, the spec is {action}")
+    # Which the agent asks for later, when nothing names the task any more.
+    environment.reward_spec()
+    environment.discount_spec()

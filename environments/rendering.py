@@ -14,8 +14,13 @@ from environments.types import Observation
 # to be seen, and others.
 _BOARD_RATE = 5.0
 _RATE = 15.0
+_FASTEST = 1000.0  # frames per second that a video may have
 
 _DARK = 64  # grey of a board's lowest value
+
+
+class NoPicture(Exception):
+    """There is nothing to be seen; the message says why, in one line."""
 
 
 @runtime_checkable
@@ -23,7 +28,81 @@ class Renderable(Protocol):
     """What an environment may offer to be seen: any dm_env environment with this method."""
 
     def render(self) -> np.ndarray:
-        """The picture of what the last `reset` or `step` led to, uint8 [H, W, 3]."""
+        """The picture of what the last `reset` or `step` led to; see `Pictures`."""
+
+
+class Pictures:
+    """What an environment's `render` returns, as pictures for a video.
+
+    It may be an array of [H, W], [H, W, C] or [C, H, W] with C = 1 (grey), 3 (red, green, blue) or
+    4 (with an opacity, which is left out), or what NumPy makes such an array of: uint8; other
+    integers in [0, 255]; floats in [0, 1] or in [0, 255]; booleans.
+    """
+
+    def __init__(self, render: Callable[[], Any]):
+        """Draws nothing yet.
+
+        Args:
+          render: the environment's own.
+        """
+        self._render = render
+        self._white = 1.0  # of floats: 255 once one is larger than 1, for a picture may be dark
+
+    def draw(self) -> np.ndarray:
+        """The picture, uint8 [H, W, 3].
+
+        Raises:
+          NoPicture: the environment cannot draw, or what it returns is no picture.
+        """
+        try:
+            drawn = self._render()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as in `user_code.reported`
+            text = " ".join(str(error).split())
+            raise NoPicture(f"{type(error).__name__}{text and f': {text}'}") from error
+        if drawn is None or isinstance(drawn, str):
+            raise NoPicture(f"render() returned {'a text' if isinstance(drawn, str) else None}")
+        try:
+            array = np.asarray(drawn)
+        except Exception as error:
+            raise NoPicture(f"render() returned a {type(drawn).__name__}: {error}") from error
+        picture = _channels_last(array)
+        if picture is None or array.dtype.kind not in "buif":
+            raise NoPicture(
+                f"render() returned {array.dtype} {list(array.shape)}; pictures are numbers of "
+                "[H, W], [H, W, C] or [C, H, W] with C = 1, 3 or 4"
+            )
+        return self._bytes(picture)
+
+    def _bytes(self, picture: np.ndarray) -> np.ndarray:
+        """Numbers of any kind [H, W, 3] -> uint8 [H, W, 3]."""
+        if picture.dtype == np.uint8:
+            return picture
+        low, high = float(picture.min()), float(picture.max())
+        if not (low >= 0 and high <= 255):  # also NaN
+            raise NoPicture(
+                f"render() returned {picture.dtype} from {low:g} to {high:g}; pictures are of 0 to "
+                "255, or floats of 0 to 1"
+            )
+        if picture.dtype.kind == "b":
+            return picture * np.uint8(255)
+        if picture.dtype.kind in "iu":
+            return picture.astype(np.uint8)
+        if high > 1:
+            self._white = 255.0
+        return np.rint(picture.astype(np.float64) * (255.0 / self._white)).astype(np.uint8)
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray | None:
+    """A picture's array -> [H, W, 3]; None if it is none."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        return None
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +110,8 @@ class Screen:
     """How one environment looks to people, and what its actions are called."""
 
     # The pictures of the last `reset` or `step`, which gave this observation: uint8 [F, H, W, 3],
-    # the newest last, at least one; all of one size for the whole of the environment's life. None:
-    # there is nothing to be seen.
+    # the newest last, at least one. Raises NoPicture if there are none this time. None: there is
+    # nothing to be seen.
     frames: Callable[[Observation], np.ndarray] | None
     frames_per_second: float  # at the environment's own speed
     action_names: tuple[str, ...]  # by action
@@ -47,8 +126,8 @@ def screen_of(environment: dm_env.Environment) -> Screen:
     finite bounds. Names of actions are its `action_names`, if it has them, else their numbers.
     """
     if isinstance(environment, Renderable):
-        render = environment.render
-        return Screen(lambda _: render()[None], _RATE, action_names(environment))
+        pictures = Pictures(environment.render)
+        return Screen(lambda _: pictures.draw()[None], _RATE, action_names(environment))
     return observed_screen(environment)
 
 
@@ -62,6 +141,19 @@ def observed_screen(environment: dm_env.Environment) -> Screen:
         low, high = float(np.min(spec.minimum)), float(np.max(spec.maximum))
         return Screen(lambda o: _board(o.features, low, high)[None], _BOARD_RATE, names)
     return Screen(None, _RATE, names, "it has no render(), and observes neither board nor picture")
+
+
+def rate_of(metadata: Any, default: float) -> float:
+    """Frames per second that an environment's metadata name as `render_fps`, if they are usable.
+
+    Args:
+      metadata: a dict, or what an environment has in its place.
+      default: where they are not.
+    """
+    rate = metadata.get("render_fps") if isinstance(metadata, dict) else None
+    if isinstance(rate, (int, float, np.number)) and 0 < rate <= _FASTEST:
+        return float(rate)
+    return default
 
 
 def action_names(environment: dm_env.Environment) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from environments import minatar_games
 from environments.atari57 import ATARI57_SCORES
+from environments.atari_others import OTHER_ATARI_GAMES
 from environments.toy import GAMES
 
 
@@ -47,6 +48,7 @@ TASKS: dict[str, Task] = {
             Task(name, "minatar", g.random_score, None, 1)
             for name, g in minatar_games.GAMES.items()
         ),
+        *(Task(name, "atari", None, None, 4) for name in OTHER_ATARI_GAMES),
         *(Task(name, "toy", game.random_score, game.optimum, 1) for name, game in GAMES.items()),
     )
 }
@@ -77,6 +79,11 @@ _GYM_NAME = re.compile(
     re.IGNORECASE,
 )
 
+
+_RAM_NAME = re.compile(r"(ale/)?\w+-ram(noframeskip|deterministic)?-v\d+", re.IGNORECASE)
+
+# The versions whose emulators repeat the last action with a probability of 0.25.
+_STICKY_NAME = re.compile(r"ale/\w+-v5|\w+-v0", re.IGNORECASE)
 
 # Characters; a file name may have 255 bytes, and the time comes behind it.
 _LONGEST_NAME = 100
@@ -123,6 +130,17 @@ def parse_level_name(text: str) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
+def sticky_names(text: str) -> list[str]:
+    """The names in a list of tasks of which Gym's own environments have sticky actions.
+
+    Only the game is taken from such a name, so whoever wants the actions has to be told.
+
+    Args:
+      text: as of `parse_level_name`.
+    """
+    return [name for name in map(str.strip, text.split(",")) if _STICKY_NAME.fullmatch(name)]
+
+
 def suite_name(tasks: Sequence[Task]) -> str:
     """Returns a short name for a list of tasks, fit for a directory's name.
 
@@ -162,6 +180,11 @@ def _named(name: str, text: str) -> list[Task]:
     task = _TASKS_BY_KEY.get(_key(game))
     if match and (match["prefix"] or match["suffix"]) and task and task.domain != "atari":
         task = None
+    if task is None and _RAM_NAME.fullmatch(name):
+        raise ValueError(
+            f"unknown task {name!r}: games are learned from their pictures, not from the RAM; give "
+            "the game's name without -ram"
+        )
     if task is None:
         # Compared without underscores, so that "MsPackman" and "ms_packman" are equally near.
         known = {**{_key(known): known for known in TASKS}, **{suite: suite for suite in SUITES}}

@@ -1,7 +1,20 @@
 """The Launchpad program and the command-line programs: `train`, `evaluate`."""
 
+import sys
 import warnings
+
+from launch_programs import at_start
 
 # Google's clients, which Orbax loads where they are installed (`make setup-vertex`), warn of every
 # Python before 3.11. Launchpad has none for a newer one.
 warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
+
+if at_start.is_program():
+    at_start.end_at_interrupt()
+try:
+    at_start.check_packages()
+except ImportError as error:
+    if not at_start.is_program():
+        raise
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -3,12 +3,15 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
 
+from environments import EnvironmentRaised
+from launch_programs import at_start
 from launch_programs.run_directory import RunDirectory
 
 # Lines of the launcher's output that are shown.
@@ -18,9 +21,16 @@ _SHOWN_LINES = 20
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs `main` and exits with what it returns, as `absl.app.run` does.
 
-    An illegal flag is one line like all bad input, without absl's hints.
+    An illegal flag is one line like all bad input, without absl's hints. So is Ctrl-C, with a
+    shell's exit code. Every program has --debug.
     """
-    app.run(main, flags_parser=_parse_flags)
+    flags.DEFINE_bool("debug", False, "Shows where an error comes from: its traceback as well.")
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # for --help
+    at_start.raise_at_interrupt()
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except KeyboardInterrupt:
+        at_start.end_interrupted()
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -41,9 +51,22 @@ def set_up_process() -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Ends the program with one line on what is wrong with its input, and exit code 2."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    """Ends the program with one line on what is wrong with its input, and exit code 2.
+
+    With --debug the traceback stands above it.
+    """
+    text = " ".join(str(error).split())
+    if _debug():
+        traceback.print_exception(error)
+    elif isinstance(error, EnvironmentRaised):
+        text += " (--debug shows where)"
+    print("error:", text, file=sys.stderr)
     sys.exit(2)
+
+
+def _debug() -> bool:
+    """Whether --debug is given; false where it is not defined or the flags are not parsed."""
+    return bool("debug" in flags.FLAGS and flags.FLAGS["debug"].value)
 
 
 def reject_positional_arguments(argv: list[str]) -> None:

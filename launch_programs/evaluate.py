@@ -9,13 +9,16 @@ import itertools
 import sys
 import time
 
+import dm_env
+import numpy as np
 from absl import flags
+from acme.utils import observers
 from rich.console import Console
 from rich.table import Table
 
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import scale_of
-from environments import check_tasks, parse_level_name
+from environments import Task, check_tasks, parse_level_name
 from launch_programs import command_line
 from launch_programs.checkpointing import SavedPolicy, restore_policy
 from launch_programs.evaluation import (
@@ -26,6 +29,7 @@ from launch_programs.evaluation import (
     aggregate,
     score,
 )
+from launch_programs.flags import EVALUATION_MAX_FRAMES_HELP
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
@@ -33,7 +37,7 @@ from launch_programs.video import GIF_SECONDS, EpisodeRecorder, VideoPaths, Vide
 
 FLAGS = flags.FLAGS
 
-# Seconds between lines of a brief evaluation.
+# Seconds between lines of a brief evaluation, and of a long episode.
 _BRIEF_SECONDS = 10.0
 
 
@@ -48,6 +52,12 @@ def define_flags() -> None:
     flags.DEFINE_integer("test_num_episodes", 10, "Episodes per task.", lower_bound=1)
     flags.DEFINE_bool("greedy", False, "Takes the likeliest actions instead of sampling.")
     flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
+    flags.DEFINE_integer(
+        "evaluation_max_frames",
+        None,
+        f"{EVALUATION_MAX_FRAMES_HELP.rstrip('.')}, or what the run was trained with.",
+        lower_bound=1,
+    )
     flags.DEFINE_bool(
         "video",
         False,
@@ -92,6 +102,7 @@ def evaluate(
     level_name: str | None = None,
     brief: bool = False,
     video: bool = False,
+    max_frames: int | None = None,
 ) -> list[TaskScore]:
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
@@ -104,14 +115,16 @@ def evaluate(
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
       level_name: tasks to play, all by default.
-      brief: prints tasks as they are done every ten seconds only, for the table has them all.
+      brief: prints a line of progress every ten seconds only, and not one for each episode.
       video: films the first episode of each task. The episodes are the same ones as without.
+      max_frames: environment frames after which an episode is cut off; by default the run's own
+        `evaluation_limit`.
 
     Returns:
       The scores, in the order of the tasks.
 
     Raises:
-      ValueError: there is no checkpoint, or a task is not the run's.
+      ValueError: there is no checkpoint, a task is not the run's, or its code raises.
       OSError: a file cannot be written.
     """
     config, policy = load(directory)
@@ -127,38 +140,102 @@ def evaluate(
     )
     stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", config, video)
     scores = []
-    pause = _BRIEF_SECONDS if brief else 0.0
-    next_line = time.monotonic() + pause
+    limit = max_frames or config.evaluation_limit
     attention: dict[str, list[float]] = {}
     videos: dict[str, VideoPaths] = {}
+    progress = _Progress(episodes, brief=brief)
     for index in indices:
-        started = time.monotonic()
-        player = TaskPlayer(config, builder, index, source, greedy=greedy, seed=seed, filmed=video)
-        returns = []
-        if video:
-            paths = _videos(directory, config, stem)[index]
-            returns.append(_film(player, config, policy, index, paths).episode_return)
-            videos[tasks[index].name] = paths
-        returns += [player.play().episode_return for _ in range(episodes - len(returns))]
+        task = tasks[index]
+        player = TaskPlayer(
+            config, builder, index, source, greedy=greedy, seed=seed, filmed=video, max_frames=limit
+        )
+        returns: list[float] = []
+        cut_off = 0
+        while len(returns) < episodes:
+            progress.start(task, len(returns))
+            if video and not returns:
+                paths = _videos(directory, config, stem)[index]
+                result = _film(player, config, policy, index, paths, progress)
+                videos[task.name] = paths
+            else:
+                result = player.play(progress)
+            returns.append(result.episode_return)
+            cut_off += player.cut_off
+            progress.end(result, player.cut_off)
         player.close()
         if player.mean_attention is not None:
-            attention[tasks[index].name] = player.mean_attention
-        scores.append(score(tasks[index], returns))
-        seconds = time.monotonic() - started
-        if time.monotonic() >= next_line:
-            mean = f"{scores[-1].mean:,.1f}"
-            print(f"  {tasks[index].name}: mean {mean} ({seconds:.0f} s)", flush=True)
-            next_line = time.monotonic() + pause
+            attention[task.name] = player.mean_attention
+        scores.append(score(task, returns, cut_off))
     total = aggregate(scores)
     _print(scores, total, reference=tasks[0].reference)
     if attention:
         _print_attention(attention)
+    for cut in (s for s in scores if s.cut_off):
+        print(
+            f"{cut.task}: {cut.cut_off} of {cut.episodes} episodes were cut off after {limit:,} "
+            "frames (--evaluation_max_frames); returns are of what was played"
+        )
     _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
     return scores
 
 
+class _Progress(observers.EnvLoopObserver):
+    """Prints a line for each episode, and every ten seconds how a long one goes."""
+
+    def __init__(self, episodes: int, *, brief: bool):
+        """Prints nothing yet.
+
+        Args:
+          episodes: of each task.
+          brief: prints nothing else than a line every ten seconds.
+        """
+        self._episodes = episodes
+        self._brief = brief
+        self._next_line = time.monotonic() + _BRIEF_SECONDS
+
+    def start(self, task: Task, episode: int) -> None:
+        """Notes which episode of which task comes, counted from 0."""
+        self._name = f"  {task.name}: episode {episode + 1} of {self._episodes}"
+        self._action_repeat = task.action_repeat
+        self._started = time.monotonic()
+        self._steps = 0
+        self._return = 0.0
+
+    def end(self, result: EpisodeResult, cut_off: bool) -> None:
+        """Prints an episode's line, unless it is brief and one was printed not long ago."""
+        if self._brief and time.monotonic() < self._next_line:
+            return
+        end = ", cut off" if cut_off else ""
+        self._print(f"return {result.episode_return:,.1f}{end}")
+
+    def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep) -> None:
+        """Does nothing."""
+
+    def observe(
+        self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
+    ) -> None:
+        """Prints how the episode goes if it is time."""
+        self._steps += 1
+        self._return += float(timestep.reward)
+        if time.monotonic() >= self._next_line and not timestep.last():
+            self._print(f"{self._steps * self._action_repeat:,} frames, return {self._return:,.1f}")
+
+    def get_metrics(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def _print(self, text: str) -> None:
+        print(f"{self._name}, {text} ({time.monotonic() - self._started:.0f} s)", flush=True)
+        self._next_line = time.monotonic() + _BRIEF_SECONDS
+
+
 def _film(
-    player: TaskPlayer, config: RunConfig, policy: SavedPolicy, index: int, paths: VideoPaths
+    player: TaskPlayer,
+    config: RunConfig,
+    policy: SavedPolicy,
+    index: int,
+    paths: VideoPaths,
+    progress: observers.EnvLoopObserver,
 ) -> EpisodeResult:
     """Plays an episode and writes its video."""
     task, agent, screen = config.task_list()[index], config.agent, player.screen
@@ -178,11 +255,13 @@ def _film(
         value_label="value" if agent.reward_clipping == "none" else "value (clipped)",
     )
     try:
-        result = player.play(recorder)
+        result = player.play(recorder, progress)
         writer.finish()
     finally:
         writer.abandon()
     print(f"  {task.name}: filmed, {paths.mp4} and .gif", flush=True)
+    if recorder.missing:
+        print(f"  {task.name}: pictures are missing in it: {recorder.missing}", flush=True)
     return result
 
 
@@ -297,8 +376,9 @@ def main(argv: list[str]) -> None:
             seed=FLAGS.seed,
             level_name=FLAGS.level_name,
             video=FLAGS.video,
+            max_frames=FLAGS.evaluation_max_frames,
         )
-    except OSError as error:  # such as a full disk
+    except (ValueError, OSError) as error:  # a task's code raises, or the disk is full
         command_line.fail(error)
 
 

@@ -17,7 +17,7 @@ from agents.popart_impala import Config, popart
 from agents.popart_impala.acting import Actor, EpisodeResult
 from agents.popart_impala.builder import PopArtIMPALABuilder
 from agents.popart_impala.types import PolicyVariables
-from environments import Screen, Task, make_environment, make_filmed_environment
+from environments import Screen, Task, make_environment, make_filmed_environment, reported
 from launch_programs.checkpointing import SavedPolicy
 from launch_programs.parts import derive_seed
 from launch_programs.run_config import RunConfig
@@ -37,20 +37,41 @@ class FixedVariables(core.VariableSource):
         return [self._variables for _ in names]
 
 
-class _Stoppable(dm_env.Environment):
-    """Lets a stop request end an episode, which may take minutes."""
+class _Bounded(dm_env.Environment):
+    """Ends episodes that take too long, lets a stop request end one, and names the task in errors.
 
-    def __init__(self, environment: dm_env.Environment, should_stop: Callable[[], bool]):
+    Attributes:
+      cut_off: whether the last episode ended for its length.
+    """
+
+    def __init__(
+        self,
+        environment: dm_env.Environment,
+        task: Task,
+        max_frames: int,
+        should_stop: Callable[[], bool],
+    ):
+        self.cut_off = False
         self._environment = environment
+        self._task = task
+        self._max_frames = max_frames
         self._should_stop = should_stop
+        self._frames = 0
 
     def reset(self) -> dm_env.TimeStep:
-        return self._environment.reset()
+        self.cut_off = False
+        self._frames = 0
+        with reported(self._task.name):
+            return self._environment.reset()
 
     def step(self, action: object) -> dm_env.TimeStep:
         if self._should_stop():
             raise ProgramStopped
-        return self._environment.step(action)
+        with reported(self._task.name):
+            timestep = self._environment.step(action)
+        self._frames += self._task.action_repeat
+        self.cut_off = self._frames >= self._max_frames and not timestep.last()
+        return timestep._replace(step_type=dm_env.StepType.LAST) if self.cut_off else timestep
 
     def observation_spec(self) -> object:
         return self._environment.observation_spec()
@@ -116,6 +137,7 @@ class TaskPlayer:
         seed: int,
         should_stop: Callable[[], bool] = lambda: False,
         filmed: bool = False,
+        max_frames: int | None = None,
     ):
         """Makes environment and actor.
 
@@ -128,6 +150,8 @@ class TaskPlayer:
           seed: of environment and actions.
           should_stop: asked at every step; once true, `play` raises `ProgramStopped`.
           filmed: gives the environment a `screen`. The episodes are the same ones.
+          max_frames: environment frames after which an episode is cut off; None for the run's own
+            `evaluation_limit`.
         """
         self._task = task
         self.screen: Screen | None = None
@@ -135,18 +159,20 @@ class TaskPlayer:
         atari = dataclasses.replace(config.atari, life_loss=False)
         tasks, environment_seed = config.task_list(), derive_seed(seed, task)
         if filmed:
-            self._environment, self.screen = make_filmed_environment(
+            environment, self.screen = make_filmed_environment(
                 tasks, task, atari=atari, seed=environment_seed
             )
         else:
-            self._environment = make_environment(tasks, task, atari=atari, seed=environment_seed)
+            environment = make_environment(tasks, task, atari=atari, seed=environment_seed)
+        self._environment = _Bounded(
+            environment, tasks[task], max_frames or config.evaluation_limit, should_stop
+        )
         # With values in any case, so that filmed episodes are chosen by the same compiled program.
         self.actor = builder.make_actor(
             jax.random.PRNGKey(derive_seed(seed, task, 1)),
             builder.make_policy(greedy=greedy, values=True),
             variable_source=variable_source,
         )
-        self._should_stop = should_stop
         self._attention = _AttentionMeter(self.actor)
 
     def play(self, *more_observers: observers.EnvLoopObserver) -> EpisodeResult:
@@ -160,7 +186,7 @@ class TaskPlayer:
         """
         self.actor.update(wait=True)
         result = acme.EnvironmentLoop(
-            _Stoppable(self._environment, self._should_stop),
+            self._environment,
             self.actor,
             logger=loggers.NoOpLogger(),
             should_update=False,
@@ -169,6 +195,11 @@ class TaskPlayer:
         return EpisodeResult(
             self._task, float(result["episode_return"]), int(result["episode_length"])
         )
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the last episode was cut off for its length; its return is of what was played."""
+        return self._environment.cut_off
 
     @property
     def mean_attention(self) -> list[float] | None:
@@ -190,6 +221,7 @@ class TaskScore(NamedTuple):
     random: float | None  # as the task's
     human: float | None
     human_normalised: float | None  # percent, of the mean; None without the two above
+    cut_off: int = 0  # episodes that were cut off for their length
 
 
 class Aggregate(NamedTuple):
@@ -200,8 +232,14 @@ class Aggregate(NamedTuple):
     capped_mean: float  # of min(score, 100)
 
 
-def score(task: Task, returns: Sequence[float]) -> TaskScore:
-    """Summarises the returns of one task's episodes, of which there is at least one."""
+def score(task: Task, returns: Sequence[float], cut_off: int = 0) -> TaskScore:
+    """Summarises the returns of one task's episodes, of which there is at least one.
+
+    Args:
+      task: that was played.
+      returns: of the episodes.
+      cut_off: how many of them were cut off for their length.
+    """
     mean = statistics.fmean(returns)
     return TaskScore(
         task=task.name,
@@ -211,6 +249,7 @@ def score(task: Task, returns: Sequence[float]) -> TaskScore:
         random=task.random_score,
         human=task.human_score,
         human_normalised=task.human_normalised(mean),
+        cut_off=cut_off,
     )
 
 

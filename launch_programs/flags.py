@@ -15,6 +15,7 @@ from agents.popart_impala.config import LOSS_REDUCTIONS, OPTIMISERS, REWARD_CLIP
 from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.registry import NETWORKS
 from environments import AtariOptions, Task, features_spec, parse_level_name
+from environments.images import SMALLEST_IMAGE
 from launch_programs.presets import PRESETS
 from launch_programs.run_config import (
     RunConfig,
@@ -86,11 +87,16 @@ _ENUMS = {
     "optimiser": OPTIMISERS,
     "action_set": ("full", "minimal"),
 }
+EVALUATION_MAX_FRAMES_HELP = (
+    "Environment frames after which an episode of an evaluation is cut off; by default 108,000, "
+    "for Atari --max_frames_per_episode."
+)
 RUN_DEFAULTS: dict[str, Any] = {
     "grow_from": None,
     "num_queues": 0,
     "seed": 1,
     "evaluation_interval": 1_000_000,
+    "evaluation_max_frames": None,
     "checkpoint_interval": 60.0,
     "log_interval": 10.0,
     "environment_deadline": 300.0,
@@ -105,9 +111,10 @@ def define_run_flags() -> None:
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
         "Seaquest), atari57, minatar, minatar_scales, toy, toy_scales, toy_density, toy_conflict. "
-        "Games as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5; MinAtar's as minatar:breakout, or "
-        "minatar:breakout_x100 with rewards of 100. Other environments: gym:ID or gym:MODULE:ID "
-        "(Gymnasium), bsuite:EXPERIMENT/NUMBER, dm_env:MODULE:FACTORY (a function of a seed).",
+        "Games of ale-py as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5, sticky actions are "
+        "another flag; MinAtar's as minatar:breakout, minatar:breakout_x100 with rewards of 100. "
+        "Other environments: gym:ID or gym:MODULE:ID (Gymnasium), bsuite:EXPERIMENT/NUMBER, "
+        "dm_env:MODULE:FACTORY (a function of a seed).",
     )
     flags.DEFINE_enum(
         "preset",
@@ -147,6 +154,9 @@ def define_run_flags() -> None:
         "evaluation_interval",
         RUN_DEFAULTS["evaluation_interval"],
         "Environment frames between the evaluator's rounds of one episode per task; 0 for none.",
+    )
+    flags.DEFINE_integer(
+        "evaluation_max_frames", RUN_DEFAULTS["evaluation_max_frames"], EVALUATION_MAX_FRAMES_HELP
     )
     flags.DEFINE_float(
         "checkpoint_interval", RUN_DEFAULTS["checkpoint_interval"], "Seconds between checkpoints."
@@ -290,8 +300,13 @@ def describe_preset(config: RunConfig) -> list[str]:
 
 
 def default_network(features: specs.Array) -> str:
-    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp"."""
-    return "shallow" if are_images(features) else "minatar" if are_boards(features) else "mlp"
+    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp".
+
+    Stacks of what is smaller than `shallow` takes are no images for it: grids, for example.
+    """
+    if are_images(features) and min(features.shape[1:]) >= SMALLEST_IMAGE:
+        return "shallow"
+    return "minatar" if are_boards(features) else "mlp"
 
 
 def default_action_set(tasks: Sequence[Task], network: str) -> str:

@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from environments import check_tasks, suite_name
+from environments import check_tasks, sticky_names, suite_name
+from environments.trial import largest_feature
 from launch_programs.checkpointing import Checkpointer
 from launch_programs.flags import describe_preset, resolve
 from launch_programs.growing import first_state
@@ -12,6 +13,9 @@ from launch_programs.run_config import RunConfig, contradictions
 from launch_programs.run_directory import RunDirectory, default_path
 
 FLAGS = flags.FLAGS
+
+# Numbers in observations that are worth a word.
+_LARGE = 30.0
 
 # More tasks than these are not named before training starts.
 _LISTED_TASKS = 12
@@ -51,11 +55,14 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
       OSError: a game's ROM is missing or not the right one.
     """
     check_tasks(config.task_list(), atari=config.atari)
+    notes = _describe_large(config)
     networks = make_builder(config).networks  # complains where they do not fit the observations
     grown = first_state(config, directory)
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
+    if notes:
+        print("\n".join(notes), flush=True)
     if grown is not None:
         Checkpointer(directory.checkpoints).save(grown, {})
     return lock, networks.num_params
@@ -100,6 +107,25 @@ def _check_tables(directory: RunDirectory) -> None:
             )
 
 
+def _describe_large(config: RunConfig) -> list[str]:
+    """Says which tasks show the network larger numbers than it learns well from."""
+    return [
+        f"note: {task.name} has observations up to {largest:,.0f}, which are not scaled: networks "
+        "learn badly from large numbers; scale them to about 1 in the environment"
+        for task in config.task_list()
+        if (largest := largest_feature(task)) > _LARGE
+    ]
+
+
+def _describe_sticky(config: RunConfig) -> list[str]:
+    """Says that a game is not played as its name says in Gym, unless the flag says how."""
+    names = sticky_names(FLAGS.level_name) if FLAGS["level_name"].present else []
+    option = "repeat_action_probability"
+    if not names or FLAGS[option].present or config.atari.repeat_action_probability:
+        return []
+    return [f"note: {names[0]} is played without sticky actions; --{option}=0.25 gives them"]
+
+
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
     """What is printed before training starts."""
     agent = config.agent
@@ -111,6 +137,7 @@ def describe(config: RunConfig, directory: RunDirectory, num_params: int, resume
     return "\n".join(
         [
             *describe_preset(config),
+            *_describe_sticky(config),
             f"{'Resuming' if resumed else 'Training'}: {tasks} "
             f"for {agent.total_environment_frames:,} frames",
             f"  network {network}, {num_params:,} parameters, "

@@ -17,6 +17,7 @@ CHANGEABLE = frozenset(
         "environments_per_actor",
         "num_queues",
         "evaluation_interval",
+        "evaluation_max_frames",
         "checkpoint_interval",
         "log_interval",
         "environment_deadline",
@@ -27,6 +28,10 @@ CHANGEABLE = frozenset(
 # Environments that one actor steps together, where the user does not say: enough for the forward
 # pass to be cheap per environment, few enough for unrolls to stay fresh.
 _ENVIRONMENTS_PER_ACTOR = 16
+
+
+# Frames of an evaluation's episode, where neither user nor environment says: as Atari's half hour.
+_EVALUATION_MAX_FRAMES = 108_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +56,8 @@ class RunConfig:
     log_interval: float  # seconds
     environment_deadline: float  # seconds that an actor's environments may take for a step
     max_environment_failures: int  # of an actor's environments, in a row, before the program ends
+    # Environment frames after which an evaluation's episode is cut off; None: `evaluation_limit`.
+    evaluation_max_frames: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -63,6 +70,11 @@ class RunConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        if self.evaluation_max_frames is not None and self.evaluation_max_frames < 1:
+            raise ValueError(
+                f"evaluation_max_frames={self.evaluation_max_frames}: must be at least 1, or left "
+                "out"
+            )
         if self.num_queues > self.num_actors:
             raise ValueError(
                 f"num_queues={self.num_queues}: must be at most num_actors={self.num_actors}, "
@@ -94,6 +106,15 @@ class RunConfig:
     def task_list(self) -> tuple[Task, ...]:
         """The tasks that `tasks` names."""
         return parse_level_name(",".join(self.tasks))
+
+    @property
+    def evaluation_limit(self) -> int:
+        """Environment frames after which an episode of an evaluation is cut off."""
+        if self.evaluation_max_frames is not None:
+            return self.evaluation_max_frames
+        if self.task_list()[0].domain == "atari":
+            return self.atari.max_frames_per_episode
+        return _EVALUATION_MAX_FRAMES
 
     @property
     def learned_tasks(self) -> range:

@@ -18,7 +18,7 @@ from rich.table import Table
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.networks.progressive import layer_names, make_sensitivity
 from agents.popart_impala.types import AgentInput
-from environments import check_tasks, make_batched_environment
+from environments import check_tasks, make_batched_environment, reported
 from launch_programs import command_line
 from launch_programs.checkpointing import SavedPolicy
 from launch_programs.evaluate import load, select_tasks
@@ -151,7 +151,11 @@ def main(argv: list[str]) -> None:
         table.add_column(f"column {column}", justify="right")
     layers = layer_names(environment_spec(config).observations.features)
     for task in tasks:
-        shares = measure(config, policy, task, FLAGS.steps, FLAGS.seed)
+        try:
+            with reported(config.tasks[task]):
+                shares = measure(config, policy, task, FLAGS.steps, FLAGS.seed)
+        except ValueError as error:
+            command_line.fail(error)
         for layer, row in zip(layers, shares, strict=True):
             table.add_row(config.tasks[task], layer, *(f"{share:.3f}" for share in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)

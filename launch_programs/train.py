@@ -5,6 +5,7 @@ Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
 """
 
 import importlib.util
+import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -264,6 +265,12 @@ def _train(
         except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
             return 1, ()
+        except KeyboardInterrupt:
+            print(
+                "Interrupted. The run has finished, and can be evaluated: python -m "
+                f"launch_programs.evaluate --logdir={shlex.quote(str(directory.path))}"
+            )
+            return 130, ()
     _draw(directory)
     return 0, scores
 

@@ -16,10 +16,11 @@ import dm_env
 import imageio_ffmpeg
 import numpy as np
 from acme.utils import observers
+from PIL import Image
 
 from agents.popart_impala.acting import Actor
 from agents.popart_impala.popart import Scale
-from environments import Screen
+from environments import NoPicture, Screen
 from launch_programs import video_panel
 from launch_programs.video_panel import Choice, PanelState
 
@@ -259,10 +260,22 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         self._frame = 0
         self._return = 0.0
         self._pictures: np.ndarray | None = None  # not written yet: [F, H, W, 3], None without any
+        # Height and width of the first picture; all of a video have one size. None: the panel
+        # stands alone.
+        self._size: tuple[int, int] | None = None
+        self._missing = ""
+
+    @property
+    def missing(self) -> str:
+        """Why a picture, the first one of those, is not in the video; "" if all are."""
+        return self._missing
 
     def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep) -> None:
         """Takes the first picture."""
-        self._pictures = self._look(timestep)
+        self._pictures = self._seen(timestep)
+        if self._pictures is not None:
+            _, height, width, _ = self._pictures.shape
+            self._size = height, width
 
     def observe(
         self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
@@ -281,15 +294,22 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         return {}
 
     def _look(self, timestep: dm_env.TimeStep) -> np.ndarray | None:
+        """The pictures of a step, uint8 [F, H, W, 3] of the first one's size."""
+        if self._size is None:
+            return None
+        pictures = self._seen(timestep)
+        if pictures is None:
+            return np.zeros((1, *self._size, 3), np.uint8)
+        return np.stack([fitted(picture, self._size) for picture in pictures])
+
+    def _seen(self, timestep: dm_env.TimeStep) -> np.ndarray | None:
         if self._screen.frames is None:
             return None
-        pictures = self._screen.frames(timestep.observation)
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
-            raise ValueError(
-                f"task {self._task!r}: pictures must be uint8 [H, W, 3], "
-                f"got {pictures.dtype} {list(pictures.shape[1:])}"
-            )
-        return np.array(pictures)  # written after the next step, which may be drawn into the same
+        try:
+            return self._screen.frames(timestep.observation)
+        except NoPicture as error:
+            self._missing = self._missing or str(error)
+            return None
 
     def _choice(self, action: int) -> Choice:
         step = self._actor.last_step
@@ -320,6 +340,28 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         )
         for frame in compose(self._pictures, state):
             self._writer.write(frame)
+
+
+def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture as large as fits into a size, in its middle, with black around it.
+
+    Args:
+      picture: uint8 [H, W, 3].
+      size: height and width.
+
+    Returns:
+      uint8 [*size, 3]; the picture itself if it has that size.
+    """
+    if picture.shape[:2] == size:
+        return picture
+    (height, width), old = size, picture.shape[:2]
+    scale = min(height / old[0], width / old[1])
+    new = (max(1, round(old[0] * scale)), max(1, round(old[1] * scale)))
+    small = Image.fromarray(picture).resize((new[1], new[0]), Image.Resampling.NEAREST)
+    top, left = (height - new[0]) // 2, (width - new[1]) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + new[0], left : left + new[1]] = np.asarray(small)
+    return whole
 
 
 def compose(pictures: np.ndarray | None, state: PanelState) -> list[np.ndarray]:

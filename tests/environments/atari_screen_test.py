@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from environments import TASKS, AtariOptions, Screen, make_environment, make_filmed_environment
-from environments.gymnasium_env import resized
+from environments.images import resized
 
 STICKY = AtariOptions(repeat_action_probability=0.25, max_frames_per_episode=402)
 
@@ -48,6 +48,14 @@ def test_it_is_the_game_that_is_played_without_a_film(game: str, options: AtariO
             assert_equal(plain.reset(), environment.reset())
     assert ends >= 1
     plain.close()
+    environment.close()
+
+
+def test_a_game_with_a_larger_screen() -> None:
+    environment, screen = filmed("air_raid", AtariOptions(), seed=1)
+    assert screen.frames is not None
+    timestep = environment.reset()
+    assert screen.frames(timestep.observation).shape == (1, 250, 160, 3)
     environment.close()
 
 

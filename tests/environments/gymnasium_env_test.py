@@ -14,13 +14,11 @@ from gymnasium import spaces
 
 from environments import Observation, StackedFrames
 from environments.gymnasium_env import (
-    FRAMES,
     GymnasiumEnvironment,
-    grey,
     make_filmed_gymnasium,
     make_gymnasium,
-    resized,
 )
+from environments.images import FRAMES, grey, resized
 
 gymnasium.register_envs(ale_py)
 
@@ -238,7 +236,7 @@ def test_names_that_are_refused(name: str, message: str) -> None:
         (spaces.Sequence(spaces.Discrete(2)), "the observation space is Sequence"),
         (spaces.Dict(a=spaces.Text(5)), r"the observation space is Dict\('a'"),
         (spaces.Dict(a=spaces.Sequence(spaces.Discrete(2))), "the observation space is Dict"),
-        (box(0, 255, (84, 84, 4), np.uint8), r"images must be \[H, W\], .* space is Box\(0, 255"),
+        (box(0, 255, (50, 60, 70), np.uint8), r"images must be \[H, W\], .* are \[50, 60, 70\]"),
         (box(0, 255, (50, 50, 3, 2), np.uint8), "images must be"),
     ],
 )
@@ -278,10 +276,49 @@ def test_a_film_without_what_the_environment_draws_with(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pygame", None)
     environment, screen = make_filmed_gymnasium("CartPole-v1", seed=7)
     assert screen.frames is None
-    assert screen.missing.startswith("pygame is not installed, run ")
+    assert screen.missing.startswith("DependencyNotInstalled: pygame is not installed, ")
     assert screen.frames_per_second == 50
     plain = make_gymnasium("CartPole-v1", seed=7)
     np.testing.assert_array_equal(plain.reset().observation, environment.reset().observation)
+
+
+class Drawn(Scripted):
+    """Draws, or not, as it is told."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
+
+    def __init__(self, drawn: Any, render_mode: str | None = None):
+        super().__init__(box(0, 1, (1,)), end="terminated")
+        self._drawn = drawn
+
+    def render(self) -> Any:
+        if isinstance(self._drawn, BaseException):
+            raise self._drawn
+        return self._drawn
+
+
+@pytest.mark.parametrize(
+    ("drawn", "missing"),
+    [
+        (RuntimeError("could not open display"), "RuntimeError: could not open display"),
+        (SystemExit(1), "SystemExit: 1"),
+        (None, "render() returned None"),
+        (np.zeros((64, 64, 4), np.uint8), ""),
+        (np.full((64, 64, 3), 0.8), ""),
+    ],
+)
+def test_a_film_of_what_draws_badly(drawn: Any, missing: str) -> None:
+    gymnasium.register("Drawn-v0", lambda **options: Drawn(drawn, **options))
+    try:
+        environment, screen = make_filmed_gymnasium("Drawn-v0", seed=0)
+    finally:
+        del gymnasium.registry["Drawn-v0"]
+    assert (screen.missing, screen.frames_per_second) == (missing, 5)
+    assert (screen.frames is None) == bool(missing)
+    if screen.frames is not None:
+        picture = screen.frames(Observation(environment.reset().observation, NO_TASK))
+        assert (picture.shape, picture.dtype) == ((1, 64, 64, 3), np.uint8)
+        assert picture.max() == (204 if drawn.dtype == np.float64 else 0)
 
 
 def test_a_film_of_what_only_observes_pictures() -> None:

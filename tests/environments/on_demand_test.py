@@ -1,15 +1,19 @@
 """Tasks that are made by a name."""
 
+import pathlib
 import re
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 from absl.testing import absltest
 from dm_env import specs, test_utils
 
+import environments
 from environments import (
     AtariOptions,
+    EnvironmentRaised,
     Observation,
     StackedFrames,
     Task,
@@ -18,6 +22,7 @@ from environments import (
     make_batched_environment,
     make_environment,
     parse_level_name,
+    reported,
     suite_name,
 )
 from environments.on_demand import make_on_demand
@@ -74,7 +79,57 @@ def continuous(seed):
 def two_arrays(seed):
     return TwoArrays(seed=seed)
 
+def raising(seed):
+    raise RuntimeError("licence server\\nnot reached")
+
+def lacking(seed):
+    import os
+    return os.environ["SIMULATOR_HOME"]
+
+def ending(seed):
+    raise SystemExit(3)
+
+def silent(seed):
+    assert seed is None
+
+class Panic(BaseException):  # as those of libraries written in Rust
+    pass
+
+def panicking(seed):
+    raise Panic("called unwrap")
+
+class BadSpec(environments.Catch):
+    def reward_spec(self):
+        raise TypeError("no rewards")
+
+def bad_spec(seed):
+    return BadSpec(seed=seed)
+
+class BadEnd(environments.Catch):
+    def close(self):
+        raise OSError("already closed")
+
+def bad_end(seed):
+    return BadEnd(seed=seed)
+
+def without_seed():
+    return environments.Catch()
+
 number = 3
+"""
+
+REGISTERING = """
+import gymnasium
+
+class Licence(gymnasium.Env):
+    def __init__(self):
+        raise RuntimeError("licence server not reached")
+
+class OldGym:  # of the old package, so no gymnasium.Env
+    pass
+
+gymnasium.register("Licence-v0", entry_point=Licence)
+gymnasium.register("OldGym-v0", entry_point=OldGym)
 """
 
 
@@ -83,15 +138,22 @@ def own_module(tmp_path_factory: pytest.TempPathFactory) -> object:
     """`own_environments`, as a user's module."""
     path = tmp_path_factory.mktemp("own")
     (path / "own_environments.py").write_text(MODULE)
+    (path / "own_registered.py").write_text(REGISTERING)
+    (path / "own_broken.py").write_text("def make(seed) ...")
+    (path / "own_script.py").write_text("import sys; sys.exit('usage: own_script FILE')")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(path)
         yield path
     sys.modules.pop("own_environments", None)
+    sys.modules.pop("own_registered", None)
+    gymnasium.registry.pop("Licence-v0", None)
+    gymnasium.registry.pop("OldGym-v0", None)
 
 
 NAMES = [
     "gym:CartPole-v1",
     "gym:ale_py:ALE/Pong-v5",
+    "gym:ALE/Pong-v5",
     "bsuite:catch/0",
     "dm_env:own_environments:catch",
 ]
@@ -228,6 +290,56 @@ def test_what_cannot_be_made(name: str, message: str) -> None:
         check_tasks(tasks, atari=AtariOptions())
     assert str(error.value).startswith(f"task {name!r}: ")
     assert "\n" not in str(error.value)
+
+
+RAISED = [
+    ("dm_env:own_environments:raising", "RuntimeError: licence server not reached"),
+    ("dm_env:own_environments:lacking", "KeyError: 'SIMULATOR_HOME'"),
+    ("dm_env:own_environments:ending", "SystemExit: 3"),
+    ("dm_env:own_environments:silent", "AssertionError"),
+    ("dm_env:own_environments:panicking", "Panic: called unwrap"),
+    ("dm_env:own_environments:bad_spec", "TypeError: no rewards"),
+    ("dm_env:own_environments:bad_end", "OSError: already closed"),
+    ("dm_env:own_environments:without_seed", "TypeError: without_seed() takes 0 positional"),
+    ("dm_env:own_broken:make", "SyntaxError: expected ':' (own_broken.py, line 1)"),
+    ("dm_env:own_script:make", "SystemExit: usage: own_script FILE"),
+    ("gym:own_script:Own-v0", "SystemExit: usage: own_script FILE"),
+    ("gym:own_registered:Licence-v0", "RuntimeError: licence server not reached"),
+    ("gym:own_registered:OldGym-v0", "TypeError: The environment must inherit from the gymnasium"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), RAISED)
+def test_what_a_users_code_raises(name: str, message: str) -> None:
+    """One line with the task, and its cause for whoever wants the traceback."""
+    with pytest.raises(EnvironmentRaised) as error:
+        check_tasks(parse_level_name(name), atari=AtariOptions())
+    assert str(error.value).startswith(f"task {name!r}: {message}")
+    assert "\n" not in str(error.value)
+    assert type(error.value.__cause__).__name__ == message.partition(":")[0]
+
+
+def test_an_interrupt_is_no_fault_of_the_environment() -> None:
+    with pytest.raises(KeyboardInterrupt), reported("pong"):
+        raise KeyboardInterrupt
+
+
+def test_a_task_is_named_once() -> None:
+    with pytest.raises(ValueError, match="^task 'a': too large$"), reported("a"), reported("a"):
+        raise ValueError("too large")
+    with pytest.raises(ValueError, match="^task 'a': ValueError$"), reported("a"), reported("a"):
+        raise ValueError
+
+
+@pytest.mark.parametrize("name", ["dm_env:environments.mine:make", "gym:environments.mine:Own-v0"])
+def test_a_module_of_a_package_that_has_this_projects_name(name: str) -> None:
+    with pytest.raises(ValueError) as error:
+        check_tasks(parse_level_name(name), atari=AtariOptions())
+    folder = pathlib.Path(environments.__file__).parent
+    assert str(error.value) == (
+        f"task {name!r}: environments.mine cannot be imported: No module named "
+        f"'environments.mine'; the package 'environments' is that of {folder}"
+    )
 
 
 def test_bsuite_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from dm_env import specs
 
 from environments import TASKS, AtariOptions, Observation, make_filmed_environment, parse_level_name
-from environments.rendering import screen_of
+from environments.rendering import NoPicture, Pictures, rate_of, screen_of
 
 
 class Made(dm_env.Environment):
@@ -55,6 +55,86 @@ def test_a_board_from_dark_grey_to_white() -> None:
     expected = np.array([[64, 160, 255], [255, 255, 64]], np.uint8)
     np.testing.assert_array_equal(seen(environment), np.stack([expected] * 3, -1)[None])
     assert screen_of(environment).frames_per_second == 5
+
+
+PICTURE = np.random.default_rng(1).integers(256, size=(6, 9, 3), dtype=np.uint8)
+DARK = np.random.default_rng(1).integers(2, size=(6, 9, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        (PICTURE, PICTURE),
+        (np.concatenate([PICTURE, PICTURE[:, :, :1]], axis=2), PICTURE),
+        (PICTURE.transpose(2, 0, 1), PICTURE),
+        (PICTURE[:, :, 0], PICTURE[:, :, :1].repeat(3, 2)),
+        (PICTURE[:, :, :1], PICTURE[:, :, :1].repeat(3, 2)),
+        (PICTURE[None, :, :, 0], PICTURE[:, :, :1].repeat(3, 2)),
+        (PICTURE.astype(np.int64), PICTURE),
+        (PICTURE.astype(np.float32), PICTURE),
+        (PICTURE / 255.0, PICTURE),
+        ((PICTURE / 255.0).astype(np.float32), PICTURE),
+        ((PICTURE / 255.0).astype(np.float16).tolist(), PICTURE),
+        (PICTURE > 127, (PICTURE > 127) * np.uint8(255)),
+    ],
+)
+def test_pictures_of_many_kinds(drawn: object, expected: np.ndarray) -> None:
+    picture = Pictures(lambda: drawn).draw()
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_a_dark_picture_among_others_of_floats() -> None:
+    shown = iter([PICTURE.astype(float), DARK.astype(float)])
+    pictures = Pictures(lambda: next(shown))
+    np.testing.assert_array_equal(pictures.draw(), PICTURE)
+    np.testing.assert_array_equal(pictures.draw(), DARK)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "reason"),
+    [
+        (None, "render() returned None"),
+        ("+---+", "render() returned a text"),
+        (np.zeros((3, 4, 5, 6)), "render() returned float64 [3, 4, 5, 6]; pictures are numbers of"),
+        (np.zeros((5, 6, 2), np.uint8), "render() returned uint8 [5, 6, 2]; pictures are"),
+        (np.zeros((0, 4, 3), np.uint8), "render() returned uint8 [0, 4, 3]; pictures are"),
+        (np.full((5, 6, 3), "x"), "render() returned <U1 [5, 6, 3]; pictures are"),
+        (object(), "render() returned object []; pictures are"),
+        (np.full((5, 6, 3), np.nan), "render() returned float64 from nan to nan; pictures are of"),
+        (np.full((5, 6, 3), -0.5), "render() returned float64 from -0.5 to -0.5; pictures are of"),
+        (np.full((5, 6, 3), 999, np.uint16), "render() returned uint16 from 999 to 999; pictures"),
+    ],
+)
+def test_what_is_no_picture(drawn: object, reason: str) -> None:
+    with pytest.raises(NoPicture) as error:
+        Pictures(lambda: drawn).draw()
+    assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, SystemExit, NotImplementedError])
+def test_an_environment_that_cannot_draw(kind: type[BaseException]) -> None:
+    def render() -> None:
+        raise kind("could not\nopen display")
+
+    with pytest.raises(NoPicture) as error:
+        Pictures(render).draw()
+    assert str(error.value) == f"{kind.__name__}: could not open display"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "rate"),
+    [
+        ({"render_fps": 30}, 30.0),
+        ({"render_fps": 0}, 7.0),
+        ({"render_fps": np.nan}, 7.0),
+        ({"render_fps": "fast"}, 7.0),
+        ({}, 7.0),
+        (None, 7.0),
+    ],
+)
+def test_rates(metadata: object, rate: float) -> None:
+    assert rate_of(metadata, 7.0) == rate
 
 
 def test_the_newest_of_stacked_frames() -> None:

@@ -5,9 +5,11 @@ import re
 import ale_py
 import gymnasium
 import pytest
+from ale_py import roms
 
-from environments import SUITES, TASKS, Task, parse_level_name, suite_name
+from environments import SUITES, TASKS, Task, parse_level_name, sticky_names, suite_name
 from environments.atari57 import ATARI57_SCORES
+from environments.atari_others import OTHER_ATARI_GAMES
 
 gymnasium.register_envs(ale_py)
 
@@ -24,13 +26,38 @@ def test_atari57_has_57_different_games() -> None:
 
 
 def test_humans_are_better_than_random() -> None:
-    for task in TASKS.values():
-        if task.domain == "minatar":  # no human's scores are published
-            assert task.human_score is None
-            continue
+    for name in (*SUITES["atari57"], *(name for name in TASKS if TASKS[name].domain == "toy")):
+        task = TASKS[name]
         assert task.human_score is not None
         assert task.random_score is not None
         assert task.human_score > task.random_score
+
+
+def test_the_other_games_of_the_emulator_have_no_scores() -> None:
+    """All of ale-py's environments are tasks; the rest of its ROMs is for several players."""
+    registered = {
+        spec.kwargs["game"] for spec in gymnasium.registry.values() if spec.id.startswith("ALE/")
+    }
+    atari = {name for name, task in TASKS.items() if task.domain == "atari"}
+    assert atari == registered == {*SUITES["atari57"], *OTHER_ATARI_GAMES}
+    assert len(atari) == 104
+    assert set(roms.get_all_rom_ids()) - atari == {"combat", "joust", "maze_craze", "warlords"}
+    for name in OTHER_ATARI_GAMES:
+        assert TASKS[name] == Task(name, "atari", None, None, 4)
+        assert TASKS[name].human_normalised(3.0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ALE/Pong-v5", ["ALE/Pong-v5"]),
+        ("seaquest, ale/pong-v5,Breakout-v0", ["ale/pong-v5", "Breakout-v0"]),
+        ("pong,PongNoFrameskip-v4,Pong-v4,atari57", []),
+        ("gym:ALE/Pong-v5", []),  # Gymnasium's own
+    ],
+)
+def test_names_of_games_with_sticky_actions(text: str, expected: list[str]) -> None:
+    assert sticky_names(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,14 +150,14 @@ def test_spellings_of_a_game_of_two_words(text: str) -> None:
     assert names(text) == ["ms_pacman"]
 
 
-def test_every_gym_name_of_the_57_games_is_known() -> None:
+def test_every_gym_name_of_the_games_is_known() -> None:
     # ale-py's own registry tells the ROM of each of its names.
     registered = {
         spec.id: spec.kwargs["game"]
         for spec in gymnasium.registry.values()
-        if spec.id.startswith("ALE/") and spec.kwargs["game"] in SUITES["atari57"]
+        if spec.id.startswith("ALE/")
     }
-    assert set(registered.values()) == set(SUITES["atari57"])
+    assert len(registered) == 104
     for gym_name, game in registered.items():
         camel_case = gym_name.removeprefix("ALE/").removesuffix("-v5")
         for spelling in (gym_name, camel_case, f"{camel_case}NoFrameskip-v4", game):
@@ -152,13 +179,15 @@ def test_lists_keep_their_order() -> None:
         ("pong,catch_x10000000", "did you mean catch_x10000 "),
         ("zzzzzz", "unknown task 'zzzzzz': known suites: atari3, atari57, minatar"),
         ("ALE/catch_x1-v5", "unknown task 'ALE/catch_x1-v5'"),
-        ("Pong-ram-v4", "unknown task 'Pong-ram-v4'"),
         ("minatar:brekout", "unknown task 'minatar:brekout': did you mean minatar:breakout "),
         ("MinAtar/Breakout-v1", "did you mean minatar:breakout "),
         ("minatar:", "unknown task 'minatar:': did you mean minatar"),
         ("minatar:breakout_x7", "did you mean minatar:breakout"),
         ("breakout,minatar", r"mixes breakout \(atari\) and minatar:freeway \(minatar\)"),
         ("minatar,MinAtar:Freeway", "has minatar:freeway more than once"),
+        ("Pong-ram-v4", "unknown task 'Pong-ram-v4': games are learned from their pictures, not"),
+        ("ALE/Pong-ram-v5", "not from the RAM; give the game's name without -ram"),
+        ("combat", "unknown task 'combat'"),
         ("", "a name is missing in ''"),
         ("pong,,seaquest", "a name is missing in 'pong,,seaquest'"),
         ("pong,", "a name is missing in 'pong,'"),

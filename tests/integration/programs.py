@@ -113,11 +113,14 @@ def train(logdir: pathlib.Path, *flags: str, timeout: float = 240) -> str:
         return program.output
 
 
-def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m launch_programs.PROGRAM` to its end."""
+def run(
+    program: str, *flags: str, path: pathlib.Path | None = None, cwd: pathlib.Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m launch_programs.PROGRAM` to its end, with `path` before it in PYTHONPATH."""
     return subprocess.run(
         [sys.executable, "-m", f"launch_programs.{program}", *flags],
-        cwd=ROOT,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}"} if path else None,
         capture_output=True,
         text=True,
         timeout=240,

@@ -64,6 +64,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         ("--total_environment_frames=-1", "total_environment_frames=-1: must be "),
         ("--seed=-1", "seed=-1: must be at least 0"),
         ("--evaluation_interval=-1", "evaluation_interval=-1: must be at least 0"),
+        ("--evaluation_max_frames=0", "evaluation_max_frames=0: must be at least 1, or left out"),
         (
             "--checkpoint_interval=0",
             "checkpoint_interval=0.0: must be more than 0 seconds, and finite",
@@ -301,6 +302,22 @@ def test_programs_refuse_by_themselves(
     line = one_line(result.stdout, result.stderr)
     assert line.startswith(message.replace("RUN", str(logdir)))
     assert not logdir.exists()
+
+
+def test_a_traceback_only_on_demand(tmp_path: pathlib.Path) -> None:
+    """What a user's module raises, through the real command line."""
+    (tmp_path / "own.py").write_text("def make(seed):\n    raise RuntimeError('no display')\n")
+    flags = (f"--logdir={tmp_path / 'run'}", "--level_name=dm_env:own:make")
+    message = "task 'dm_env:own:make': RuntimeError: no display"
+    result = run("train", *flags, path=tmp_path)
+    assert result.returncode == 2
+    assert one_line(result.stdout, result.stderr) == f"{message} (--debug shows where)"
+    result = run("train", *flags, "--debug", path=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert f'File "{tmp_path}/own.py", line 2, in make' in result.stderr
+    assert result.stderr.splitlines()[-1] == f"error: {message}"
+    assert not (tmp_path / "run").exists()
 
 
 def test_wandb_without_its_package(

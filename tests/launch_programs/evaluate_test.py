@@ -3,16 +3,22 @@
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+from environments import EnvironmentRaised
 from launch_programs import evaluate
 from launch_programs.evaluate import load, select_tasks
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from tests.integration.programs import ROOT
 from tests.launch_programs.runs import make_run
 
 
@@ -247,6 +253,108 @@ def test_videos_are_named_like_the_evaluation_and_kept(tmp_path: pathlib.Path) -
         assert (directory.videos / f"{task}-5-4.mp4").stat().st_size > 1000
 
 
+ENDLESS = """
+import time
+
+import environments
+import numpy as np
+from dm_env import restart, transition
+
+
+class Endless(environments.Catch):
+    def reset(self):
+        return restart(super().reset().observation)
+
+    def step(self, action):
+        return transition(0.5, super().step(action).observation)
+
+class Failing(environments.Catch):
+    def step(self, action):
+        raise RuntimeError("lost the simulator")
+
+def make(seed):
+    return Endless(seed=seed)
+
+def failing(seed):
+    return Failing(seed=seed)
+"""
+
+
+@pytest.fixture
+def endless(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
+    """Where the module `endless_env` of tasks without an end is."""
+    (tmp_path / "endless_env.py").write_text(ENDLESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("endless_env", None)
+
+
+def test_episodes_without_an_end(endless: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    directory = make_run(endless / "run", "dm_env:endless_env:make", "--evaluation_max_frames=30")
+    (score,) = evaluate.evaluate(directory, episodes=2, greedy=False, seed=1)
+    assert (score.mean, score.cut_off) == (15.0, 2)
+    out = capsys.readouterr().out
+    for episode in (1, 2):
+        line = f"  dm_env:endless_env:make: episode {episode} of 2, return 15.0, cut off ("
+        assert line in out
+    assert "2 of 2 episodes were cut off after 30 frames (--evaluation_max_frames)" in out
+    assert read_results(directory.path / "evaluation-5")[0]["tasks"][0]["cut_off"] == 2
+    (score,) = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, max_frames=7)
+    assert score.mean == 3.5
+
+
+def test_a_brief_evaluation_says_now_and_then_how_a_long_episode_goes(
+    endless: pathlib.Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_BRIEF_SECONDS", 0.0)
+    directory = make_run(endless / "run", "dm_env:endless_env:make", "--evaluation_max_frames=3")
+    evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, brief=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "episode 1 of 1" in line]
+    assert [line.partition(", ")[2].partition(" (")[0] for line in lines] == [
+        "1 frames, return 0.5",
+        "2 frames, return 1.0",
+        "return 1.5, cut off",
+    ]
+
+
+def test_whole_episodes_are_not_cut_off(toy: RunDirectory, capsys: pytest.CaptureFixture) -> None:
+    """The last step of a game may be the one that the limit is at."""
+    scores = evaluate.evaluate(
+        toy, episodes=2, greedy=False, seed=3, level_name="catch_x1", max_frames=9
+    )
+    assert scores[0].cut_off == 0
+    assert "cut off" not in capsys.readouterr().out
+
+
+def test_an_environment_that_fails_in_an_evaluation(endless: pathlib.Path) -> None:
+    directory = make_run(endless / "run", "dm_env:endless_env:failing")
+    with pytest.raises(EnvironmentRaised) as error:
+        evaluate.evaluate(directory, episodes=2, greedy=False, seed=1)
+    assert str(error.value) == (
+        "task 'dm_env:endless_env:failing': RuntimeError: lost the simulator"
+    )
+
+
+def test_an_interrupt_is_one_line(endless: pathlib.Path) -> None:
+    directory = make_run(endless / "run", "dm_env:endless_env:make")
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "launch_programs.evaluate", f"--logdir={directory.path}"),
+            *("--evaluation_max_frames=50", "--test_num_episodes=1000000"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(endless)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert any("episode 3 of 1000000" in line for line in program.stdout)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (130, "Interrupted.\n")
+
+
 def test_a_video_without_pictures(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +364,7 @@ def test_a_video_without_pictures(
     out = capsys.readouterr().out
     assert (
         "gym:CartPole-v1: no pictures of the environment; the video has the panel alone: "
-        "pygame is not installed, run " in out
+        "DependencyNotInstalled: pygame is not installed, run " in out
     )
     assert sorted(p.name for p in directory.videos.iterdir()) == [
         "gym_CartPole-v1-5-greedy.gif",

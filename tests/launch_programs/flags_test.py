@@ -66,6 +66,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "num_queues": ("2", 2),
     "seed": ("0", 0),
     "evaluation_interval": ("0", 0),
+    "evaluation_max_frames": ("500", 500),
     "checkpoint_interval": ("1.5", 1.5),
     "log_interval": ("0.5", 0.5),
     "environment_deadline": ("0.5", 0.5),
@@ -191,7 +192,8 @@ def test_a_resumed_run_keeps_what_no_flag_changes(name: str) -> None:
 
 # The default of these is to leave them out, which cannot be given.
 @pytest.mark.parametrize(
-    "name", sorted(set(OTHER_VALUES) - {"queue_size", "subnets", "minibatches"})
+    "name",
+    sorted(set(OTHER_VALUES) - {"evaluation_max_frames", "queue_size", "subnets", "minibatches"}),
 )
 def test_a_given_flag_overrides_the_resumed_run_even_with_the_default(name: str) -> None:
     text, value = OTHER_VALUES[name]

@@ -22,6 +22,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "num_queues": (2, True),
     "seed": (2, False),
     "evaluation_interval": (0, True),
+    "evaluation_max_frames": (500, True),
     "checkpoint_interval": (1.0, True),
     "log_interval": (1.0, True),
     "environment_deadline": (1.0, True),

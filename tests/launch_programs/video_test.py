@@ -18,7 +18,14 @@ from launch_programs.checkpointing import restore_policy
 from launch_programs.evaluation import FixedVariables, TaskPlayer
 from launch_programs.parts import make_builder
 from launch_programs.run_directory import RunDirectory
-from launch_programs.video import EpisodeRecorder, VideoPaths, VideoWriter, compose, video_paths
+from launch_programs.video import (
+    EpisodeRecorder,
+    VideoPaths,
+    VideoWriter,
+    compose,
+    fitted,
+    video_paths,
+)
 from launch_programs.video_panel import HEIGHT, WIDTH, PanelState, draw_panel
 from tests.launch_programs.runs import make_run
 
@@ -186,6 +193,9 @@ class Tape(observers.EnvLoopObserver):
         return {}
 
 
+recorders: list[EpisodeRecorder] = []
+
+
 def film(
     directory: RunDirectory, index: int, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Tape, list[tuple[Any, PanelState]], VideoWriter, EpisodeResult]:
@@ -212,6 +222,7 @@ def film(
         scale=SCALE,
         action_repeat=config.task_list()[index].action_repeat,
     )
+    recorders.append(recorder)
     tape = Tape()
     result = player.play(recorder, tape)
     writer.finish()
@@ -290,18 +301,55 @@ def test_the_numbers_are_those_of_the_picture(
         assert mp4.shape == (10, 420, 210 + WIDTH, 3)
 
 
-def test_an_environment_whose_render_is_wrong(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_of_another_size_are_fitted() -> None:
+    picture = np.full((10, 20, 3), 200, np.uint8)
+    assert fitted(picture, (10, 20)) is picture
+    larger = fitted(picture, (40, 40))
+    assert larger.shape == (40, 40, 3)
+    assert (larger[10:30] == 200).all()
+    assert not larger[:10].any()
+    assert not larger[30:].any()
+    assert fitted(picture, (5, 4)).shape == (5, 4, 3)
+
+
+def nothing_drawn(step: int) -> Any:
+    return None
+
+
+def one_drawn(step: int) -> Any:
+    """The first picture, then errors, then a larger picture."""
+    if step == 1:
+        raise RuntimeError("lost the display")
+    return np.full((8, 6, 3) if step == 0 else (16, 12, 3), 200, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("draw", "missing", "shape"),
+    [
+        (nothing_drawn, "render() returned None", None),
+        (one_drawn, "RuntimeError: lost the display", (1, 8, 6, 3)),
+    ],
+)
+def test_an_environment_whose_render_fails(
+    draw: Any,
+    missing: str,
+    shape: tuple[int, ...] | None,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The panel alone, or black where a picture is missing; the episode is played."""
     directory = make_run(tmp_path, "catch_x1")
     from environments.toy.catch import Catch
 
-    monkeypatch.setattr(Catch, "render", lambda self: np.zeros((3, 4)), raising=False)
-    with pytest.raises(ValueError) as error:
-        film(directory, 0, monkeypatch)
-    assert str(error.value) == (
-        "task 'catch_x1': pictures must be uint8 [H, W, 3], got float64 [3, 4]"
-    )
+    calls = iter(range(100))
+    monkeypatch.setattr(Catch, "render", lambda self: draw(next(calls)), raising=False)
+    tape, drawn, writer, result = film(directory, 0, monkeypatch)
+    assert result.episode_length == 9
+    assert [None if p is None else p.shape for p, _ in drawn] == [shape] * 10
+    assert len(read_mp4(writer.paths.mp4)) == 10
+    assert recorders[-1].missing == missing
+    if shape is not None:
+        assert [int(pictures.max()) for pictures, _ in drawn] == [200, 0, *[200] * 8]
 
 
 def test_an_environment_that_draws_into_one_picture(

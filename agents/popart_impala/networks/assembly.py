@@ -13,6 +13,9 @@ from agents.popart_impala.networks.registry import NETWORKS, OPTIONS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
 
+# What a network may have: 1 GiB in float32, of which the learner holds several times as much.
+MAX_PARAMS = 2**28
+
 
 class Networks(NamedTuple):
     """Pure functions of one network."""
@@ -41,8 +44,8 @@ def make_networks(
       num_tasks: number of value outputs.
 
     Raises:
-      ValueError: the name is unknown, an option is set that this network does not have, or the
-        network does not accept such features.
+      ValueError: the name is unknown, an option is set that this network does not have, the network
+        does not accept such features, or it would have more than `MAX_PARAMS` parameters.
     """
     name = config.network
     if name not in NETWORKS:
@@ -77,6 +80,13 @@ def make_networks(
 
     # A torso's complaint comes here, not in a node.
     params = jax.eval_shape(init, jax.random.PRNGKey(0))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if num_params > MAX_PARAMS:
+        raise ValueError(
+            f"network={name!r}: would have {num_params:,} parameters, {4 * num_params:,} bytes, "
+            f"with {num_actions:,} actions, observations of {list(features_spec.shape)} and "
+            f"hidden_size={config.hidden_size}; it must be at most {MAX_PARAMS:,} parameters"
+        )
     return Networks(
         init,
         initial_state,
@@ -84,5 +94,5 @@ def make_networks(
         apply_unroll,
         num_actions,
         num_tasks,
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        num_params=num_params,
     )

@@ -12,16 +12,43 @@ from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput, Torso
 from agents.popart_impala.types import AgentInput, RecurrentState
 
+# Actions up to which the previous one is shown as a one-hot; of more, as a code of so many signs.
+# The policy head has a weight for each of these inputs and each action: with one-hots its size
+# would grow with the square of the number of actions.
+_MOST_ONE_HOT = 256
+
 
 def actions_and_rewards(inputs: AgentInput, num_actions: int) -> jax.Array:
-    """The previous action, one-hot, and the reward clipped to [-1, 1]: [B, num_actions + 1]."""
-    return jnp.concatenate(
-        [
-            jax.nn.one_hot(inputs.previous_action, num_actions),
-            jnp.clip(inputs.previous_reward, -1.0, 1.0)[:, None],
-        ],
-        axis=1,
-    )
+    """The previous action, and the reward clipped to [-1, 1]: [B, min(num_actions, 256) + 1]."""
+    if num_actions <= _MOST_ONE_HOT:
+        action = jax.nn.one_hot(inputs.previous_action, num_actions)
+    else:
+        action = action_codes(inputs.previous_action)
+    reward = jnp.clip(inputs.previous_reward, -1.0, 1.0)
+    return jnp.concatenate([action, reward[:, None]], axis=1)
+
+
+def action_codes(action: jax.Array) -> jax.Array:
+    """Fixed pseudo-random codes of length 1 that are nearly orthogonal, as one-hots are.
+
+    A random projection (Achlioptas 2003) without its matrix: the signs are bits of a hash. It has
+    no parameters, so that columns that are frozen see the same codes for ever.
+
+    Args:
+      action: int32 [B].
+
+    Returns:
+      float32 [B, 256], each entry 1/16 or -1/16.
+    """
+    place = jnp.arange(_MOST_ONE_HOT, dtype=jnp.uint32)
+    h = action.astype(jnp.uint32)[:, None] * jnp.uint32(0x9E3779B1)
+    h = h + (place * jnp.uint32(0x85EBCA77) + jnp.uint32(1))[None, :]
+    # The finaliser of MurmurHash3.
+    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
+    h = h ^ (h >> 16)
+    signs = 1.0 - 2.0 * (h & 1).astype(jnp.float32)
+    return signs / _MOST_ONE_HOT**0.5
 
 
 class SingleTorsoNetwork:

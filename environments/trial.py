@@ -1,0 +1,48 @@
+"""A short game before a run, to see what an environment's observations are like."""
+
+import contextlib
+import time
+
+import numpy as np
+
+from environments.on_demand import make_on_demand
+from environments.tasks import ON_DEMAND, Task
+from environments.user_code import reported
+
+_STEPS = 200
+_SECONDS = 1.0  # after which no further step is taken
+
+
+def largest_feature(task: Task) -> float:
+    """Plays a task at random for a moment; returns the largest absolute value of its features.
+
+    Args:
+      task: one that is made on demand; of others, and of images, which networks scale, 0 is
+        returned.
+
+    Raises:
+      ValueError: its code raises.
+    """
+    if task.domain not in ON_DEMAND:
+        return 0.0
+    random = np.random.default_rng(0)
+    environment = make_on_demand(task, 0)
+    with reported(task.name), contextlib.closing(environment):
+        spec, actions = environment.observation_spec(), environment.action_spec()
+        if spec.dtype == np.uint8 and len(spec.shape) == 3:
+            return 0.0
+        end = time.monotonic() + _SECONDS
+        timestep = environment.reset()
+        largest = _largest(timestep.observation)
+        for _ in range(_STEPS):
+            if time.monotonic() > end:
+                break
+            timestep = environment.step(actions.dtype.type(random.integers(actions.num_values)))
+            largest = max(largest, _largest(timestep.observation))
+        return largest
+
+
+def _largest(features: np.ndarray) -> float:
+    """The largest finite absolute value of an array of numbers; 0 of an empty one."""
+    values = np.abs(np.asarray(features, np.float64))
+    return float(np.max(values, initial=0.0, where=np.isfinite(values)))

@@ -1,0 +1,60 @@
+"""What programs do before they import anything, in processes of their own."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.programs import ROOT, run
+from tests.launch_programs.command_lines import one_line
+
+
+@pytest.mark.parametrize("file", ["environments/__init__.py", "agents.py"])
+def test_packages_of_another_project_in_front(file: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("GAMES = ['mine']\n")
+    name = file.split("/")[0].removesuffix(".py")
+    message = (
+        f"{tmp_path / file} stands before this project's package {name!r}: rename it, start from "
+        f"another directory, or put {ROOT} first in PYTHONPATH"
+    )
+    result = run("train", "--level_name=catch_x1", path=tmp_path, cwd=tmp_path)
+    assert result.returncode == 2
+    assert one_line(result.stdout, result.stderr) == message
+
+    # Who imports the package gets an exception, and not the end of the process.
+    result = subprocess.run(
+        [sys.executable, "-c", "import launch_programs"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stderr.splitlines()[-1] == f"ImportError: {message}"
+
+
+def test_a_folder_that_is_no_package_is_in_nobodys_way(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "environments").mkdir()
+    result = run("runs", str(tmp_path), path=tmp_path, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_interrupt_while_a_program_imports(tmp_path: pathlib.Path) -> None:
+    # In place of a package that all of them need.
+    (tmp_path / "absl.py").write_text("print('imports', flush=True)\nimport time\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "launch_programs.runs"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "imports\n"
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (130, "Interrupted.\n")
