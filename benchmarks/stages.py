@@ -157,12 +157,13 @@ def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
 
 
 def learner(config: RunConfig, seconds: float) -> Measurement:
-    """Learner steps on batches that come from the host's memory."""
+    """All passes of the learner over batches that come from the host's memory."""
     networks, signature = _networks(config)
     agent = config.agent
     step = make_update(networks, agent, stacked=True)
     params = networks.init(jax.random.PRNGKey(0))
     state = (params, make_optimiser(agent).init(params), popart.initial_state(len(config.tasks)))
+    parts = np.split(np.arange(agent.batch_size), agent.num_minibatches(1))
     batches = itertools.cycle(
         [  # made now, not while the clock runs
             random_unrolls(signature, len(config.tasks), agent.batch_size, seed)
@@ -172,9 +173,12 @@ def learner(config: RunConfig, seconds: float) -> Measurement:
 
     def run() -> None:
         nonlocal state
-        waiting = state
-        *state, _ = step(*state, jax.device_put(next(batches)), np.float32(1e-4))
-        jax.block_until_ready(waiting[0])  # one update runs while the next is prepared
+        waiting, batch = state, next(batches)
+        for _ in range(agent.passes):
+            for rows in parts:
+                part = batch if len(parts) == 1 else jax.tree.map(lambda x, r=rows: x[r], batch)
+                *state, _ = step(*state, jax.device_put(part), np.float32(1e-4))
+        jax.block_until_ready(waiting[0])  # one batch's steps run while the next is prepared
 
     return repeat(run, agent.batch_size * agent.unroll_length, seconds)
 

@@ -42,7 +42,8 @@ _AGENT_HELP = {
     "use_separate_attn_net": "Attentive networks: weights from a sub-network of their own.",
     "unroll_length": "Agent steps in one unroll.",
     "batch_size": "Unrolls in one learner update.",
-    "queue_size": "Unrolls that the queue holds before actors wait; by default one batch.",
+    "queue_size": "Unrolls that the queue holds before actors wait; by default a quarter of a "
+    "batch, since a whole one is being learned from and another is ready.",
     "discounting": "Discount of future rewards, in [0, 1].",
     "baseline_cost": "Weight of the value loss.",
     "entropy_cost": "Weight of the entropy bonus.",
@@ -236,6 +237,9 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         for field in dataclasses.fields(AtariOptions)
     }
     atari["action_set"] = value("action_set", default_action_set(tasks, agent["network"]))
+    # A larger one would be policy lag, and no frame more (docs/performance.md).
+    if agent["queue_size"] is None:
+        agent["queue_size"] = max(1, agent["batch_size"] // 4)
     if parent is not None:
         columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
         frozen = sum(columns)

@@ -102,11 +102,6 @@ class Config:
             "a whole number of at least 1, or left out",
         )
         self._require(
-            "batch_size",
-            self.queue_size is None or self.batch_size <= self.queue_size,
-            f"at most queue_size={self.queue_size}, the unrolls that the queue holds",
-        )
-        self._require(
             "minibatches",
             self.minibatches is None
             or (_is_count(self.minibatches) and self.batch_size % self.minibatches == 0),

@@ -155,7 +155,6 @@ class Prefetcher(Generic[T]):
         self._running = len(iterators)
         self._error: BaseException | None = None
         self._should_stop = should_stop
-        self._wanted = threading.Semaphore(0)
         for iterator in iterators:
             threading.Thread(
                 target=self._produce, args=(iterator,), name="prefetch", daemon=True
@@ -164,11 +163,9 @@ class Prefetcher(Generic[T]):
     def _produce(self, iterator: Iterator[T]) -> None:
         taken = threading.Semaphore(0)
         try:
-            self._wanted.acquire()
             for element in iterator:
                 self._ready.put((element, taken))
-                taken.acquire()
-                self._wanted.acquire()
+                taken.acquire()  # else a second one would be fetched
         except BaseException as error:  # raised by the thread that calls next()
             self._error = error
         self._ready.put(None)
@@ -177,7 +174,6 @@ class Prefetcher(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        self._wanted.release()
         while not self._should_stop():
             if self._error is not None:
                 raise self._error
