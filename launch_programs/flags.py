@@ -237,9 +237,6 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         for field in dataclasses.fields(AtariOptions)
     }
     atari["action_set"] = value("action_set", default_action_set(tasks, agent["network"]))
-    # A larger one would be policy lag, and no frame more (docs/performance.md).
-    if agent["queue_size"] is None:
-        agent["queue_size"] = max(1, agent["batch_size"] // 4)
     if parent is not None:
         columns = (*parent.agent.frozen_columns, len(parent.learned_tasks))
         frozen = sum(columns)

@@ -43,7 +43,7 @@ class Config:
     # Data.
     unroll_length: int = 20  # T, agent steps
     batch_size: int = 32  # B, unrolls in one update
-    # Unrolls that the queue holds, None for one batch; while it is full, actors wait.
+    # Unrolls that the queue holds, None for a quarter of a batch; while it is full, actors wait.
     queue_size: int | None = None
     action_repeat: int = 4  # environment frames in one agent step
 
@@ -152,7 +152,8 @@ class Config:
     @property
     def queue_capacity(self) -> int:
         """Unrolls that the queue holds before actors wait."""
-        return self.queue_size or self.batch_size
+        # A batch is being learned from and another is ready: more would be policy lag.
+        return self.queue_size or max(1, self.batch_size // 4)
 
     def num_minibatches(self, num_devices: int) -> int:
         """Parts that a batch is learned from one after another, each split over the devices.

@@ -101,7 +101,7 @@ def test_defaults() -> None:
     assert config == RunConfig(
         tasks=("pong", "riverraid", "seaquest"),
         grow_from=None,
-        agent=Config(queue_size=8),  # network: shallow, action repeat: 4
+        agent=Config(),  # network: shallow, action repeat: 4
         atari=AtariOptions(life_loss=True),  # all 18 actions: several games
         num_actors=run_config.default_num_actors(),
         environments_per_actor=15,

@@ -35,7 +35,6 @@ def test_what_the_papers_say() -> None:
     papers = Config(
         unroll_length=20,
         batch_size=32,
-        queue_size=8,
         discounting=0.99,
         baseline_cost=0.5,
         entropy_cost=0.01,

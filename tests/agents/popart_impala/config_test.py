@@ -123,7 +123,7 @@ def test_a_config_cannot_change() -> None:
 def test_derived_settings() -> None:
     config = Config(batch_size=3, unroll_length=5, action_repeat=4)
     assert config.frames_per_update == 60
-    assert config.queue_capacity == 3
+    assert config.queue_capacity == 1 and Config(batch_size=32).queue_capacity == 8
     assert Config(batch_size=3, queue_size=7).queue_capacity == 7
 
 
