@@ -60,12 +60,14 @@ class Versions(core.VariableSource):
 
     def __init__(self, networks: Networks):
         self._init = jax.jit(networks.init)
+        self._num_tasks = networks.num_tasks
         self.published: list[PolicyVariables] = []
 
     def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:
         step = len(self.published)
         params = jax.device_get(self._init(jax.random.PRNGKey(step)))
-        mu, sigma = np.array([[step, -100], [2, 30]], np.float32)
+        mu = np.resize(np.array([step, -100], np.float32), self._num_tasks)
+        sigma = np.resize(np.array([2, 30], np.float32), self._num_tasks)
         self.published.append(PolicyVariables(step, params, mu, sigma))
         return [self.published[step] for _ in names]
 
