@@ -39,13 +39,13 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     [
         (
             "--level_name=pongg",
-            "unknown task 'pongg': did you mean pong? known suites: atari3, atari57, toy",
+            "unknown task 'pongg': did you mean pong? known suites: atari3, atari57, minatar",
         ),
         (
             "--level_name=pong,Sequest-v5",
-            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57, toy",
+            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57, minatar",
         ),
-        ("--level_name=", "a name is missing in ''; known suites: atari3, atari57, toy"),
+        ("--level_name=", "a name is missing in ''; known suites: atari3, atari57, minatar"),
         ("--level_name=pong,pong", "every task may come once, but 'pong,pong' has pong more than"),
         ("--level_name=pong,catch_x1", "the tasks of a run must be of one domain, but "),
         ("--num_actors=0", "num_actors=0: must be at least 1"),
