@@ -9,10 +9,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from launch_programs.run_directory import RunDirectory
-
-# Lines of the launcher's output that are shown.
-_SHOWN_LINES = 20
+from launch_programs import standard_streams
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -20,6 +17,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
     An illegal flag is one line like all bad input, without absl's hints.
     """
+    standard_streams.set_up()
     app.run(main, flags_parser=_parse_flags)
 
 
@@ -67,9 +65,3 @@ def kill_program(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def failures(directory: RunDirectory) -> str:
-    """What the launcher says of the program's failure."""
-    lines = directory.launcher_log.read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_SHOWN_LINES:])

@@ -129,8 +129,12 @@ class LearnerNode:
                 return  # the program stops, and with it the queue
             except NonFiniteUpdates as error:
                 path = self._bad_batches / f"bad-batch-{error.step}.npz"
-                save_unroll(path, error.batch)
-                self._give_up(f"{error} It is saved in {path}.")
+                try:
+                    save_unroll(path, error.batch)
+                    where = f"It is saved in {path}."
+                except OSError as full:
+                    where = f"It could not be saved: {full}."
+                self._give_up(f"{error} {where}")
             if time.monotonic() >= next_save:
                 try:
                     self._save()

@@ -1,5 +1,6 @@
 """A run's directory: what lies where, who may write to it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -106,11 +107,22 @@ class RunDirectory:
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
+            self.check_writable()
         except OSError as error:
             raise ValueError(f"logdir={str(self.path)!r}: cannot be written to: {error}") from error
+
+    def check_writable(self) -> None:
+        """Writes a small file and removes it.
+
+        Raises:
+          OSError: it cannot be written, for lack of permission or of room.
+        """
+        probe = self.path / ".writable"
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def lock(self) -> int:
         """Claims the directory for this process and those that inherit the returned descriptor.
@@ -154,7 +166,7 @@ class RunDirectory:
           cause: its first line is what a list of runs shows.
         """
         try:
-            self.failed.write_text(f"{cause}\n")
+            self.failed.write_text(f"{cause}\n", encoding="utf-8", errors="replace")
         except OSError as error:
             print(f"{self.failed} cannot be written: {error}", file=sys.stderr, flush=True)
 
@@ -200,5 +212,9 @@ def default_path(suite: str) -> pathlib.Path:
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Writes `values` to `path`; a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # the part that a full disk took
+        raise

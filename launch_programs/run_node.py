@@ -137,12 +137,17 @@ def _run(cluster: Cluster, job: str, task: int) -> int:
     from launch_programs.coordinator_watch import CoordinatorWatch
     from launch_programs.node_process import run_node
     from launch_programs.program import make_program, named_nodes
+    from launch_programs.supervisor import FINISHED
 
     name = f"{job}/{task}"
     nodes = named_nodes(make_program(cluster.run, RunDirectory(cluster.logdir)))
     bind(nodes, cluster, name)
     if job == "coordinator":
-        run_node(nodes[name].function)
+        try:
+            run_node(nodes[name].function)
+        except SystemExit as error:
+            if error.code != FINISHED:
+                raise
         print(f"{name}: ended", flush=True)
         return 0
     lost = False
