@@ -1,6 +1,7 @@
 """The coordinator: counts, metrics and progress of the whole program, and its end."""
 
 import functools
+import math
 import sys
 import threading
 import time
@@ -227,5 +228,6 @@ def progress_line(status: TrainingStatus) -> str:
         else:
             parts.append(f"episodes of {over}")
     if status.losses is not None and status.frames_per_second is not None:
-        parts.append(f"queue {status.losses['queue_fill']:.0%}")
+        if math.isfinite(fill := status.losses["queue_fill"]):  # else no queue answered
+            parts.append(f"queue {fill:.0%}")
     return "  ".join(parts)

@@ -121,6 +121,7 @@ class LearnerNode:
             self._stop.wait()
 
     def _learn(self) -> None:
+        saved = True  # at the last try
         next_save = time.monotonic() + self._config.checkpoint_interval
         while self._learner.frames < self._config.agent.total_environment_frames:
             try:
@@ -140,7 +141,13 @@ class LearnerNode:
                     self._save()
                 except CheckpointError as error:
                     # The earlier ones are still there, and the disk may be free again by the next.
-                    self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
+                    if saved:
+                        self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
+                    saved = False
+                else:
+                    if not saved:
+                        self._coordinator.record_failure(_LEARNER, "checkpoints are saved again")
+                    saved = True
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
     def _give_up(self, cause: str) -> NoReturn:

@@ -25,7 +25,7 @@ class OutputLog:
     """Appends output to a file; when that is too large, it becomes PATH.old, and another begins."""
 
     def __init__(self, path: pathlib.Path):
-        """Opens nothing yet.
+        """Makes the file, if the disk takes it.
 
         Args:
           path: of the file; its directory is made.
@@ -35,6 +35,7 @@ class OutputLog:
         self._lost = 0  # bytes that the disk did not take
         self._lock = threading.Lock()
         self._copier: threading.Thread | None = None
+        self.write(b"")
 
     def copy(self, pipe: IO[bytes]) -> None:
         """Takes what comes through a pipe, in a thread, until it ends."""

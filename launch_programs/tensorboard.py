@@ -14,6 +14,8 @@ from tensorboardX.record_writer import masked_crc32c
 from launch_programs.appending import append
 from launch_programs.scalars import Scalars
 
+_PREFIX = "events.out.tfevents."
+
 # What TensorBoard allows in a tag; others, such as the colon of gym:ID, become underscores.
 _NOT_IN_TAGS = re.compile(r"[^\w./-]")
 
@@ -32,8 +34,9 @@ class EventWriter:
           first_frame: frames that the run begins or goes on with. What earlier files of the
             directory have from there on was not kept, and TensorBoard no longer shows it.
         """
-        # TensorBoard reads the files in the order of their names.
-        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
+        # TensorBoard reads the files in the order of their names, whatever became of the clock.
+        second = max([int(time.time()), *(n + 1 for n in _seconds(directory))])
+        name = f"{_PREFIX}{second:010}.{socket.gethostname()}.{os.getpid()}"
         self._path = directory / name
         start = SessionLog(status=SessionLog.START)
         self._header = b"".join(
@@ -55,6 +58,12 @@ class EventWriter:
         )
         event = Event(wall_time=time.time(), step=scalars.frames, summary=summary)
         append(self._path, _record(event), self._header)
+
+
+def _seconds(directory: pathlib.Path) -> list[int]:
+    """The times in the names of a directory's event files."""
+    names = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
+    return [int(second) for name in names if (second := name.partition(".")[0]).isdecimal()]
 
 
 def _record(event: Event) -> bytes:

@@ -14,11 +14,12 @@ from absl import flags
 
 from launch_programs import command_line, launcher, plot, preparing, vertex
 from launch_programs import flags as run_flags
+from launch_programs.addresses import check_localhost
 from launch_programs.disk_watch import DiskWatch
 from launch_programs.flags import define_run_flags
 from launch_programs.following import Follower, ProgressLog
 from launch_programs.node_output import NodeOutput
-from launch_programs.preparing import claim, describe, resolve_run
+from launch_programs.preparing import claim, describe, nothing_to_do, resolve_run
 from launch_programs.process_environments import process_environments
 from launch_programs.program import make_program
 from launch_programs.program_process import ProgramProcess
@@ -186,7 +187,12 @@ def main(argv: list[str]) -> int:
         config, directory = resolve_run()
         _check_queues(config)
         _check_wandb()
-        lock, num_params = claim(config, directory)
+        if done := nothing_to_do(config, directory):
+            print(done)
+            return 0
+        if FLAGS.launch_type != "vertex_ai":
+            check_localhost()
+        directory, lock, num_params = claim(config, directory)
         directory.write_launch("train", _given_launch_flags())
         mirror = _wandb_mirror(config, directory)
     except (ValueError, OSError) as error:
