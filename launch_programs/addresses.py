@@ -1,5 +1,7 @@
 """Where nodes listen, for launchers that know it before they start them."""
 
+import socket
+
 import launchpad as lp
 from launchpad.address import AbstractAddressBuilder
 
@@ -19,6 +21,21 @@ class KnownAddress(AbstractAddressBuilder):
 def port(address: str) -> int:
     """The port of HOST:PORT."""
     return int(address.rpartition(":")[2])
+
+
+def check_localhost() -> None:
+    """Complains of a machine on which nodes would wait for each other for ever.
+
+    Raises:
+      ValueError: it cannot resolve `localhost`.
+    """
+    try:
+        socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise ValueError(
+            f"'localhost': this machine cannot resolve it ({error.strerror}), and nodes speak to "
+            "each other by it: add the line '127.0.0.1 localhost' to /etc/hosts"
+        ) from error
 
 
 def own_address(address: lp.Address, known: str) -> str:

@@ -4,6 +4,7 @@ import itertools
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -19,7 +20,7 @@ import orbax.checkpoint as ocp
 from agents.popart_impala.popart import PopArtState
 from agents.popart_impala.types import Params
 from agents.popart_impala.update import TrainingState
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, checkpoint_steps
 
 # How many checkpoints are kept: the newest, and those to fall back to.
 _MAX_TO_KEEP = 3
@@ -29,6 +30,9 @@ _UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 # Seconds that a failed save waits for threads that go on writing.
 _WRITERS_TIMEOUT = 2.0
+
+# Seconds that removing a checkpoint may take, of which some files are gone already.
+_REMOVAL = 0.5
 
 _T = TypeVar("_T")
 
@@ -203,11 +207,14 @@ class Checkpointer:
     def _newest_readable(self, read: Callable[[int], _T]) -> _T | None:
         """`read` of the newest step for which it does not fail; None without a checkpoint."""
         causes: dict[int, str] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
             try:
                 found = read(step)
             except (OSError, ValueError, KeyError) as error:
-                causes[step] = _cause(error)
+                removed = self._read_only and not (self._directory / str(step)).exists()
+                if not removed or step == min(steps):
+                    causes[step] = _cause(error)
                 continue
             for broken, cause in causes.items():
                 self._put_aside(broken, cause, step)
@@ -276,10 +283,27 @@ def _arrays(state: TrainingState) -> dict[str, Any]:
 
 def has_checkpoint(directory: RunDirectory) -> bool:
     """Whether there is a checkpoint in a run's directory, readable or not."""
-    return (
-        directory.checkpoints.is_dir()
-        and Checkpointer(directory.checkpoints, read_only=True).latest_step is not None
-    )
+    return directory.checkpoints.is_dir() and bool(checkpoint_steps(directory.checkpoints))
+
+
+def _while_training(checkpoints: pathlib.Path, read: Callable[["Checkpointer"], _T]) -> _T:
+    """`read` of a directory from which a learner may remove checkpoints meanwhile.
+
+    Args:
+      checkpoints: directory.
+      read: reads; called again if it fails and other checkpoints are there then.
+
+    Raises:
+      Exception: what `read` raises of checkpoints that stay.
+    """
+    while True:
+        before = checkpoint_steps(checkpoints)
+        try:
+            return read(Checkpointer(checkpoints, read_only=True))
+        except (OSError, ValueError, KeyError):
+            time.sleep(_REMOVAL)
+            if set(checkpoint_steps(checkpoints)) == set(before):
+                raise
 
 
 def restore_policy(directory: RunDirectory) -> SavedPolicy:
@@ -291,10 +315,10 @@ def restore_policy(directory: RunDirectory) -> SavedPolicy:
     """
     policy = None
     if directory.checkpoints.is_dir():
-        policy = Checkpointer(directory.checkpoints, read_only=True).restore_policy()
+        policy = _while_training(directory.checkpoints, Checkpointer.restore_policy)
     if policy is None:
+        train = ["python", "-m", "launch_programs.train", f"--logdir={directory.path}"]
         raise ValueError(
-            f"{directory.path} has no checkpoint yet: train it first, with "
-            f"python -m launch_programs.train --logdir={directory.path}"
+            f"{directory.path} has no checkpoint yet: train it first, with {shlex.join(train)}"
         )
     return policy

@@ -17,7 +17,7 @@ from launch_programs import command_line, preparing
 from launch_programs import flags as run_flags
 from launch_programs.cluster import Cluster, read_cluster
 from launch_programs.flags import define_run_flags
-from launch_programs.preparing import claim, describe, resolve_run
+from launch_programs.preparing import claim, describe, nothing_to_do, resolve_run
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
 
@@ -139,13 +139,18 @@ def main(argv: list[str]) -> int:
         command_line.reject_positional_arguments(argv)
         config, directory = resolve_run()
         resumed = directory.config.exists()
+        if done := nothing_to_do(config, directory):
+            print(done)
+            return 0
+        _make_cluster(config, directory)  # complains before anything is written
+        directory, _, num_params = claim(config, directory)
         cluster = _make_cluster(config, directory)
-        _, num_params = claim(config, directory)
+        directory.write_launch("cluster_template", [])
+        written = _write(cluster, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
-    directory.write_launch("cluster_template", [])
     print(describe(config, directory, num_params, resumed))
-    print("\n".join(_write(cluster, directory)))
+    print("\n".join(written))
     print("Start these within a minute, in any order; a host without the run directory needs a")
     print("copy of the cluster file:")
     print("\n".join(commands(cluster, os.fspath(directory.cluster.absolute()))))

@@ -11,8 +11,7 @@ import jax
 from absl import app, flags, logging
 
 from environments import EnvironmentRaised
-from launch_programs import at_start
-from launch_programs.run_directory import RunDirectory
+from launch_programs import at_start, standard_streams
 
 # Lines of the launcher's output that are shown.
 _SHOWN_LINES = 20
@@ -27,6 +26,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     flags.DEFINE_bool("debug", False, "Shows where an error comes from: its traceback as well.")
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # for --help
     at_start.raise_at_interrupt()
+    standard_streams.set_up()
     try:
         app.run(main, flags_parser=_parse_flags)
     except KeyboardInterrupt:
@@ -90,9 +90,3 @@ def kill_program(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def failures(directory: RunDirectory) -> str:
-    """What the launcher says of the program's failure."""
-    lines = directory.launcher_log.read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_SHOWN_LINES:])

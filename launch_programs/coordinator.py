@@ -1,5 +1,7 @@
 """The coordinator: counts, metrics and progress of the whole program, and its end."""
 
+import functools
+import math
 import sys
 import threading
 import time
@@ -10,12 +12,13 @@ from absl import logging
 from acme.utils import counting
 from launchpad import context
 
+from launch_programs.appending import PatientWriter, append
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import CSVTable, Row
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
 from launch_programs.scalars import ScalarStream
-from launch_programs.supervisor import GIVEN_UP
+from launch_programs.supervisor import FINISHED, GIVEN_UP
 from launch_programs.tensorboard import EventWriter
 from launch_programs.training_status import StatusFollower, TrainingStatus, duration
 
@@ -47,16 +50,17 @@ class Coordinator:
         self._directory = directory = RunDirectory(path)
         self._progress = directory.progress
         self._failures = FailureLog(directory)
+        self._write = PatientWriter(lambda text: self._failures.add("coordinator/0", text))
         self._tables = {name: CSVTable(path) for name, path in directory.tables.items()}
         self._scalars = ScalarStream(config)
         self._events: EventWriter | None = None  # opened when it is known where the run goes on
         self._first_frame = 0
-        self._events_closed = False
         self._counter = counting.Counter()
         self._lock = threading.Lock()  # guards tables, events, and the status
         self._status = TrainingStatus(config, since=time.time())
         StatusFollower(directory, self._status).update()  # an earlier start's; then `record` adds
         self._last_line = ""
+        self._untold_checkpoint: int | None = None  # a step that the disk has not taken yet
         self._learner_done = threading.Event()
         self._finished = False
         self._given_up: str | None = None  # why the program must end
@@ -95,26 +99,28 @@ class Coordinator:
                     self._status.add_learner_row(row)
                 elif table == "actors":
                     self._status.add_episode(row)
-            self._tables[table].append(stamped)
+            self._write(f"{table}.csv", lambda: self._tables[table].append(stamped))
             self._write_events(table, stamped)
 
     def _write_events(self, table: str, rows: list[Row]) -> None:
         for row in rows:
             scalars = self._scalars.add(table, row)
-            if scalars is not None and not self._events_closed:
+            if scalars is not None:
                 if self._events is None:
                     self._events = EventWriter(self._directory.path, self._first_frame)
-                self._events.write(scalars)
-
-    def _close_events(self) -> None:
-        with self._lock:
-            self._events_closed = True  # a row may still come, and the tables have it
-            if self._events is not None:
-                self._events.close()
+                self._write("events", functools.partial(self._events.write, scalars))
 
     def checkpoint_saved(self, step: int) -> None:
         """Notes that the learner has saved a checkpoint of this learner step."""
-        write_json(self._directory.last_checkpoint, step)
+        self._untold_checkpoint = step
+        self._note_checkpoint()
+
+    def _note_checkpoint(self) -> None:
+        with self._lock:
+            step = self._untold_checkpoint
+            path = self._directory.last_checkpoint
+            if step is not None and self._write(path.name, lambda: write_json(path, step)):
+                self._untold_checkpoint = None
 
     def last_checkpoint(self) -> int | None:
         """The step of the newest checkpoint that the learner told of, in earlier runs too."""
@@ -154,29 +160,31 @@ class Coordinator:
     def run(self) -> None:
         """Writes a line of progress at every interval, until the program ends.
 
-        Its own end is what tells a launcher that the program has ended: with exit code 0, or with
-        `GIVEN_UP` and the cause as the last line that it prints.
+        Its own end is what tells a launcher that the program has ended: with exit code `FINISHED`,
+        or with `GIVEN_UP` and the cause as the last line that it prints.
         """
         next_line = time.monotonic() + self._config.log_interval
         while not self._stop.wait(0.2):
             if self._given_up is not None or (self._learner_done.is_set() and self._finished):
                 break
             if time.monotonic() >= next_line:
+                self._note_checkpoint()
+                self._failures.flush()
                 self._write_progress()
                 next_line += self._config.log_interval
         if self._finished:
             self._write_progress()
-            _end_launchpads_own_program()
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
         end = time.monotonic()
         self._learner_done.wait(_LINGER)
-        self._close_events()
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:
             self._directory.note_failure(self._given_up)
             print(self._given_up, flush=True)
             sys.exit(GIVEN_UP)
+        if self._finished and not _end_launchpads_own_program():
+            sys.exit(FINISHED)
 
     def _write_progress(self) -> None:
         with self._lock:
@@ -185,15 +193,20 @@ class Coordinator:
             if line == self._last_line:  # nothing has come yet
                 return
             self._last_line = line
-            with self._progress.open("a") as file:
-                file.write(line + "\n")
+            data = f"{line}\n".encode()
+            self._write(self._progress.name, lambda: append(self._progress, data))
 
 
-def _end_launchpads_own_program() -> None:
-    """Vertex AI's job ends only when it is told to; other launchers see the coordinator end."""
+def _end_launchpads_own_program() -> bool:
+    """Tells Launchpad's own launchers, if one started this, that the program has ended.
+
+    Vertex AI's job ends only when it is told to; our launchers see the coordinator end.
+    """
     launch_context = context.get_context()
-    if launch_context._is_initialized:  # by `lp.launch`; there is no public question
-        launch_context.program_stopper()
+    if not launch_context._is_initialized:  # by `lp.launch`; there is no public question
+        return False
+    launch_context.program_stopper()
+    return True
 
 
 def progress_line(status: TrainingStatus) -> str:
@@ -215,5 +228,6 @@ def progress_line(status: TrainingStatus) -> str:
         else:
             parts.append(f"episodes of {over}")
     if status.losses is not None and status.frames_per_second is not None:
-        parts.append(f"queue {status.losses['queue_fill']:.0%}")
+        if math.isfinite(fill := status.losses["queue_fill"]):  # else no queue answered
+            parts.append(f"queue {fill:.0%}")
     return "  ".join(parts)

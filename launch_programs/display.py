@@ -16,10 +16,9 @@ _LEFT_FREE = 4
 # Spaces between columns of tasks.
 _GAP = 3
 
-_LONGEST_NAME = 40
-
 # Least widths of returns and normalised scores, so that the picture does not move as they grow.
 _RETURN_WIDTH = 7
+_LEAST_NAME = 12
 _SCORE_WIDTH = 6
 
 
@@ -56,44 +55,62 @@ def _progress(status: TrainingStatus, width: int) -> RenderableType:
 
 def _figures(status: TrainingStatus, path: str, width: int) -> list[RenderableType]:
     speed = status.frames_per_second
-    frames = f"{status.frames:,} of {status.total_frames:,}"
+    frames = [f"{status.frames:,} of {status.total_frames:,}"]
     if speed is not None:
-        frames += f"   {speed:,.0f} frames/s"
+        frames.append(f"{speed:,.0f} frames/s")
     elif status.frames == 0:
-        frames += "   waiting for the first batch"
-    lines = [_labelled("frames", frames)]
+        frames.append("waiting for the first batch")
+    lines = [_labelled("frames", frames, width)]
     row = status.losses
     if row is not None:
         lines += [
             _labelled(
                 "losses",
-                f"total {_number(row['loss'])}"
-                f"   policy gradient {_number(row['policy_gradient_loss'])}"
-                f"   baseline {_number(row['baseline_loss'])}"
-                f"   entropy {_number(row['entropy_loss'])}",
+                [
+                    f"total {_number(row['loss'])}",
+                    f"policy gradient {_number(row['policy_gradient_loss'])}",
+                    f"baseline {_number(row['baseline_loss'])}",
+                    f"entropy {_number(row['entropy_loss'])}",
+                ],
+                width,
             ),
             _labelled(
                 "policy",
-                f"entropy {_number(row['entropy'])}"
-                f"   lag {row['policy_lag_mean']:.1f} updates, at most {row['policy_lag_max']:.0f}",
+                [
+                    f"entropy {_number(row['entropy'])}",
+                    f"lag {row['policy_lag_mean']:.1f} updates, "
+                    f"at most {row['policy_lag_max']:.0f}",
+                ],
+                width,
             ),
             _labelled(
                 "learner",
-                f"queue {_percent(row['queue_fill'])} full"
-                f"   waited {_percent(row['waiting_share'])} of the time"
-                f"   skipped updates {row['skipped_updates']:.0f}",
+                [
+                    f"queue {_percent(row['queue_fill'])} full",
+                    f"waited {_percent(row['waiting_share'])} of the time",
+                    f"skipped updates {row['skipped_updates']:.0f}",
+                ],
+                width,
             ),
         ]
-    lines.append(_labelled("nodes", f"restarts {status.restarts}   failures {status.failures}"))
+    nodes = [f"restarts {status.restarts}", f"failures {status.failures}"]
+    lines.append(_labelled("nodes", nodes, width))
     room = width - _LABEL_WIDTH
-    lines.append(_labelled("run", path if len(path) <= room else f"...{path[3 - room :]}"))
+    shown = path if len(path) <= room else f"...{path[3 - room :]}"
+    lines.append(_labelled("run", [shown], width))
     return list(lines)
 
 
 _LABEL_WIDTH = 9
 
 
-def _labelled(label: str, text: str) -> Text:
+def _labelled(label: str, parts: Sequence[str], width: int) -> Text:
+    """A line with as many of the parts as there is room for: half a number would be another one."""
+    text = parts[0]
+    for part in parts[1:]:
+        if len(text) + 3 + len(part) > width - _LABEL_WIDTH:
+            break
+        text += f"   {part}"
     return _line((label.ljust(_LABEL_WIDTH), "bold"), text)
 
 
@@ -107,11 +124,11 @@ def _tasks(status: TrainingStatus, width: int, height: int) -> list[RenderableTy
     """
     tasks = status.tasks
     scored = any(task.task.human_normalised(0.0) is not None for task in tasks)
-    below = [_overall(status)] if len(tasks) > 1 and scored else []
+    below = [_overall(status, width)] if len(tasks) > 1 and scored else []
     rows = height - 2 - len(below)  # without the empty line and the headings
-    cells = _Cells(tasks, status.reference if scored else None, last=True)
+    cells = _Cells(tasks, status.reference if scored else None, last=True, width=width)
     if len(tasks) > cells.fit(width) * rows:
-        cells = _Cells(tasks, status.reference if scored else None, last=False)
+        cells = _Cells(tasks, status.reference if scored else None, last=False, width=width)
     if len(tasks) > cells.fit(width) * rows:
         rows -= 1
         number = cells.fit(width) * rows
@@ -151,36 +168,45 @@ def choose(tasks: Sequence[TaskStatus], number: int) -> list[TaskStatus]:
     return [task for task in tasks if task.task.name in chosen]
 
 
-def _overall(status: TrainingStatus) -> Text:
+def _overall(status: TrainingStatus, width: int) -> Text:
     scores = status.normalised
     if scores is None:
         return _line(f"{status.reference}-normalised: no episode yet")
-    return _line(
-        (f"{status.reference}-normalised", "bold"),
-        f" over {scores.tasks} of {len(status.tasks)} tasks: "
-        f"median {scores.median:.1f} %, mean {scores.mean:.1f} %",
-    )
+    label = f"{status.reference}-normalised"
+    text = f" over {scores.tasks} of {len(status.tasks)} tasks: median {scores.median:.1f} %"
+    mean = f", mean {scores.mean:.1f} %"
+    if len(label) + len(text) + len(mean) <= width:
+        text += mean
+    return _line((label, "bold"), text)
 
 
 class _Cells:
     """What the tasks' table says of each task, all as wide as each other."""
 
-    def __init__(self, tasks: Sequence[TaskStatus], reference: str | None, *, last: bool):
+    def __init__(
+        self, tasks: Sequence[TaskStatus], reference: str | None, *, last: bool, width: int
+    ):
         """Measures.
 
         Args:
           tasks: all of which there may be lines.
           reference: what scores are normalised by; None for tasks that have none.
           last: whether the last return is shown besides the mean.
+          width: columns of the screen.
         """
         self._columns: list[tuple[str, int, Callable[[TaskStatus], str]]] = [
-            ("task", 0, lambda task: _shortened(task.task.name)),
+            ("task", 0, lambda task: _shortened(task.task.name, self._room)),
             ("mean 100", _RETURN_WIDTH, lambda task: _return(task.mean_return)),
         ]
         if last:
             self._columns.insert(1, ("last", _RETURN_WIDTH, lambda t: _return(t.last_return)))
         if reference is not None:
             self._columns.append((f"{reference} %", _SCORE_WIDTH, _score))
+        numbers = [
+            2 + max(least, len(heading), *(len(text(task)) for task in tasks))
+            for heading, least, text in self._columns[1:]
+        ]
+        self._room = max(_LEAST_NAME, width - sum(numbers))
         self._widths = [
             max(least, len(heading), *(len(text(task)) for task in tasks))
             for heading, least, text in self._columns
@@ -207,8 +233,12 @@ class _Cells:
         return "  ".join([name.ljust(self._widths[0]), *cells])
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+def _shortened(name: str, room: int) -> str:
+    """Without its middle if there is no room: names differ at their ends too."""
+    if len(name) <= room:
+        return name
+    end = (room - 3) // 2
+    return f"{name[: room - 3 - end]}...{name[-end:]}"
 
 
 def _return(value: float | None) -> str:

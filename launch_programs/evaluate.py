@@ -13,8 +13,6 @@ import dm_env
 import numpy as np
 from absl import flags
 from acme.utils import observers
-from rich.console import Console
-from rich.table import Table
 
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import scale_of
@@ -33,6 +31,7 @@ from launch_programs.flags import EVALUATION_MAX_FRAMES_HELP
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.tables import print_table, screen
 from launch_programs.video import GIF_SECONDS, EpisodeRecorder, VideoPaths, VideoWriter, video_paths
 
 FLAGS = flags.FLAGS
@@ -167,15 +166,18 @@ def evaluate(
             attention[task.name] = player.mean_attention
         scores.append(score(task, returns, cut_off))
     total = aggregate(scores)
-    _print(scores, total, reference=tasks[0].reference)
-    if attention:
-        _print_attention(attention)
-    for cut in (s for s in scores if s.cut_off):
-        print(
-            f"{cut.task}: {cut.cut_off} of {cut.episodes} episodes were cut off after {limit:,} "
-            "frames (--evaluation_max_frames); returns are of what was played"
-        )
-    _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
+    try:  # written before they are printed, and printed even if they cannot be written
+        _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
+    finally:
+        _print(scores, total, reference=tasks[0].reference)
+        if attention:
+            _print_attention(attention)
+        for cut in (s for s in scores if s.cut_off):
+            print(
+                f"{cut.task}: {cut.cut_off} of {cut.episodes} episodes were cut off after "
+                f"{limit:,} frames (--evaluation_max_frames); returns are of what was played"
+            )
+    print(f"written to {directory.path}/evaluation-{stem}.json and .csv")
     return scores
 
 
@@ -266,11 +268,8 @@ def _film(
 
 
 def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
-    table = Table("task", title=None)
-    for column in ("episodes", "mean", "std", "random", reference, "normalised %"):
-        table.add_column(column, justify="right")
-    for s in scores:
-        table.add_row(
+    rows = [
+        (
             s.task,
             str(s.episodes),
             *(
@@ -279,25 +278,26 @@ def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> 
             ),
             "-" if s.human_normalised is None else f"{s.human_normalised:.1f}",
         )
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
-    console.print(table)
+        for s in scores
+    ]
+    headings = ("task", "episodes", "mean", "std", "random", reference, "normalised %")
+    # The files have all of them.
+    spare = ("random", reference, "episodes", "std")
+    print_table(screen(sys.stdout), headings, rows, names=["task"], spare=spare)
     if total is None:
         return
-    console.print(
+    print(
         f"{reference}-normalised over tasks: mean {total.mean:.1f} %, median {total.median:.1f} %, "
         f"capped mean {total.capped_mean:.1f} %",
-        highlight=False,
     )
 
 
 def _print_attention(attention: dict[str, list[float]]) -> None:
     subnets = len(next(iter(attention.values())))
-    table = Table("attention, mean over steps")
-    for subnet in range(subnets):
-        table.add_column(f"sub-network {subnet}", justify="right")
-    for task, weights in attention.items():
-        table.add_row(task, *(f"{weight:.3f}" for weight in weights))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 40 + 17 * subnets).print(table)
+    name = "attention, mean over steps"
+    headings = [name, *(f"sub-network {subnet}" for subnet in range(subnets))]
+    rows = [(task, *(f"{weight:.3f}" for weight in weights)) for task, weights in attention.items()]
+    print_table(screen(sys.stdout), headings, rows, names=[name])
 
 
 def _write(
@@ -325,11 +325,12 @@ def _write(
             **({"videos": _relative(videos, directory)} if videos else {}),
         },
     )
-    with (directory.path / f"evaluation-{stem}.csv").open("w", newline="") as file:
+    with (directory.path / f"evaluation-{stem}.csv").open(
+        "w", newline="", encoding="utf-8"
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(TaskScore._fields)
         writer.writerows(scores)
-    print(f"written to {directory.path}/evaluation-{stem}.json and .csv")
 
 
 def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[str, dict[str, str]]:
@@ -364,6 +365,7 @@ def main(argv: list[str]) -> None:
     try:
         command_line.reject_positional_arguments(argv)
         config, _ = load(directory)
+        directory.check_writable()
         select_tasks(config, FLAGS.level_name)
         check_tasks(config.task_list(), atari=config.atari)
     except (ValueError, OSError) as error:

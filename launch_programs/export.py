@@ -6,6 +6,7 @@ alone (`agents.popart_impala.load_policy`).
 
 import dataclasses
 import pathlib
+import shlex
 
 import numpy as np
 from absl import flags
@@ -17,7 +18,7 @@ from launch_programs import command_line
 from launch_programs.checkpointing import restore_policy
 from launch_programs.parts import environment_spec
 from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, check_writable, user_path
 
 FLAGS = flags.FLAGS
 
@@ -55,8 +56,9 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
     path = pathlib.Path(
         directory.path / f"{suite_name(tasks)}-{policy.steps}.policy.npz"
         if output is None
-        else output
+        else user_path(output)
     )
+    check_writable(path.parent)
     spec = environment_spec(config)
     features = spec.observations.features
     info = PolicyInfo(
@@ -96,7 +98,7 @@ def main(argv: list[str]) -> None:
         command_line.fail(error)
     print(f"written to {path}: {path.stat().st_size:,} bytes")
     print(f"load it with: agents.popart_impala.load_policy({str(path)!r})")
-    print(f"play it with: python -m examples.play_exported {path}")
+    print(f"play it with: {shlex.join(['python', '-m', 'examples.play_exported', str(path)])}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,38 @@
 """What went wrong in a run and was got over: a line of progress and a row of failures.csv each."""
 
+import collections
 import csv
-import fcntl
+import io
+import pathlib
+import sys
+import threading
 import time
+from collections.abc import Sequence
 
+from launch_programs.appending import append
 from launch_programs.run_directory import RunDirectory
 
 # `restart`: 1 if a node that had died, or all nodes, were started again; else 0.
 _COLUMNS = ["time", "node", "failure", "restart"]
 
+# Rows and lines that wait for room on a full disk.
+_WAITING = 200
+
 
 class FailureLog:
-    """Appends to a run's failures.csv and progress.log; several processes may do so at once."""
+    """Appends to a run's failures.csv and progress.log; several processes may do so at once.
+
+    What a full disk does not take is printed, and written when there is room.
+    """
 
     def __init__(self, directory: RunDirectory):
         """Writes nothing yet."""
         self._table = directory.failures
         self._progress = directory.progress
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[tuple[pathlib.Path, bytes, bytes]] = collections.deque(
+            maxlen=_WAITING
+        )
 
     def add(self, node: str, failure: str) -> None:
         """Records a failure.
@@ -38,11 +54,26 @@ class FailureLog:
 
     def _add(self, node: str, failure: str, *, restart: bool) -> None:
         failure = " ".join(failure.split())  # readers of both files go by lines
-        with self._table.open("a", newline="") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            writer = csv.writer(file)
-            if file.tell() == 0:
-                writer.writerow(_COLUMNS)
-            writer.writerow([round(time.time(), 3), node, failure, int(restart)])
-        with self._progress.open("a") as progress:
-            progress.write(f"! {node}: {failure}\n")
+        row = _line([round(time.time(), 3), node, failure, int(restart)])
+        with self._lock:
+            self._waiting.append((self._table, row, _line(_COLUMNS)))
+            self._waiting.append((self._progress, f"! {node}: {failure}\n".encode(), b""))
+        if not self.flush():
+            print(f"{node}: {failure}", file=sys.stderr, flush=True)
+
+    def flush(self) -> bool:
+        """Writes what waits for room; returns whether nothing is left."""
+        with self._lock:
+            while self._waiting:
+                try:
+                    append(*self._waiting[0])
+                except OSError:
+                    return False
+                self._waiting.popleft()
+        return True
+
+
+def _line(values: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue().encode(errors="replace")

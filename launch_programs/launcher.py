@@ -13,14 +13,21 @@ import signal
 import sys
 import threading
 
-from launch_programs import private_network
+from launch_programs import private_network, standard_streams
+
+# Exit code when it was asked to stop, and all nodes have ended in order.
+STOPPED = 4
 
 # Lines of a failed node's output that are shown.
 _SHOWN_LINES = 12
 
 
 def main(arguments: list[str]) -> int:
-    """Launches the program and waits for its end; returns the exit code, 1 if it failed."""
+    """Launches the program and waits for its end.
+
+    Returns:
+      The exit code: 0 if training has finished, 1 if the program failed, else `STOPPED`.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logdir", required=True)
     parser.add_argument("--launch_type", required=True, choices=["local_mp", "local_mt", "ray"])
@@ -54,7 +61,10 @@ def main(arguments: list[str]) -> int:
         failures.add("launcher", open_network)
     if options.launch_type == "local_mt":
         _run_threads(make_program(config, directory))
-        return 0
+        # Launchpad's launcher does not say why it ended.
+        steps = directory.read_last_checkpoint() or 0
+        total = config.agent.total_environment_frames
+        return 0 if steps * config.agent.frames_per_update >= total else STOPPED
     stop = threading.Event()
     _stop_with_parent()
     logs = directory.logs.absolute()
@@ -66,7 +76,7 @@ def main(arguments: list[str]) -> int:
             ray_launch.connect(options.ray_address)
             signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())  # not Ray's own
             resources = ray_launch.parse_resources(options.ray_resources)
-            ray_launch.run(
+            finished = ray_launch.run(
                 lambda: make_program(config, directory),
                 resources,
                 logs,
@@ -76,7 +86,7 @@ def main(arguments: list[str]) -> int:
             )
         else:
             signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
-            local_launch.run(
+            finished = local_launch.run(
                 make_program(config, directory),
                 config.cores_per_actor,
                 logs,
@@ -85,12 +95,12 @@ def main(arguments: list[str]) -> int:
                 stop,
             )
     except ProgramFailed as failure:
-        print(failure, _last_lines(logs / failure.node), sep="\n")
+        print(failure, f"--- {logs / failure.node}", _last_lines(failure.output), sep="\n")
         return 1
     except ConnectionError as error:  # there is no such Ray cluster
         print(error)
         return 1
-    return 0
+    return 0 if finished else STOPPED
 
 
 def _show_ray_token() -> None:
@@ -104,10 +114,9 @@ def _show_ray_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _last_lines(log: pathlib.Path) -> str:
+def _last_lines(output: str) -> str:
     """The end of what a node printed."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join([f"--- {log}", *lines[-_SHOWN_LINES:]])
+    return "\n".join(output.splitlines()[-_SHOWN_LINES:])
 
 
 def _run_threads(program: object) -> None:
@@ -135,4 +144,5 @@ def _stop_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    standard_streams.set_up()  # `train` reads it, and may be killed
     sys.exit(main(sys.argv[1:]))

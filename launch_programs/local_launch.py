@@ -9,6 +9,7 @@ import cloudpickle
 import launchpad as lp
 from launchpad.nodes.python import addressing
 
+from launch_programs.output_log import OutputLog
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
 from launch_programs.starting import start_node
@@ -27,18 +28,17 @@ class LocalProcess:
           environment: variables that it has besides this process's.
           log: file for what it prints.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log
-        with log.open("ab") as file:
-            self._process = start_node(name, node, environment, file)
+        self._log = OutputLog(log)
+        self._process, output = start_node(name, node, environment)
+        self._log.copy(output)
 
     def poll(self) -> int | None:
         """Its exit code, that of a signal negative; None while it runs."""
         return self._process.poll()
 
-    def last_words(self) -> str:
-        """The last line that it printed."""
-        return last_line(self._log.read_text(errors="replace"))
+    def output(self) -> str:
+        """The last lines that it printed."""
+        return self._log.end()
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -50,12 +50,6 @@ class LocalProcess:
         self._process.wait()
 
 
-def last_line(text: str) -> str:
-    """The last line of `text` that is not empty."""
-    lines = text.split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
 def run(
     program: lp.Program,
     cores_per_actor: int,
@@ -63,7 +57,7 @@ def run(
     max_restarts: int,
     report: Callable[[str, str], None],
     stop: threading.Event,
-) -> None:
+) -> bool:
     """Runs a program on this machine to its end.
 
     Args:
@@ -73,6 +67,9 @@ def run(
       max_restarts: of each actor, and the evaluator, in ten minutes.
       report: gets the name of a node that died and what became of it.
       stop: asks the program to stop.
+
+    Returns:
+      Whether training has finished; else `stop` came.
 
     Raises:
       ProgramFailed: a node died without which there is no program, or another too often.
@@ -86,4 +83,4 @@ def run(
     def start(name: str) -> LocalProcess:
         return LocalProcess(name, pickled[name], environments[name.split("/")[0]], logs / name)
 
-    Supervisor(list(nodes), start, RestartLimit(max_restarts), report).run(stop)
+    return Supervisor(list(nodes), start, RestartLimit(max_restarts), report).run(stop)

@@ -1,6 +1,7 @@
 """Metrics: nodes send rows of plain values, the coordinator appends them to CSV files."""
 
 import csv
+import io
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from acme.utils import loggers
+
+from launch_programs.appending import append
 
 Row = dict[str, str | int | float]
 
@@ -97,7 +100,7 @@ def read_columns(path: pathlib.Path) -> list[str] | None:
     """The columns of a table; None if it is not there or empty."""
     if not path.exists():
         return None
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         return next(csv.reader(file), None)
 
 
@@ -113,20 +116,20 @@ class CSVTable:
         self._columns = read_columns(path)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Appends rows, which all have the columns of the file's first row.
+        """Appends rows, which all have the columns of the file's first row: all of them or none.
 
         Raises:
           ValueError: a row has other columns.
+          OSError: they cannot be written, as on a full disk.
         """
         if not rows:
             return
-        with self._path.open("a", newline="") as file:
-            if self._columns is None:
-                self._columns = list(rows[0])
-                csv.writer(file).writerow(self._columns)
-            for row in rows:
-                if set(row) != set(self._columns):
-                    raise ValueError(
-                        f"{self._path} has the columns {self._columns}, not {list(row)}"
-                    )
-                csv.writer(file).writerow([row[column] for column in self._columns])
+        columns = list(rows[0]) if self._columns is None else self._columns
+        header, lines = io.StringIO(), io.StringIO()
+        csv.writer(header).writerow(columns)
+        for row in rows:
+            if set(row) != set(columns):
+                raise ValueError(f"{self._path} has the columns {columns}, not {list(row)}")
+            csv.writer(lines).writerow([row[column] for column in columns])
+        append(self._path, lines.getvalue().encode(), header.getvalue().encode())
+        self._columns = columns

@@ -158,7 +158,8 @@ class NodeOutput:
 
     def _names(self) -> list[str]:
         logs = self._directory.logs
-        paths = [path for path in logs.rglob("*") if path.is_file()]
+        # What is in PATH.old was read when it was PATH (output_log.py).
+        paths = [path for path in logs.rglob("*") if path.suffix != ".old" and path.is_file()]
         return sorted(str(path.relative_to(logs)) for path in paths)
 
     def _new(self, last: bool) -> Iterator[tuple[str, str]]:

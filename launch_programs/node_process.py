@@ -16,6 +16,8 @@ import cloudpickle
 from absl import flags
 from launchpad.launch import worker_manager
 
+from launch_programs import standard_streams
+
 # Seconds that a node has to end when its launcher has died; Launchpad's notice is 10.
 _ORPHAN_SECONDS = 12.0
 
@@ -59,6 +61,7 @@ def _exit_code(function: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
+    standard_streams.set_up()  # the launcher reads it, and may be killed before the node is
     node_function = cloudpickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
     exit_code = _exit_code(node_function)

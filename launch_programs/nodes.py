@@ -127,6 +127,7 @@ class LearnerNode:
             self._stop.wait()
 
     def _learn(self) -> None:
+        saved = True  # at the last try
         next_save = time.monotonic() + self._config.checkpoint_interval
         while self._learner.frames < self._config.agent.total_environment_frames:
             try:
@@ -135,14 +136,24 @@ class LearnerNode:
                 return  # the program stops, and with it the queue
             except NonFiniteUpdates as error:
                 path = self._bad_batches / f"bad-batch-{error.step}.npz"
-                save_unroll(path, error.batch)
-                self._give_up(f"{error} It is saved in {path}.")
+                try:
+                    save_unroll(path, error.batch)
+                    where = f"It is saved in {path}."
+                except OSError as full:
+                    where = f"It could not be saved: {full}."
+                self._give_up(f"{error} {where}")
             if time.monotonic() >= next_save:
                 try:
                     self._save()
                 except CheckpointError as error:
                     # The earlier ones are still there, and the disk may be free again by the next.
-                    self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
+                    if saved:
+                        self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
+                    saved = False
+                else:
+                    if not saved:
+                        self._coordinator.record_failure(_LEARNER, "checkpoints are saved again")
+                    saved = True
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
     def _give_up(self, cause: str) -> NoReturn:

@@ -21,7 +21,7 @@ from absl import flags
 from launch_programs import command_line
 from launch_programs.curves import Group, group
 from launch_programs.history import History, read_history
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, check_writable, user_path
 
 FLAGS = flags.FLAGS
 
@@ -82,7 +82,7 @@ def draw_runs(
     """
     if not paths:
         raise ValueError("no run directory given: python -m launch_programs.plot RUN [RUN ...]")
-    resolved = [pathlib.Path(path).resolve() for path in paths]
+    resolved = [user_path(path).resolve() for path in paths]
     for number, path in enumerate(resolved):
         if path in resolved[:number]:
             raise ValueError(f"{paths[number]} is given more than once")
@@ -96,7 +96,7 @@ def draw_runs(
         raise ValueError(f"runs of one domain can be drawn together, but these are not: {examples}")
     groups = group(histories)
     if output is not None:
-        place = pathlib.Path(output)
+        place = user_path(output)
     elif len(histories) == 1:
         place = RunDirectory(paths[0]).plots
     else:
@@ -108,7 +108,13 @@ def _draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[p
     # matplotlib takes half a second to import, and only this needs it.
     from launch_programs import figure_style, figures
 
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        check_writable(place)
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be written: {error}; give another directory as --output"
+        ) from error
     with figure_style.settings():
         drawn = figures.draw(groups, episodes)
         for name in drawn:

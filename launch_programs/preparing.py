@@ -1,5 +1,7 @@
 """What the programs that begin or resume a run do before any node starts."""
 
+import shlex
+
 from absl import flags
 
 from environments import check_tasks, sticky_names, suite_name
@@ -10,7 +12,7 @@ from launch_programs.growing import first_state
 from launch_programs.metrics import read_columns
 from launch_programs.parts import make_builder
 from launch_programs.run_config import RunConfig, contradictions
-from launch_programs.run_directory import RunDirectory, default_path
+from launch_programs.run_directory import RunDirectory, default_path, make_new
 
 FLAGS = flags.FLAGS
 
@@ -43,11 +45,29 @@ def resolve_run() -> tuple[RunConfig, RunDirectory]:
     return config, RunDirectory(default_path(suite_name(config.task_list())))
 
 
-def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
+def nothing_to_do(config: RunConfig, directory: RunDirectory) -> str | None:
+    """What is to be said of a run that has all the frames that the flags ask for.
+
+    Args:
+      config: as `resolve_run` gives it.
+      directory: as well.
+    """
+    saved, asked = directory.saved_frames(config), config.agent.total_environment_frames
+    if saved < asked:
+        return None
+    evaluate = ["python", "-m", "launch_programs.evaluate", f"--logdir={directory.path}"]
+    return (
+        f"nothing to do: the run has {saved:,} frames, and --total_environment_frames is "
+        f"{asked:,}\nTo evaluate it: {shlex.join(evaluate)}"
+    )
+
+
+def claim(config: RunConfig, directory: RunDirectory) -> tuple[RunDirectory, int, int]:
     """Checks that a run can start, claims its directory, and writes its configuration there.
 
     Returns:
-      The descriptor of the directory's lock, and the network's number of parameters.
+      The directory, which has a number in its name if another run, without --logdir too, was
+      started in the same second; the descriptor of its lock; the network's number of parameters.
 
     Raises:
       ValueError: the network or the environments do not fit the tasks, or the directory cannot be
@@ -58,6 +78,8 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
     notes = _describe_large(config)
     networks = make_builder(config).networks  # complains where they do not fit the observations
     grown = first_state(config, directory)
+    if FLAGS.logdir is None:
+        directory = RunDirectory(make_new(directory.path))
     directory.create()
     lock = directory.lock()
     directory.write_config(config)
@@ -65,7 +87,7 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
         print("\n".join(notes), flush=True)
     if grown is not None:
         Checkpointer(directory.checkpoints).save(grown, {})
-    return lock, networks.num_params
+    return directory, lock, networks.num_params
 
 
 def _resolve_in(directory: RunDirectory) -> RunConfig:

@@ -1,5 +1,6 @@
 """The launcher (launcher.py) as a child process of `train`."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -8,10 +9,14 @@ from collections.abc import Sequence
 from types import FrameType
 
 from launch_programs import command_line
+from launch_programs.output_log import OutputLog
 from launch_programs.run_directory import RunDirectory
 
 # A program that is asked to stop saves its checkpoint within seconds; the launcher kills after 11.
 _KILL_AFTER = 14.0
+
+# Lines of the launcher's output that are shown.
+_SHOWN_LINES = 20
 
 
 class ProgramProcess:
@@ -27,23 +32,31 @@ class ProgramProcess:
         """
         self._kill_time: float | None = None
         self._signal: str | None = None
-        with directory.launcher_log.open("w") as log:
-            # A session of its own: Ctrl-C reaches only this process, which stops the program in
-            # order.
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "launch_programs.launcher",
-                    f"--logdir={directory.path}",
-                    *arguments,
-                ],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock],
-            )
+        with contextlib.suppress(OSError):
+            directory.launcher_log.unlink(missing_ok=True)  # an earlier start's
+        self._log = OutputLog(directory.launcher_log)
+        # A session of its own: Ctrl-C reaches only this process, which stops the program in order.
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "launch_programs.launcher",
+                f"--logdir={directory.path}",
+                *arguments,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+        assert self._process.stdout is not None
+        self._log.copy(self._process.stdout)
+
+    def failures(self) -> str:
+        """What the launcher says of the program's failure, when it has ended."""
+        lines = self._log.end().splitlines()[-_SHOWN_LINES:]
+        return "\n".join(lines) or f"launcher: ended with exit code {self._process.returncode}"
 
     @property
     def stopped_by(self) -> str | None:

@@ -4,15 +4,22 @@ It imports nothing that it does not need: there is one for every node.
 """
 
 import dataclasses
-import pathlib
+import os
 import socket
 import subprocess
-import tempfile
+import threading
 from collections.abc import Mapping
+from typing import IO
 
 import ray
 
 from launch_programs.starting import start_node
+
+# Bytes of output that are kept until they are asked for, twice a second; older ones are dropped.
+_KEPT = 2**20
+
+# Seconds that the rest of a dead node's output is waited for: a child of its may have the pipe.
+_REST = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +37,9 @@ class Keeper:
         """Reserves nothing yet."""
         self._sockets: list[socket.socket] = []
         self._process: subprocess.Popen[bytes] | None = None
-        self._directory = tempfile.TemporaryDirectory()
-        self._output = pathlib.Path(self._directory.name) / "output"
-        self._shown = 0
+        self._output = b""
+        self._lock = threading.Lock()  # guards the output
+        self._copier: threading.Thread | None = None
 
     def reserve(self, number: int) -> list[str]:
         """Free ports of this host, as "host:port", kept free until the node starts."""
@@ -47,17 +54,23 @@ class Keeper:
         """Starts the node's process."""
         for reserved in self._sockets:
             reserved.close()
-        with self._output.open("wb") as output:
-            self._process = start_node(name, node, environment, output)
+        self._process, output = start_node(name, node, environment)
+        self._copier = threading.Thread(target=self._copy, args=(output,), daemon=True)
+        self._copier.start()
+
+    def _copy(self, output: IO[bytes]) -> None:
+        while data := os.read(output.fileno(), 2**16):
+            with self._lock:
+                self._output = (self._output + data)[-_KEPT:]
 
     def poll(self) -> Status:
         """Whether the node runs, and what it has printed since the last call."""
-        assert self._process is not None
-        code = self._process.poll()  # before reading, so that a dead node's output is complete
-        with self._output.open("rb") as file:
-            file.seek(self._shown)
-            output = file.read()
-        self._shown += len(output)
+        assert self._process is not None and self._copier is not None
+        code = self._process.poll()
+        if code is not None:
+            self._copier.join(_REST)  # so that a dead node's output is complete
+        with self._lock:
+            output, self._output = self._output, b""
         return Status(code, output)
 
     def send_signal(self, number: int) -> None:

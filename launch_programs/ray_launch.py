@@ -22,11 +22,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from launch_programs.addresses import KnownAddress, own_address
 from launch_programs.failure_log import FailureLog
-from launch_programs.local_launch import last_line
+from launch_programs.output_log import OutputLog
 from launch_programs.process_environments import process_environments
 from launch_programs.program import named_nodes
 from launch_programs.ray_keeper import Keeper
-from launch_programs.supervisor import LOST, ProgramFailed, RestartLimit, Supervisor
+from launch_programs.supervisor import LOST, ProgramFailed, RestartLimit, Supervisor, last_line
 
 # What a node of each group asks for, where the user does not say.
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
@@ -114,12 +114,11 @@ class RayProcess:
         """
         self._keeper = keeper
         self._pending = started
-        self._log = log
+        self._log = OutputLog(log)
         self._waits = waits
         self._waits_at: float | None = time.monotonic() + _WAITING_SECONDS
         self._code: int | None = None
-        self._last_words = ""
-        log.parent.mkdir(parents=True, exist_ok=True)
+        self._lost: str | None = None  # what is known of a node that is gone with its host
 
     def poll(self) -> int | None:
         """Its exit code as last heard, None while it runs or waits for a host."""
@@ -135,26 +134,25 @@ class RayProcess:
         try:
             status = ray.get(self._pending)
         except ray.exceptions.RayActorError as error:
-            self._end(LOST, f"its host or its Ray actor is gone: {last_line(str(error))}")
+            self._lost = f"its host or its Ray actor is gone: {last_line(str(error))}"
+            self._end(LOST)
             return self._code
         if status is not None:  # `start` returns none
-            with self._log.open("ab") as log:
-                log.write(status.output)
-            words = last_line(status.output.decode(errors="replace"))
-            self._last_words = words or self._last_words
+            if status.output:
+                self._log.write(status.output)
             if status.code is not None:
-                self._end(status.code, self._last_words)
+                self._end(status.code)
                 return self._code
         self._pending = self._keeper.poll.remote()
         return None
 
-    def _end(self, code: int, last_words: str) -> None:
-        self._code, self._last_words = code, last_words
+    def _end(self, code: int) -> None:
+        self._code = code
         ray.kill(self._keeper)  # gives its resources back
 
-    def last_words(self) -> str:
-        """The last line that it printed."""
-        return self._last_words
+    def output(self) -> str:
+        """The last lines that it printed, or what became of its host."""
+        return self._lost or self._log.end()
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -295,7 +293,7 @@ def run(
     max_restarts: int,
     failures: FailureLog,
     stop: threading.Event,
-) -> None:
+) -> bool:
     """Runs a program to its end; starts it again from its last checkpoint when it fails.
 
     Args:
@@ -306,6 +304,9 @@ def run(
       failures: hears of what died and what became of it.
       stop: asks the program to stop.
 
+    Returns:
+      Whether training has finished; else `stop` came.
+
     Raises:
       ProgramFailed: it failed for good or too often.
     """
@@ -314,8 +315,8 @@ def run(
         launcher = RayLauncher(make_program(), resources, logs, failures.add)
         try:
             report = failures.add_restart
-            Supervisor(launcher.nodes, launcher.start, limit, report, _POLL_SECONDS).run(stop)
-            return
+            nodes = Supervisor(launcher.nodes, launcher.start, limit, report, _POLL_SECONDS)
+            return nodes.run(stop)
         except ProgramFailed as failure:
             if failure.for_good or stop.is_set():
                 raise

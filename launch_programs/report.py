@@ -13,7 +13,7 @@ from absl import flags
 
 from launch_programs import command_line
 from launch_programs.report_contents import Contents, read_contents
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, check_writable, user_path
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +37,7 @@ def render(contents: Contents) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_TEMPLATE.read_text()).render(contents=contents)
+    return environment.from_string(_TEMPLATE.read_text("utf-8")).render(contents=contents)
 
 
 def report(directory: RunDirectory, output: str | None = None) -> pathlib.Path:
@@ -55,12 +55,19 @@ def report(directory: RunDirectory, output: str | None = None) -> pathlib.Path:
         that is no report.
       OSError: a file cannot be read or written.
     """
-    path = directory.report if output is None else pathlib.Path(output)
-    if path.exists() and _MARK not in path.read_text(errors="replace")[:2048]:
+    path = directory.report if output is None else user_path(output)
+    if path.exists() and _MARK not in path.read_text("utf-8", errors="replace")[:2048]:
         raise ValueError(f"{path} is no report of this program's: move it away")
+    directory.read_config()  # first of all: is it a run?
+    try:
+        check_writable(path.parent)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error}; give another file as --output"
+        ) from error
     page = render(read_contents(directory))
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page)
+    temporary.write_text(page, "utf-8")
     os.replace(temporary, path)
     return path
 

@@ -1,6 +1,8 @@
 """A run's directory: what lies where, who may write to it."""
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -43,7 +45,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]):
         """Names the paths; touches nothing."""
-        self.path = pathlib.Path(path)
+        self.path = user_path(path)
         self.config = self.path / "config.json"
         self.provenance = self.path / "provenance.json"
         self.cluster = self.path / "cluster.json"
@@ -106,11 +108,29 @@ class RunDirectory:
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
+            self.check_writable()
         except OSError as error:
             raise ValueError(f"logdir={str(self.path)!r}: cannot be written to: {error}") from error
+
+    def saved_frames(self, config: RunConfig) -> int:
+        """Frames of the newest checkpoint, 0 without one; its name says them.
+
+        Args:
+          config: the run.
+
+        Raises:
+          ValueError: what the learner said of it is damaged.
+        """
+        steps = [0]
+        if self.checkpoints.is_dir():
+            steps += checkpoint_steps(self.checkpoints)
+        elif (told := self.read_last_checkpoint()) is not None:  # the learner's is another disk
+            steps.append(told)
+        return max(steps) * config.agent.frames_per_update
+
+    def check_writable(self) -> None:
+        """Refuses a directory that cannot be written; see `check_writable`."""
+        check_writable(self.path)
 
     def lock(self) -> int:
         """Claims the directory for this process and those that inherit the returned descriptor.
@@ -154,7 +174,7 @@ class RunDirectory:
           cause: its first line is what a list of runs shows.
         """
         try:
-            self.failed.write_text(f"{cause}\n")
+            self.failed.write_text(f"{cause}\n", encoding="utf-8", errors="replace")
         except OSError as error:
             print(f"{self.failed} cannot be written: {error}", file=sys.stderr, flush=True)
 
@@ -192,6 +212,45 @@ def _try_lock(file: IO[str], kind: int) -> bool:
     return True
 
 
+def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A path as a user means it: no shell expands the `~` of `--logdir=~/runs`."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return pathlib.Path(path)
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Writes a small file into a directory and removes it.
+
+    Raises:
+      OSError: it cannot be written, for lack of permission or of room.
+    """
+    probe = path / f".writable-{os.getpid()}"
+    try:
+        probe.write_bytes(bytes(4096))
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def checkpoint_steps(checkpoints: pathlib.Path) -> list[int]:
+    """Learner steps of the checkpoints in a directory, in any order."""
+    return [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isdecimal()]
+
+
+def make_new(path: pathlib.Path) -> pathlib.Path:
+    """Makes a directory that is ours alone: PATH, or PATH-2, PATH-3, ... if that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in itertools.chain([path.name], (f"{path.name}-{n}" for n in itertools.count(2))):
+        try:
+            path.with_name(name).mkdir()
+        except FileExistsError:
+            continue
+        return path.with_name(name)
+    raise AssertionError  # the names do not end
+
+
 def default_path(suite: str) -> pathlib.Path:
     """runs/SUITE-YYYYMMDD-HHMMSS, local time."""
     return pathlib.Path("runs") / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -200,5 +259,9 @@ def default_path(suite: str) -> pathlib.Path:
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Writes `values` to `path`; a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # the part that a full disk took
+        raise

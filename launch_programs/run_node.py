@@ -9,18 +9,17 @@ that ends before can be started again.
 """
 
 import os
-import pathlib
 import socket
 import sys
 
 from absl import flags, logging
 
 from launch_programs import command_line
-from launch_programs.addresses import port
+from launch_programs.addresses import check_localhost, port
 from launch_programs.cluster import LISTENING, Cluster, bind, host, read_cluster, spec_task
 from launch_programs.process_environments import process_environments
 from launch_programs.run_config import contradictions
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, user_path
 
 FLAGS = flags.FLAGS
 
@@ -56,7 +55,7 @@ def _read_flags() -> tuple[Cluster, str, int]:
             f"job_name={FLAGS.job_name!r}, task={FLAGS.task!r}: give both, or neither if the "
             "environment variable CLUSTER_SPEC says which node this is"
         )
-    cluster = read_cluster(pathlib.Path(FLAGS.cluster), spec)
+    cluster = read_cluster(user_path(FLAGS.cluster), spec)
     cluster.check_node(job, task)
     if FLAGS["cores"].present and job != "actor":
         raise ValueError(f"cores={FLAGS.cores}: only an actor has this setting, not job {job!r}")
@@ -137,12 +136,17 @@ def _run(cluster: Cluster, job: str, task: int) -> int:
     from launch_programs.coordinator_watch import CoordinatorWatch
     from launch_programs.node_process import run_node
     from launch_programs.program import make_program, named_nodes
+    from launch_programs.supervisor import FINISHED
 
     name = f"{job}/{task}"
     nodes = named_nodes(make_program(cluster.run, RunDirectory(cluster.logdir)))
     bind(nodes, cluster, name)
     if job == "coordinator":
-        run_node(nodes[name].function)
+        try:
+            run_node(nodes[name].function)
+        except SystemExit as error:
+            if error.code != FINISHED:
+                raise
         print(f"{name}: ended", flush=True)
         return 0
     lost = False
@@ -172,6 +176,7 @@ def main(argv: list[str]) -> int:
     try:
         command_line.reject_positional_arguments(argv)
         cluster, job, task = _read_flags()
+        check_localhost()
         _check_addresses(cluster, job, task)
         _set_environment(job)
         claimed = _claim(cluster) if job == "coordinator" else None

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from environments import suite_name
 from launch_programs import command_line
 from launch_programs.history import History, read_history
 from launch_programs.plot import EPISODES
 from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, user_path
+from launch_programs.tables import Cell, print_table
 
 # Bytes at the end of each table that are read: some ten thousand episodes.
 _TAIL = 2**19
@@ -86,7 +86,7 @@ def _read_run(directory: RunDirectory) -> Run:
     history = read_history(directory.path, last=_TAIL)
     config = history.config
     total = config.agent.total_environment_frames
-    frames = _checkpoint_frames(directory, config)
+    frames = directory.saved_frames(config)
     problem = ""
     if running:
         state = "running"
@@ -95,7 +95,8 @@ def _read_run(directory: RunDirectory) -> Run:
         state = "finished"
     elif directory.failed.exists():
         state = "failed"
-        problem = next(iter(directory.failed.read_text(errors="replace").splitlines()), "")
+        told = directory.failed.read_text(encoding="utf-8", errors="replace")
+        problem = next(iter(told.splitlines()), "")
     else:
         state = "interrupted"
     return Run(
@@ -109,18 +110,6 @@ def _read_run(directory: RunDirectory) -> Run:
         resume=directory.resume_command() if state in ("interrupted", "failed") else "",
         problem=problem,
     )
-
-
-def _checkpoint_frames(directory: RunDirectory, config: RunConfig) -> int:
-    """Frames of the newest checkpoint, 0 without one."""
-    steps = [0]
-    if directory.checkpoints.is_dir():
-        steps += [
-            int(entry.name) for entry in directory.checkpoints.iterdir() if entry.name.isdigit()
-        ]
-    elif (told := directory.read_last_checkpoint()) is not None:  # the learner's is another disk
-        steps.append(told)
-    return max(steps) * config.agent.frames_per_update
 
 
 def _evaluation_score(directory: RunDirectory, config: RunConfig) -> Score | None:
@@ -183,22 +172,20 @@ _STYLES = {
 
 def show(runs: Sequence[Run], console: Console) -> None:
     """Prints a table, and below it what is wrong with which run, and how it goes on."""
-    table = Table("run", "state", "tasks", "network")
-    for column in ("frames", "", "score"):
-        table.add_column(column, justify="right")
-    table.add_column("from")
+    rows: list[list[Cell]] = []
     for run in runs:
-        cells = [run.tasks, run.network]
+        frames = percent = score = source = ""
         if run.total_frames:
-            percent = 100 * run.frames // run.total_frames  # 100 only when all is done
-            cells += [f"{run.frames:,} of {run.total_frames:,}", f"{percent} %"]
+            frames = f"{run.frames:,} of {run.total_frames:,}"
+            percent = f"{100 * run.frames // run.total_frames} %"  # 100 only when all is done
         if run.score is not None:
-            cells += [f"{run.score.value:,.1f} {run.score.unit}", run.score.source]
-        style = _STYLES[run.state]
-        table.add_row(
-            escape(run.path.name), f"[{style}]{run.state}[/]" if style else run.state, *cells
-        )
-    console.print(table)
+            score, source = f"{run.score.value:,.1f} {run.score.unit}", run.score.source
+        state = Text(run.state, style=_STYLES[run.state])
+        name = run.path.resolve().name  # of "." too
+        rows.append([name, state, run.tasks, run.network, frames, percent, score, source])
+    headings = ("run", "state", "tasks", "network", "frames", "", "score", "from")
+    names = ("run", "state", "tasks", "network", "from")
+    print_table(console, headings, rows, names=names, spare=("from", "network", "tasks"))
     if any(run.score is not None and run.score.unit == "%" for run in runs):
         console.print("%: of the way from random to human (toy: optimal) play, median over tasks")
     for run in runs:
@@ -217,7 +204,7 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 2:
             raise ValueError(f"unexpected argument {argv[2]!r}: one directory is listed at a time")
-        path = pathlib.Path(argv[1] if len(argv) > 1 else "runs")
+        path = user_path(argv[1] if len(argv) > 1 else "runs")
         runs = find_runs(path)
     except (ValueError, OSError) as error:
         command_line.fail(error)

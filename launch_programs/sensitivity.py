@@ -12,8 +12,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.networks.progressive import layer_names, make_sensitivity
@@ -25,6 +23,7 @@ from launch_programs.evaluate import load, select_tasks
 from launch_programs.parts import derive_seed, environment_spec, make_builder
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
+from launch_programs.tables import print_table, screen
 
 FLAGS = flags.FLAGS
 
@@ -146,9 +145,8 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError) as error:
         command_line.fail(error)
     columns = len(config.agent.frozen_columns) + 1
-    table = Table("task", "layer")
-    for column in range(columns):
-        table.add_column(f"column {column}", justify="right")
+    headings = ["task", "layer", *(f"column {column}" for column in range(columns))]
+    rows = []
     layers = layer_names(environment_spec(config).observations.features)
     for task in tasks:
         try:
@@ -157,10 +155,9 @@ def main(argv: list[str]) -> None:
         except ValueError as error:
             command_line.fail(error)
         for layer, row in zip(layers, shares, strict=True):
-            table.add_row(config.tasks[task], layer, *(f"{share:.3f}" for share in row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 100)
-    console.print(f"Average Fisher sensitivity over {FLAGS.steps} steps per task", highlight=False)
-    console.print(table)
+            rows.append([config.tasks[task], layer, *(f"{share:.3f}" for share in row)])
+    print(f"Average Fisher sensitivity over {FLAGS.steps} steps per task")
+    print_table(screen(sys.stdout), headings, rows, names=["task", "layer"])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ REPLACEABLE = ("actor", "evaluator")
 
 _LEARNER = "learner/0"
 
-# Exit code of the coordinator when another node has told it that the program must end.
+# Exit codes of the coordinator: another node has told it that the program must end; all frames are
+# learned from and saved. Not 0, with which it ends too when it alone gets a SIGTERM.
 GIVEN_UP = 3
+FINISHED = 4
 
 # Seconds in which restarts are counted against their bound.
 WINDOW = 600.0
@@ -38,8 +40,8 @@ class NodeProcess(Protocol):
     def poll(self) -> int | None:
         """Its exit code, that of a signal negative; None while it runs."""
 
-    def last_words(self) -> str:
-        """The last line that it printed, or what else is known of its end."""
+    def output(self) -> str:
+        """The last lines that it printed, or what else is known of its end."""
 
     def stop(self) -> None:
         """Asks it to end."""
@@ -55,14 +57,16 @@ class ProgramFailed(Exception):
       node: whose fault it is, such as "learner/0".
       cause: what happened to it.
       for_good: a new start would end in the same way.
+      output: the last lines that the node printed.
     """
 
-    def __init__(self, node: str, cause: str, *, for_good: bool = False):
+    def __init__(self, node: str, cause: str, *, for_good: bool = False, output: str = ""):
         """Keeps its arguments."""
         super().__init__(f"{node}: {cause}")
         self.node = node
         self.cause = cause
         self.for_good = for_good
+        self.output = output
 
 
 class RestartLimit:
@@ -84,6 +88,12 @@ class RestartLimit:
             return None
         times.append(now)
         return f"{len(times)} of at most {self._max_restarts} in ten minutes"
+
+
+def last_line(text: str) -> str:
+    """The last line of `text` that is not empty."""
+    lines = text.split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class Supervisor:
@@ -113,11 +123,14 @@ class Supervisor:
         self._poll_interval = poll_interval
         self._processes: dict[str, NodeProcess] = {}
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> bool:
         """Starts the nodes; returns when the program has ended, or was stopped in order.
 
         Args:
           stop: asks the program to stop. Nodes then have 11 seconds.
+
+        Returns:
+          Whether training has finished, by the coordinator's word; else `stop` came.
 
         Raises:
           ProgramFailed: a node died without which there is no program, or another too often, or the
@@ -132,6 +145,7 @@ class Supervisor:
         code = self._processes[_LEARNER].poll()
         if not finished and code != 0:
             raise self._failure(_LEARNER, code)
+        return finished
 
     def _watch(self, stop: threading.Event) -> bool:
         """Whether the training has reached its end, with its last checkpoint; else `stop` came."""
@@ -141,7 +155,7 @@ class Supervisor:
                 if code is None:
                     continue
                 group = node.split("/")[0]
-                if group == "coordinator" and code == 0:
+                if group == "coordinator" and code == FINISHED:
                     return True
                 if group not in REPLACEABLE:
                     raise self._failure(node, code)
@@ -149,26 +163,32 @@ class Supervisor:
         return False
 
     def _replace(self, node: str, code: int) -> None:
-        cause = self._failure(node, code).cause
+        failure = self._failure(node, code)
+        cause = failure.cause
         count = self._limit.allow(node)
         if count is None:
-            raise ProgramFailed(node, f"{cause}; it has died too often", for_good=True)
+            raise ProgramFailed(
+                node, f"{cause}; it has died too often", for_good=True, output=failure.output
+            )
         self._report(node, f"{cause}; started again ({count})")
         self._processes[node] = self._start(node)
 
     def _failure(self, node: str, code: int | None) -> ProgramFailed:
-        words = self._processes[node].last_words()
+        output = self._processes[node].output()
+        words = last_line(output)
         if code == GIVEN_UP:
-            return ProgramFailed(node, words, for_good=True)
+            return ProgramFailed(node, words, for_good=True, output=output)
         if code is None:
             cause = "did not end in time"
         elif code == LOST:
             cause = words
+        elif code == 0:  # a node ends so when it is asked to stop, which its launcher did not
+            cause = "ended before training had, as if by SIGTERM"
         elif code < 0:
             cause = f"killed by {signal.Signals(-code).name}"
         else:
             cause = f"ended with exit code {code}, {words}"
-        return ProgramFailed(node, cause)
+        return ProgramFailed(node, cause, output=output)
 
     def _end(self) -> None:
         """Stops all processes, by force after a while."""

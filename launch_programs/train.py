@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch_programs import command_line, plot, preparing, vertex
+from launch_programs import command_line, launcher, plot, preparing, vertex
 from launch_programs import flags as run_flags
+from launch_programs.addresses import check_localhost
+from launch_programs.disk_watch import DiskWatch
 from launch_programs.flags import define_run_flags
 from launch_programs.following import Follower, ProgressLog
 from launch_programs.node_output import NodeOutput
-from launch_programs.preparing import claim, describe, resolve_run
+from launch_programs.preparing import claim, describe, nothing_to_do, resolve_run
 from launch_programs.process_environments import process_environments
 from launch_programs.program import make_program
 from launch_programs.program_process import ProgramProcess
@@ -186,7 +188,13 @@ def main(argv: list[str]) -> int:
         config, directory = resolve_run()
         _check_queues(config)
         _check_wandb()
-        lock, num_params = claim(config, directory)
+        if done := nothing_to_do(config, directory):
+            print(done)
+            return 0
+        if FLAGS.launch_type != "vertex_ai":
+            check_localhost()
+        directory, lock, num_params = claim(config, directory)
+        directory.write_launch("train", _given_launch_flags())
         mirror = _wandb_mirror(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
@@ -203,7 +211,6 @@ def main(argv: list[str]) -> int:
         return 0
     if mirror is not None and not FLAGS.quiet:
         print(f"  Weights & Biases: {mirror.where}", flush=True)
-    directory.write_launch("train", _given_launch_flags())
     exit_code, scores = _train(config, directory, arguments, lock, mirror)
     if mirror is not None:
         mirror.finish(exit_code, scores)
@@ -238,15 +245,17 @@ def _train(
     Returns:
       The exit code, and the scores, if it was evaluated.
     """
-    code, interrupted = run_program(config, directory, arguments, lock, mirror)
+    code, interrupted, cause = run_program(config, directory, arguments, lock, mirror)
     resume = f"To resume: {directory.resume_command()}"
+    if code == launcher.STOPPED and not interrupted:
+        print("Something else than this program has ended it, by SIGTERM of its launcher.")
+        interrupted = True
     if interrupted:
         if code == 1:  # not all has ended as it should: the last checkpoint may be missing
-            print(command_line.failures(directory))
+            print(cause)
         print(f"Interrupted. {resume}")
         return 130, ()
     if code != 0:
-        cause = command_line.failures(directory)
         directory.note_failure(cause)
         print(f"The program failed.\n{cause}\n{resume}")
         return 1, ()
@@ -290,7 +299,7 @@ def run_program(
     arguments: Sequence[str],
     lock: int,
     mirror: Follower | None,
-) -> tuple[int, bool]:
+) -> tuple[int, bool, str]:
     """Runs the program to its end and shows how it goes.
 
     SIGINT and SIGTERM stop it; afterwards they do what they do by default.
@@ -303,7 +312,8 @@ def run_program(
       mirror: passes on what it records, besides the screen.
 
     Returns:
-      The launcher's exit code, and whether the program was asked to stop.
+      The launcher's exit code, whether the program was asked to stop, and what the launcher says
+      of a failure.
     """
     status = TrainingStatus(config, since=time.time())
     screen = open_screen(status, str(directory.path), quiet=FLAGS.quiet)
@@ -312,6 +322,7 @@ def run_program(
         StatusFollower(directory, status),
         ProgressLog(directory, screen.progress, failure=[screen.message, output.told]),
         output,
+        DiskWatch(directory, screen.message),
         *([] if mirror is None else [mirror]),
     ]
     program = ProgramProcess(directory, arguments, lock)
@@ -329,15 +340,15 @@ def run_program(
                 )
             screen.update()
             time.sleep(_POLL_SECONDS)
-        if code != 0:
-            output.told(command_line.failures(directory))  # printed below the screen
+        if code not in (0, launcher.STOPPED):
+            output.told(program.failures())  # printed below the screen
         for follower in followers:
             follower.close()
     finally:
         screen.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return code, program.stopped_by is not None
+    return code, program.stopped_by is not None, program.failures()
 
 
 if __name__ == "__main__":

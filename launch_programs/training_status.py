@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Mapping
 
@@ -78,6 +79,7 @@ class TrainingStatus:
         self._since = since
         self._steady = False  # whether the speed is that of training, not of its start
         self._time = 0.0  # of the row that `frames` is from
+        self._last_times: dict[str, float] = {}  # of each table's last row
         self._by_name = {task.name: TaskStatus(task) for task in config.task_list()}
         self.reference = config.task_list()[0].reference
         self.total_frames = config.agent.total_environment_frames
@@ -91,16 +93,17 @@ class TrainingStatus:
     def add_learner_row(self, row: AnyRow) -> None:
         """Takes in a row of learner.csv."""
         self.losses = {name: float(value) for name, value in row.items()}
-        if float(row["time"]) >= self._since:
+        self._set_frames("learner", row)
+        speed = float(row["frames_per_second"])
+        if float(row["time"]) >= self._since and math.isfinite(speed):
             # The first row's time has the start in it: processes, and the update's compilation.
             self._steady = self.frames_per_second is not None
-            self.frames_per_second = float(row["frames_per_second"])
-        self._set_frames(row)
+            self.frames_per_second = speed
 
     def add_episode(self, row: AnyRow) -> None:
         """Takes in a row of actors.csv."""
         self._by_name[str(row["task"])].add(float(row["episode_return"]))
-        self._set_frames(row)
+        self._set_frames("actors", row)
 
     def add_failure(self, row: AnyRow) -> None:
         """Takes in a row of failures.csv."""
@@ -109,10 +112,15 @@ class TrainingStatus:
         else:
             self.failures += 1
 
-    def _set_frames(self, row: AnyRow) -> None:
+    def _set_frames(self, table: str, row: AnyRow) -> None:
+        time = float(row["time"])
+        if time < self._last_times.get(table, time):
+            # A table's rows are in order: the clock was set back.
+            self._time, self._since = min(self._time, time), min(self._since, time)
+        self._last_times[table] = time
         # The tables are read one after the other. A resumed run may go back, to its checkpoint.
-        if float(row["time"]) >= self._time:
-            self._time, self.frames = float(row["time"]), int(row["frames"])
+        if time >= self._time:
+            self._time, self.frames = time, int(row["frames"])
 
     @property
     def seconds_left(self) -> float | None:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -122,6 +122,43 @@ def test_local_without_these_all_ends(tmp_path: pathlib.Path, name: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["coordinator/0", "learner/0"])
+def test_a_node_that_somebody_else_stops_is_no_end_of_training(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    with training(tmp_path / "run", *TOY) as program:
+        program.wait_for_rows(4)
+        seen = int(program.rows()[-1]["frames"])
+        process = program.node(name)
+        assert process is not None
+        process.terminate()
+        assert_stopped(program, 2 * STOP_SECONDS)
+        assert f"{name}: ended before training had, as if by SIGTERM" in program.output
+        assert "Evaluating" not in program.output
+        assert saved_frames(program.logdir) >= seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_launcher_that_somebody_else_stops_is_an_interruption(
+    tmp_path: pathlib.Path, threads: bool
+) -> None:
+    flags = ["--launch_type=local_mt"] if threads else []
+    with training(tmp_path / "run", *TOY, *flags) as program:
+        program.wait_for_rows(2)
+        [launcher] = [
+            process
+            for process in program.processes()
+            if process.cmdline()[1:3] == ["-m", "launch_programs.launcher"]
+        ]
+        launcher.terminate()
+        assert program.wait(2 * STOP_SECONDS) == 130
+        assert "by SIGTERM of its launcher" in program.output
+        assert "Evaluating" not in program.output
+        assert saved_frames(program.logdir) > 0
+
+
+@pytest.mark.slow
 def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
     with training(tmp_path / "run", *TOY, *RAY, "--num_queues=1") as program:
         program.wait_for_rows(4)
@@ -187,6 +224,60 @@ def test_a_disk_that_is_full_for_a_while_loses_no_checkpoint(tmp_path: pathlib.P
             assert saved_frames(program.logdir) > saved
         finally:
             subprocess.run(["umount", "--lazy", checkpoints], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A disk of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.slow
+def test_training_goes_on_while_the_whole_disk_is_full(small_disk: pathlib.Path) -> None:
+    with training(small_disk / "run", *TOY) as program:
+        program.wait_for_rows(4)
+        program.wait_until((small_disk / "run/last-checkpoint").exists)
+        fill(small_disk / "filler")
+        program.wait_until(lambda: "cannot be written: No space left on device" in program.output)
+        kill(program, "actor/1")  # its successor's output has no room either
+        program.wait_until(lambda: program.node("actor/1") is not None)
+        frames, rows = int(program.rows()[-1]["frames"]), len(program.rows())
+        time.sleep(5.0)  # tables stand still, training does not
+        assert saved_frames(program.logdir) > 0
+        (small_disk / "filler").unlink()
+        program.wait_until(lambda: "can be written again" in program.output)
+        program.wait_until(lambda: any("takes data again" in f for _, f in failures(program)))
+        for warning in ("/run cannot be written: ", "/run can be written again"):
+            assert program.output.count(warning) == 1
+        causes = [failure for _, failure in failures(program)]
+        assert sum(cause.startswith("cannot write ") for cause in causes) == 1
+        assert sum(cause.startswith("cannot save ") for cause in causes) <= 1
+        program.wait_for_rows(3)
+        history = [int(row["frames"]) for row in program.rows()]
+        assert history == sorted(history)
+        gap = history[rows] - frames
+        assert gap > max(b - a for a, b in zip(history[rows:-1], history[rows + 1 :], strict=True))
+        program.process.send_signal(signal.SIGINT)
+        assert program.wait(STOP_SECONDS) == 130
+        assert saved_frames(program.logdir) >= history[-1]
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_on_a_full_disk_says_why(small_disk: pathlib.Path) -> None:
+    with training(small_disk / "run", *TOY, "--total_environment_frames=600000") as program:
+        program.wait_until((small_disk / "run/last-checkpoint").exists)
+        fill(small_disk / "filler")
+        assert program.wait() == 1
+        assert "The program failed.\nlearner/0: ended with exit code 1, " in program.output
+        assert f"cannot save {small_disk}/run/checkpoints/" in program.output
+        assert "No space left" in program.output
+        assert saved_frames(program.logdir) > 0
 
 
 def fill(path: pathlib.Path) -> None:

@@ -43,7 +43,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         ),
         (
             "--level_name=pong,Sequest-v5",
-            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57, minatar",
+            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57",
         ),
         ("--level_name=", "a name is missing in ''; known suites: atari3, atari57, minatar"),
         ("--level_name=pong,pong", "every task may come once, but 'pong,pong' has pong more than"),

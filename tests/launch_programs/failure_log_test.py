@@ -5,9 +5,12 @@ import pathlib
 import time
 from concurrent import futures
 
+import pytest
+
 from launch_programs.failure_log import FailureLog
 from launch_programs.metrics import read_rows
 from launch_programs.run_directory import RunDirectory
+from tests.launch_programs.full_disk import full_beyond
 
 
 def test_a_row_and_a_line(tmp_path: pathlib.Path) -> None:
@@ -47,3 +50,21 @@ def test_launcher_and_coordinator_may_write_at_once(tmp_path: pathlib.Path) -> N
     for writer in range(2):
         own = [row["failure"] for row in rows if row["node"] == f"actor/{writer}"]
         assert own == [str(i) for i in range(50)]
+
+
+def test_what_a_full_disk_does_not_take_is_printed_and_written_later(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = RunDirectory(tmp_path)
+    log = FailureLog(directory)
+    with full_beyond(10):
+        log.add("learner/0", "cannot save")
+        log.add_restart("actor/0", "killed; started again")
+    assert "learner/0: cannot save\n" in capsys.readouterr().err
+    assert log.flush()
+    assert [row["node"] for row in read_rows(directory.failures)] == ["learner/0", "actor/0"]
+    assert directory.progress.read_text() == (
+        "! learner/0: cannot save\n! actor/0: killed; started again\n"
+    )
+    assert log.flush()
+    assert len(read_rows(directory.failures)) == 2

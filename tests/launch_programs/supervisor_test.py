@@ -10,6 +10,7 @@ import time
 import pytest
 
 from launch_programs.supervisor import (
+    FINISHED,
     GIVEN_UP,
     WINDOW,
     ProgramFailed,
@@ -21,6 +22,7 @@ from launch_programs.supervisor import (
 WAITS = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print(flush=True); "
 SLEEPS = WAITS + "time.sleep(600)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+FINISHES = WAITS + f"time.sleep(1); sys.exit({FINISHED})"
 ENDS = WAITS + "time.sleep(1)"
 
 
@@ -41,7 +43,7 @@ class Process:
     def poll(self) -> int | None:
         return self.popen.poll()
 
-    def last_words(self) -> str:
+    def output(self) -> str:
         assert self.popen.stdout is not None
         return self.popen.stdout.read().strip()
 
@@ -78,35 +80,59 @@ class Program:
     def processes(self, name: str) -> list[Process]:
         return [process for node, process in self.started if node == name]
 
-    def run(self) -> None:
+    def wait_for(self, name: str, number: int = 1) -> list[Process]:
+        """The processes of a node, once so many were started."""
+        deadline = time.monotonic() + 60
+        while len(self.processes(name)) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.processes(name)
+
+    def run(self) -> bool:
         try:
-            self.supervisor.run(self.stop)
+            return self.supervisor.run(self.stop)
         finally:
             assert all(process.poll() is not None for _, process in self.started)
 
 
 def test_the_coordinators_end_is_the_programs() -> None:
-    program = Program(coordinator_0=ENDS, actor_0=SLEEPS)
-    program.run()
+    program = Program(coordinator_0=FINISHES, actor_0=SLEEPS)
+    assert program.run()
     assert program.reports == []
     assert [name for name, _ in program.started] == ["coordinator/0", "learner/0", "actor/0"]
-    assert [process.poll() for _, process in program.started] == [0, 0, 0]
+    assert [process.poll() for _, process in program.started] == [FINISHED, 0, 0]
 
 
 def test_a_learner_that_is_slow_to_end_has_saved_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("launch_programs.supervisor._NOTICE", 0.5)
-    program = Program(coordinator_0=ENDS, learner_0=DEAF)
-    program.run()
-    assert [process.poll() for _, process in program.started] == [0, -signal.SIGKILL]
+    program = Program(coordinator_0=FINISHES, learner_0=DEAF)
+    assert program.run()
+    assert [process.poll() for _, process in program.started] == [FINISHED, -signal.SIGKILL]
 
 
 def test_a_stop_ends_everything_in_order() -> None:
     program = Program(actor_0=SLEEPS)
     threading.Timer(0.5, program.stop.set).start()
-    program.run()
+    assert not program.run()
     assert [process.poll() for _, process in program.started] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("node", ["coordinator/0", "learner/0", "queue/0"])
+def test_a_node_that_somebody_else_stops_has_not_finished(node: str) -> None:
+    program = Program(queue_0=SLEEPS)
+    program.code[node] = ENDS
+    with pytest.raises(ProgramFailed) as failure:
+        program.run()
+    assert str(failure.value) == f"{node}: ended before training had, as if by SIGTERM"
+    assert not failure.value.for_good
+
+
+def test_an_actor_that_somebody_else_stops_is_started_again() -> None:
+    program = Program(actor_0=ENDS, max_restarts=1)
+    with pytest.raises(ProgramFailed, match="actor/0: ended before .* it has died too often"):
+        program.run()
+    assert [node for node, _ in program.reports] == ["actor/0"]
 
 
 @pytest.mark.parametrize("node", ["actor/1", "evaluator/0"])
@@ -114,10 +140,8 @@ def test_a_node_that_others_do_not_need_is_started_again(node: str) -> None:
     program = Program(actor_0=SLEEPS, actor_1=SLEEPS, evaluator_0=SLEEPS)
 
     def kill() -> None:
-        program.processes(node)[0].popen.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while len(program.processes(node)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        program.wait_for(node)[0].popen.send_signal(signal.SIGKILL)
+        program.wait_for(node, 2)
         program.stop.set()
 
     threading.Timer(0.5, kill).start()
@@ -146,8 +170,8 @@ def test_a_node_that_dies_again_and_again_ends_the_program() -> None:
 @pytest.mark.parametrize("node", ["learner/0", "queue/0", "coordinator/0"])
 def test_without_these_there_is_no_program(node: str) -> None:
     program = Program(queue_0=SLEEPS, actor_0=SLEEPS)
-    threading.Timer(
-        0.5, lambda: program.processes(node)[0].popen.send_signal(signal.SIGKILL)
+    threading.Thread(
+        target=lambda: program.wait_for(node)[0].popen.send_signal(signal.SIGKILL)
     ).start()
     with pytest.raises(ProgramFailed) as failure:
         program.run()

@@ -11,7 +11,6 @@ def write(directory: pathlib.Path, first_frame: int, *scalars: Scalars) -> None:
     writer = EventWriter(directory, first_frame)
     for values in scalars:
         writer.write(values)
-    writer.close()
 
 
 def test_values_at_their_frames(tmp_path: pathlib.Path) -> None:
@@ -35,6 +34,7 @@ def test_names_of_environments_become_tags(tmp_path: pathlib.Path) -> None:
 
 def test_what_a_resumed_run_does_anew_replaces_what_was_there(tmp_path: pathlib.Path) -> None:
     write(tmp_path, 0, *(Scalars(frames, {"x": 1.0}) for frames in (100, 200, 300)))
+    (tmp_path / "other").mkdir()
     write(tmp_path / "other", 200, Scalars(250, {"x": 2.0}))
     # A file's name has its second; that of a later run comes later.
     (file,) = (tmp_path / "other").iterdir()

@@ -1,0 +1,73 @@
+"""Standard output and error that a program outlives: a reader that goes away is no failure."""
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+class _Forgiving(io.RawIOBase):
+    """Writes to a descriptor; what it does not take is dropped."""
+
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        try:
+            return os.isatty(self._descriptor)
+        except OSError:
+            return False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            os.set_blocking(self._descriptor, True)  # somebody else's doing, for the same terminal
+            return self.write(data)
+        except OSError:
+            return len(data)
+
+
+def set_up() -> None:
+    """Makes `print` work for ever, for this process and all that it prints.
+
+    What cannot be written, since the reader has gone, the disk is full or the stream was closed
+    before the start (`>&-`), is dropped. Characters that the encoding lacks are escaped.
+    """
+    for descriptor in range(3):
+        _fill(descriptor)
+    sys.stdout = _forgiving(sys.stdout, 1)
+    sys.stderr = _forgiving(sys.stderr, 2)
+
+
+def _fill(descriptor: int) -> None:
+    """Opens what is closed, so that no file of the program gets this number."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)
+        os.set_inheritable(descriptor, True)
+
+
+def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
+    encoding = "utf-8" if stream is None else stream.encoding
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            stream.flush()
+    raw = _Forgiving(descriptor)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=raw.isatty() or descriptor == 2,
+    )

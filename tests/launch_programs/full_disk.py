@@ -1,0 +1,19 @@
+"""A disk that takes no more, without the right to mount one."""
+
+import contextlib
+import resource
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def full_beyond(size: int) -> Iterator[None]:
+    """Lets every write of this process beyond `size` bytes of a file fail, as the system does it.
+
+    What fits is written: a part of the data, as on a disk that becomes full.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
