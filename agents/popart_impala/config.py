@@ -70,7 +70,7 @@ class Config:
 
     # Optimiser, with a learning rate that falls linearly to 0.
     optimiser: str = "adam"
-    learning_rate: float = 5e-4  # at the start
+    learning_rate: float = 1e-3  # at the start
     total_environment_frames: int = 200_000_000  # where the learning rate reaches 0
     rmsprop_decay: float = 0.99  # of the mean square
     rmsprop_epsilon: float = 0.01  # inside the square root

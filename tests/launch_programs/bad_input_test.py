@@ -43,7 +43,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         ),
         (
             "--level_name=pong,Sequest-v5",
-            "unknown task 'Sequest-v5': did you mean seaquest? known suites: atari3, atari57",
+            "unknown task 'Sequest-v5': did you mean seaquest or minatar:seaquest? known suites: ",
         ),
         ("--level_name=", "a name is missing in ''; known suites: atari3, atari57, minatar"),
         ("--level_name=pong,pong", "every task may come once, but 'pong,pong' has pong more than"),
@@ -177,7 +177,7 @@ def contents(directory: RunDirectory) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("flags", "differences"),
     [
-        ("--learning_rate=0.5", "learning_rate is 0.0006 in the run, 0.5 is asked for"),
+        ("--learning_rate=0.5", "learning_rate is 0.001 in the run, 0.5 is asked for"),
         ("--nopopart", "popart is True in the run, False is asked for"),
         (
             "--seed=3 --unroll_length=10",

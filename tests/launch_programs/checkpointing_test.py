@@ -35,7 +35,7 @@ def make_state(seed: int, steps: int = 7, width: int = 4) -> TrainingState:
 
     def array(*shape: int) -> np.ndarray:
         values = random.normal(size=shape) * 10.0 ** random.integers(-30, 30, shape)
-        return values.astype(np.float32)
+        return np.asarray(values, np.float32)
 
     params = {
         "torso/~/linear": {"w": array(5, width), "b": array(width)},

@@ -51,7 +51,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "popart_step_size": ("1e-2", 0.01),
     "popart_scale_min": ("1e-2", 0.01),
     "popart_scale_max": ("1e3", 1e3),
-    "learning_rate": ("1e-3", 1e-3),
+    "learning_rate": ("1e-2", 1e-2),
     "total_environment_frames": ("12345678901", 12_345_678_901),
     "rmsprop_decay": ("0.5", 0.5),
     "rmsprop_epsilon": ("1e-5", 1e-5),

@@ -54,7 +54,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "agent.popart_step_size": (1e-3, False),
     "agent.popart_scale_min": (1e-2, False),
     "agent.popart_scale_max": (1e3, False),
-    "agent.learning_rate": (1e-3, False),
+    "agent.learning_rate": (1e-2, False),
     "agent.total_environment_frames": (1_000, True),
     "agent.rmsprop_decay": (0.9, False),
     "agent.rmsprop_epsilon": (0.1, False),
