@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run_directory import RunDirectory, write_probe
 
 # Seconds between looks.
 _PAUSE = 5.0
@@ -38,7 +38,7 @@ class DiskWatch:
             return
         self._next = self._clock() + _PAUSE
         try:
-            self._directory.check_writable()
+            write_probe(self._directory.path)
         except OSError as error:
             if not self._full:
                 self._show(

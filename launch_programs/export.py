@@ -18,7 +18,7 @@ from launch_programs import command_line
 from launch_programs.checkpointing import restore_policy
 from launch_programs.parts import environment_spec
 from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory, check_writable, user_path
+from launch_programs.run_directory import RunDirectory, check_output, user_path
 
 FLAGS = flags.FLAGS
 
@@ -58,7 +58,7 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
         if output is None
         else user_path(output)
     )
-    check_writable(path.parent)
+    check_output(path.parent)
     spec = environment_spec(config)
     features = spec.observations.features
     info = PolicyInfo(

@@ -81,7 +81,7 @@ _ATARI_HELP = {
     "--nolife_loss only the game's end does.",
 }
 # What learns best, where `AtariOptions` has how a game is played by others: whole.
-_ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}
+ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}
 _ENUMS = {
     "reward_clipping": REWARD_CLIPPINGS,
     "loss_reduction": LOSS_REDUCTIONS,
@@ -135,7 +135,7 @@ def define_run_flags() -> None:
             _define(field, None if by_tasks else field.default, _AGENT_HELP)
     for field in dataclasses.fields(AtariOptions):
         by_tasks = field.name == "action_set"
-        default = _ATARI_DEFAULTS.get(field.name, field.default)
+        default = ATARI_DEFAULTS.get(field.name, field.default)
         _define(field, None if by_tasks else default, _ATARI_HELP)
     flags.DEFINE_integer("num_actors", None, "Actor processes; by default one for each CPU core.")
     flags.DEFINE_integer(
@@ -233,7 +233,7 @@ def resolve(saved: RunConfig | None) -> RunConfig:
     agent["network"] = value("network", None) or default_network(features_spec(tasks))
     agent["hidden_size"] = value("hidden_size", default_hidden_size(agent["network"]))
     atari = {
-        field.name: value(field.name, _ATARI_DEFAULTS.get(field.name, field.default))
+        field.name: value(field.name, ATARI_DEFAULTS.get(field.name, field.default))
         for field in dataclasses.fields(AtariOptions)
     }
     atari["action_set"] = value("action_set", default_action_set(tasks, agent["network"]))

@@ -21,7 +21,7 @@ from absl import flags
 from launch_programs import command_line
 from launch_programs.curves import Group, group
 from launch_programs.history import History, read_history
-from launch_programs.run_directory import RunDirectory, check_writable, user_path
+from launch_programs.run_directory import RunDirectory, check_output, user_path
 
 FLAGS = flags.FLAGS
 
@@ -110,11 +110,11 @@ def _draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[p
 
     try:
         place.mkdir(parents=True, exist_ok=True)
-        check_writable(place)
     except OSError as error:
         raise ValueError(
-            f"{place} cannot be written: {error}; give another directory as --output"
+            f"{place} cannot be written: {error.strerror}; give another place as --output"
         ) from error
+    check_output(place)
     with figure_style.settings():
         drawn = figures.draw(groups, episodes)
         for name in drawn:

@@ -13,7 +13,7 @@ from absl import flags
 
 from launch_programs import command_line
 from launch_programs.report_contents import Contents, read_contents
-from launch_programs.run_directory import RunDirectory, check_writable, user_path
+from launch_programs.run_directory import RunDirectory, check_output, user_path
 
 FLAGS = flags.FLAGS
 
@@ -59,12 +59,7 @@ def report(directory: RunDirectory, output: str | None = None) -> pathlib.Path:
     if path.exists() and _MARK not in path.read_text("utf-8", errors="replace")[:2048]:
         raise ValueError(f"{path} is no report of this program's: move it away")
     directory.read_config()  # first of all: is it a run?
-    try:
-        check_writable(path.parent)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written: {error}; give another file as --output"
-        ) from error
+    check_output(path.parent)
     page = render(read_contents(directory))
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(page, "utf-8")

@@ -11,7 +11,12 @@ from agents.popart_impala.config import Config
 from environments import AtariOptions, Task
 from launch_programs import provenance
 from launch_programs.evaluation import TaskScore
-from launch_programs.flags import RUN_DEFAULTS, default_hidden_size
+from launch_programs.flags import (
+    ATARI_DEFAULTS,
+    RUN_DEFAULTS,
+    default_action_set,
+    default_hidden_size,
+)
 from launch_programs.history import History, read_history
 from launch_programs.metrics import read_rows
 from launch_programs.plot import draw_run
@@ -160,6 +165,8 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
     defaults = {
         **{f"agent.{f.name}": f.default for f in dataclasses.fields(Config)},
         **{f"atari.{f.name}": f.default for f in dataclasses.fields(AtariOptions)},
+        **{f"atari.{name}": default for name, default in ATARI_DEFAULTS.items()},
+        "atari.action_set": default_action_set(tasks, config.agent.network),
         **RUN_DEFAULTS,
         "environments_per_actor": default_environments_per_actor(len(config.learned_tasks)),
         "agent.action_repeat": tasks[0].action_repeat,

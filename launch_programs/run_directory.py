@@ -108,9 +108,9 @@ class RunDirectory:
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
-            self.check_writable()
         except OSError as error:
             raise ValueError(f"logdir={str(self.path)!r}: cannot be written to: {error}") from error
+        self.check_writable()
 
     def saved_frames(self, config: RunConfig) -> int:
         """Frames of the newest checkpoint, 0 without one; its name says them.
@@ -129,8 +129,17 @@ class RunDirectory:
         return max(steps) * config.agent.frames_per_update
 
     def check_writable(self) -> None:
-        """Refuses a directory that cannot be written; see `check_writable`."""
-        check_writable(self.path)
+        """Complains of a directory that cannot be written.
+
+        Raises:
+          ValueError: it cannot, for lack of permission or of room.
+        """
+        try:
+            write_probe(self.path)
+        except OSError as error:
+            raise ValueError(
+                f"logdir={str(self.path)!r}: cannot be written to: {error.strerror}"
+            ) from error
 
     def lock(self) -> int:
         """Claims the directory for this process and those that inherit the returned descriptor.
@@ -220,7 +229,21 @@ def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
         return pathlib.Path(path)
 
 
-def check_writable(path: pathlib.Path) -> None:
+def check_output(place: pathlib.Path) -> None:
+    """Complains, before any work, of a directory that cannot take what is made.
+
+    Raises:
+      ValueError: it cannot be written.
+    """
+    try:
+        write_probe(place)
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be written: {error.strerror}; give another place as --output"
+        ) from error
+
+
+def write_probe(path: pathlib.Path) -> None:
     """Writes a small file into a directory and removes it.
 
     Raises:

@@ -306,7 +306,8 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         if self._screen.frames is None:
             return None
         try:
-            return self._screen.frames(timestep.observation)
+            # A copy: it is written after the next step, which may be drawn into the same array.
+            return np.array(self._screen.frames(timestep.observation))
         except NoPicture as error:
             self._missing = self._missing or str(error)
             return None

@@ -1,11 +1,13 @@
 """Checkpoints on the disk."""
 
+import itertools
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 import chex
@@ -450,3 +452,31 @@ def test_no_readable_checkpoint(tmp_path: pathlib.Path) -> None:
         restore_policy(run)
     assert has_checkpoint(run)
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["1", "2"]
+
+
+def test_a_reader_that_meets_checkpoints_being_removed(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = RunDirectory(tmp_path)
+    learner = Checkpointer(directory.checkpoints)
+    learner.save(make_state(0, steps=1), {})
+    stop = threading.Event()
+
+    def save() -> None:
+        for steps in itertools.count(2):
+            if stop.is_set():
+                return
+            learner.save(make_state(0, steps=steps), {})
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    try:
+        steps: list[int] = []
+        while len(steps) < 30 or steps[-1] < 20:
+            steps.append(restore_policy(directory).steps)
+            assert has_checkpoint(directory)
+    finally:
+        stop.set()
+        thread.join()
+    assert steps == sorted(steps)
+    assert "cannot be read" not in capsys.readouterr().err

@@ -51,3 +51,10 @@ def test_many_tasks_without_scores_to_normalise_by() -> None:
     status = make_status(",".join(f"gym:ALE/Task{i}-v0" for i in range(7)), total_frames=200_000)
     add_episodes(status, "gym:ALE/Task3-v0", 5.0, frames=1_280)
     assert progress_line(status) == "0.6%  1,280 frames  episodes of 1 of 7 tasks"
+
+
+def test_what_no_queue_answered_is_left_out() -> None:
+    status = under_way()
+    nan = float("nan")
+    status.add_learner_row(learner_row(frames=2_900_000, queue_fill=nan, frames_per_second=nan))
+    assert progress_line(status) == "29.0%  2,900,000 frames  2,000/s  59m10s left"

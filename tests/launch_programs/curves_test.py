@@ -71,20 +71,20 @@ def test_groups_are_runs_that_learn_the_same(tmp_path: pathlib.Path) -> None:
 def test_two_groups_are_named_by_all_that_differs(tmp_path: pathlib.Path) -> None:
     groups = curves.group(
         [
-            history(tmp_path / "a", "--learning_rate=0.001"),
+            history(tmp_path / "a", "--learning_rate=0.01"),
             history(tmp_path / "b", "--total_environment_frames=1000000", level="toy"),
         ]
     )
     assert [g.label for g in groups] == [
-        "tasks=catch_x1, learning_rate=0.001, total_environment_frames=200,000,000",
-        "tasks=toy, learning_rate=0.0006, total_environment_frames=1,000,000",
+        "tasks=catch_x1, learning_rate=0.01, total_environment_frames=200,000,000",
+        "tasks=toy, learning_rate=0.001, total_environment_frames=1,000,000",
     ]
 
 
 def test_more_groups_are_named_by_what_is_their_own(tmp_path: pathlib.Path) -> None:
     flags = {
         "a": (),
-        "b": ("--learning_rate=0.001",),
+        "b": ("--learning_rate=0.01",),
         "c": ("--hidden_size=64",),
         "d": ("--hidden_size=64", "--nopopart"),
         "e": (),  # the same as a
@@ -92,14 +92,14 @@ def test_more_groups_are_named_by_what_is_their_own(tmp_path: pathlib.Path) -> N
     groups = curves.group([history(tmp_path / name, *own) for name, own in flags.items()])
     assert [(g.label, len(g.runs)) for g in groups] == [
         ("hidden_size=256", 2),  # as often as 64
-        ("hidden_size=256, learning_rate=0.001", 1),
+        ("hidden_size=256, learning_rate=0.01", 1),
         ("hidden_size=64", 1),
         ("hidden_size=64, popart=False", 1),
     ]
     groups = curves.group([history(tmp_path / f"{name}2", *flags[name]) for name in "abc"])
     assert [g.label for g in groups] == [
-        "hidden_size=256, learning_rate=0.0006",  # it has nothing of its own
-        "learning_rate=0.001",
+        "hidden_size=256, learning_rate=0.001",  # it has nothing of its own
+        "learning_rate=0.01",
         "hidden_size=64",
     ]
 

@@ -1,6 +1,7 @@
 """What is drawn, at the sizes that terminals have."""
 
 import random
+import re
 
 import pytest
 from rich.console import Console
@@ -131,3 +132,19 @@ def test_choosing_tasks() -> None:
     assert chosen(1) == ["catch_x1"]
     assert chosen(3) == ["catch_x1", "catch_x100", "choice_x1"]
     assert chosen(4) == ["catch_x1", "catch_x100", "catch_x10000", "choice_x1"]
+
+
+@pytest.mark.parametrize("width", range(37, 100, 7))
+def test_no_number_is_cut(width: int) -> None:
+    name = "gym:a_package_with_a_long_name/AnEnvironment-v12"
+    status = make_status(name)
+    add_episodes(status, name, 12_345.6)
+    for frames in (1_000_000, 50_000_000):
+        status.add_learner_row(learner_row(frames=frames, policy_gradient_loss=123_456.0))
+    text = "\n".join(draw(status, width, 40))
+    whole = "\n".join(draw(status, 200, 40))
+    assert "\u2026" not in text
+    numbers = set(re.findall(r"[\d.,]+\d", whole))
+    assert set(re.findall(r"[\d.,]+\d", text)) <= numbers | {"12"}
+    assert "12,346" in text
+    assert (name in text) == (width >= len(name) + 2 * 9)

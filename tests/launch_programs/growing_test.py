@@ -42,8 +42,8 @@ def test_settings(parent: RunDirectory) -> None:
     assert config.agent.batch_size == 8
     assert config.grow_from == str(parent.path)
     # Only the new task is played to learn.
-    assert config.environments_per_actor == 24
-    assert config.task_indices(0) == config.task_indices(1) == [2] * 24
+    assert config.environments_per_actor == 16
+    assert config.task_indices(0) == config.task_indices(1) == [2] * 16
 
 
 def test_a_grown_run_resumes_and_grows_again(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
@@ -58,7 +58,7 @@ def test_a_grown_run_resumes_and_grows_again(parent: RunDirectory, tmp_path: pat
     again = resolved("--level_name=choice_x1", f"--grow_from={grown.path}")
     assert again.agent.frozen_columns == (2, 1)
     assert again.tasks == (*config.tasks, "choice_x1")
-    assert again.task_indices(0) == [3] * 24
+    assert again.task_indices(0) == [3] * 16
 
 
 def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:

@@ -140,7 +140,7 @@ def test_tasks_without_scores_to_compare_with(tmp_path: pathlib.Path) -> None:
 
 
 def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
-    flags = ("--learning_rate=0.001", "--nopopart", "--seed=3", "--subnets=2")
+    flags = ("--learning_rate=0.01", "--nopopart", "--seed=3", "--subnets=2")
     directory = make_tables(tmp_path / "a", "pong,seaquest", "--network=attentive", *flags)
     rows = {row.name: row for row in settings(directory.read_config())}
     assert {name for name, row in rows.items() if row.differs} == {
@@ -150,7 +150,7 @@ def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
         "seed",
         "subnets",
     }
-    assert rows["learning_rate"] == Setting("learning_rate", "0.001", "0.0006", True)
+    assert rows["learning_rate"] == Setting("learning_rate", "0.01", "0.001", True)
     assert rows["network"] == Setting("network", "attentive", "shallow", True)
     assert rows["subnets"] == Setting("subnets", "2", "none", True)
     assert rows["tasks"] == Setting("tasks", "pong, seaquest", "", False)

@@ -14,7 +14,8 @@ import threading
 import pytest
 
 from launch_programs import run_directory
-from launch_programs.run_directory import RunDirectory, default_path, write_json
+from launch_programs.run_directory import RunDirectory, default_path, make_new, write_json
+from tests.launch_programs.full_disk import full_beyond
 from tests.launch_programs.runs import CONFIG
 
 # Claims the directory, says so, and holds it until its input ends.
@@ -194,3 +195,34 @@ def test_values_that_json_cannot_hold_leave_the_old_file(tmp_path: pathlib.Path)
 
 def test_default_path() -> None:
     assert re.fullmatch(r"runs/atari3-20\d{6}-\d{6}", str(default_path("atari3")))
+
+
+def test_runs_of_one_second_have_directories_of_their_own(tmp_path: pathlib.Path) -> None:
+    made: list[pathlib.Path] = []
+    path = tmp_path / "runs" / "toy-20260101-000000"
+    threads = [threading.Thread(target=lambda: made.append(make_new(path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(p.name for p in made) == sorted(
+        [path.name, *(f"{path.name}-{n}" for n in range(2, 9))]
+    )
+    assert sorted(path.parent.iterdir()) == sorted(made)
+
+
+def test_a_tilde_is_the_users_home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/runs/a").path == tmp_path / "runs/a"
+    assert RunDirectory("runs/~/a").path == pathlib.Path("runs/~/a")
+    assert RunDirectory("~nobody-of-this-name/a").path == pathlib.Path("~nobody-of-this-name/a")
+
+
+def test_a_directory_without_room(tmp_path: pathlib.Path) -> None:
+    directory = RunDirectory(tmp_path)
+    with full_beyond(100), pytest.raises(ValueError) as error:
+        directory.create()
+    assert str(error.value) == f"logdir='{tmp_path}': cannot be written to: File too large"
+    with full_beyond(3), pytest.raises(OSError):
+        write_json(directory.launch, ["train"])
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]

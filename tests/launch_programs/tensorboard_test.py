@@ -1,6 +1,9 @@
 """Event files, as TensorBoard itself reads them."""
 
 import pathlib
+import time
+
+import pytest
 
 from launch_programs.scalars import Scalars
 from launch_programs.tensorboard import EventWriter
@@ -32,11 +35,12 @@ def test_names_of_environments_become_tags(tmp_path: pathlib.Path) -> None:
     assert list(written(tmp_path)) == ["charts/episodic_return/gym_CartPole-v1"]
 
 
-def test_what_a_resumed_run_does_anew_replaces_what_was_there(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("back", [0, 3_600])
+def test_what_a_resumed_run_does_anew_replaces_what_was_there(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, back: int
+) -> None:
     write(tmp_path, 0, *(Scalars(frames, {"x": 1.0}) for frames in (100, 200, 300)))
-    (tmp_path / "other").mkdir()
-    write(tmp_path / "other", 200, Scalars(250, {"x": 2.0}))
-    # A file's name has its second; that of a later run comes later.
-    (file,) = (tmp_path / "other").iterdir()
-    file.rename(tmp_path / "events.out.tfevents.9999999999.later")
+    now = time.time() - back
+    monkeypatch.setattr(time, "time", lambda: now)  # in the same second, or a clock set back
+    write(tmp_path, 200, Scalars(250, {"x": 2.0}))
     assert written(tmp_path) == {"x": [(100, 1.0), (250, 2.0)]}

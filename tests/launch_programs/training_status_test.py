@@ -108,3 +108,22 @@ def test_a_run_directory_is_followed_and_a_resumed_run_goes_on(tmp_path: pathlib
     assert resumed.tasks[0].mean_return == -20.0
     assert (resumed.restarts, resumed.failures) == (1, 2)
     assert resumed.frames_per_second is None  # that was another start's
+
+
+def test_a_clock_that_is_set_back_stops_nothing() -> None:
+    status = make_status("pong", total_frames=10_000)
+    for seconds, frames in ((10, 1_000), (20, 2_000), (-3_600, 3_000), (-3_590, 4_000)):
+        row = learner_row(time=BEGAN + seconds, frames=frames, frames_per_second=frames / 10)
+        status.add_learner_row(row)
+    assert (status.frames, status.frames_per_second, status.seconds_left) == (4_000, 400.0, 15.0)
+    status.add_episode(
+        {"time": BEGAN - 3_585, "frames": 4_500, "task": "pong", "episode_return": 1.0}
+    )
+    assert status.frames == 4_500
+
+
+def test_a_speed_that_is_not_known() -> None:
+    status = make_status("pong", total_frames=10_000)
+    for speed in (100.0, 200.0, float("nan"), float("inf")):
+        status.add_learner_row(learner_row(frames=2_000, frames_per_second=speed))
+    assert (status.frames_per_second, status.seconds_left) == (200.0, 40.0)
