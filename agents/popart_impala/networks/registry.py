@@ -8,7 +8,6 @@ from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.deep import DeepTorso
 from agents.popart_impala.networks.minatar import HIDDEN_SIZE, MinAtarTorso
 from agents.popart_impala.networks.mlp import MLPTorso
-from agents.popart_impala.networks.nature import NatureTorso
 from agents.popart_impala.networks.progressive import ProgressiveNetwork
 from agents.popart_impala.networks.self_attention import self_attention_torso
 from agents.popart_impala.networks.shallow import ShallowTorso
@@ -31,7 +30,6 @@ class Entry(NamedTuple):
 
 NETWORKS: dict[str, Entry] = {
     "shallow": Entry(with_torso(ShallowTorso), ("task_input",)),
-    "nature": Entry(with_torso(NatureTorso), ("task_input",)),
     "deep": Entry(with_torso(DeepTorso), ("task_input",)),
     "minatar": Entry(with_torso(MinAtarTorso), ("task_input",), HIDDEN_SIZE),
     "mlp": Entry(with_torso(MLPTorso), ("task_input",)),
