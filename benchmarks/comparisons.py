@@ -17,8 +17,17 @@ BASE = Config(
     hidden_size=64,
     unroll_length=9,
     batch_size=36,
-    learning_rate=5e-3,
     action_repeat=1,
+    # The papers' learner: these comparisons are of normalisation, networks and columns.
+    loss_reduction="sum",
+    vtrace_lambda=1.0,
+    standardise_advantages=False,
+    ratio_clip=None,
+    passes=1,
+    minibatches=1,
+    optimiser="rmsprop",
+    learning_rate=5e-3,
+    gradient_clipping=40.0,
 )
 
 
