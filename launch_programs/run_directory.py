@@ -95,7 +95,7 @@ class RunDirectory:
         """
         try:
             return int(self.last_checkpoint.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise ValueError(f"{self.last_checkpoint} is damaged: {error}") from error
