@@ -177,6 +177,8 @@ class Coordinator:
         # The learner asks for the counts when it saves, so it must not find the coordinator gone.
         end = time.monotonic()
         self._learner_done.wait(_LINGER)
+        self._note_checkpoint()
+        self._failures.flush()
         if self._asked:
             time.sleep(max(0.0, end + _ENDED_ANSWERS - time.monotonic()))
         if self._given_up is not None:

@@ -1,8 +1,12 @@
 """Training as a user starts it: real processes, a real queue, real games."""
 
 import json
+import os
 import pathlib
+import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -14,6 +18,7 @@ from launch_programs.metrics import read_rows
 from launch_programs.run_config import default_num_actors
 from tests.integration.programs import (
     FRAMES_PER_UPDATE,
+    ROOT,
     STOP_SECONDS,
     TrainingProgram,
     run,
@@ -289,3 +294,21 @@ def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> 
     assert evaluation.returncode == 0, evaluation.stderr
     scores = json.loads((logdir / f"evaluation-{policy.steps}-greedy.json").read_text())
     assert [score["task"] for score in scores["tasks"]] == ["pong", "seaquest"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", [">&- 2>&- <&-", "> /dev/full", "| true"])
+def test_training_and_evaluation_without_an_output(
+    tmp_path: pathlib.Path, redirection: str
+) -> None:
+    flags = (f"--logdir={tmp_path}/run", "--level_name=catch_x1")
+    small = ("--num_actors=1", "--total_environment_frames=6400", "--test_num_episodes=1")
+    command = shlex.join([sys.executable, "-m", "launch_programs.train", *flags, *small])
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} {redirection}"],
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert list((tmp_path / "run").glob("evaluation-*.json")) != []
+    assert (tmp_path / "run/plots/returns.png").exists()
