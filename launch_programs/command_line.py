@@ -13,9 +13,6 @@ from absl import app, flags, logging
 from environments import EnvironmentRaised
 from launch_programs import at_start, standard_streams
 
-# Lines of the launcher's output that are shown.
-_SHOWN_LINES = 20
-
 
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs `main` and exits with what it returns, as `absl.app.run` does.

@@ -52,6 +52,7 @@ class UnrollAdder(adders.Adder):
         """
         if self._inputs is None:
             raise ValueError("add needs add_first at the start of an episode")
+        reward = number("reward", next_timestep.reward)
         discount, truncation_value = number("discount", next_timestep.discount), 0.0
         if next_timestep.last() and discount > 0:
             discount, truncation_value = 0.0, discount * extras["last_value"]
@@ -61,15 +62,14 @@ class UnrollAdder(adders.Adder):
             extras["params_step"],
             action,
             extras["logits"],
-            number("reward", next_timestep.reward),
+            reward,
             discount,
             truncation_value,
         )
         if next_timestep.last():
             self._inputs = None  # o_{t+1} is the next episode's first observation
         else:
-            reward = np.float32(number("reward", next_timestep.reward))
-            self._observe(next_timestep, np.int32(action), reward)
+            self._observe(next_timestep, np.int32(action), np.float32(reward))
 
     def _observe(self, timestep: dm_env.TimeStep, action: Array, reward: Array) -> None:
         self._inputs = AgentInput(

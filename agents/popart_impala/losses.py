@@ -84,7 +84,6 @@ def vtrace(
         discount,
         rho,
         clip_rho_threshold=RHO_BAR,
-        clip_pg_rho_threshold=RHO_BAR,
         lambda_=lambda_,
     )
     return jax.lax.stop_gradient(

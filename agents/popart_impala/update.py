@@ -12,7 +12,7 @@ from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
 from agents.popart_impala.types import Params, Unroll
 
-ADAM_EPSILON = 1e-5
+ADAM_EPSILON = 1e-5  # outside the square root
 
 
 class TrainingState(NamedTuple):
@@ -24,7 +24,7 @@ class TrainingState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     popart: popart.PopArtState
-    steps: int  # updates made
+    steps: int  # batches learned from
     frames: int  # environment frames consumed: agent steps x action repeat
 
 

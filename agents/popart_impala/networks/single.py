@@ -59,6 +59,7 @@ class SingleTorsoNetwork:
         self._torso = torso
         self._core = ResetLSTM(LSTM_SIZE) if config.use_lstm else None
         self._num_actions = num_actions
+        # So small that the first policy is uniform, whatever the observation.
         self._policy_head = hk.Linear(
             num_actions, w_init=hk.initializers.VarianceScaling(1e-4), name="policy_head"
         )
