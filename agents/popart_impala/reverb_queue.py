@@ -130,6 +130,8 @@ def make_batches(
     )
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
+    # TensorFlow would add a buffer of batches of its own: one or two updates of policy lag.
+    options.experimental_optimization.inject_prefetch = False
     dataset = dataset.batch(batch_size, drop_remainder=True).with_options(options)
     for sample in dataset.as_numpy_iterator():
         yield sample._replace(data=jax.tree.unflatten(structure, jax.tree.leaves(sample.data)))
