@@ -138,33 +138,52 @@ def evaluate(
         flush=True,
     )
     stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", config, video)
-    scores = []
+    scores: list[TaskScore] = []
     limit = max_frames or config.evaluation_limit
     attention: dict[str, list[float]] = {}
     videos: dict[str, VideoPaths] = {}
     progress = _Progress(episodes, brief=brief)
-    for index in indices:
-        task = tasks[index]
-        player = TaskPlayer(
-            config, builder, index, source, greedy=greedy, seed=seed, filmed=video, max_frames=limit
-        )
-        returns: list[float] = []
-        cut_off = 0
-        while len(returns) < episodes:
-            progress.start(task, len(returns))
-            if video and not returns:
-                paths = _videos(directory, config, stem)[index]
-                result = _film(player, config, policy, index, paths, progress)
-                videos[task.name] = paths
-            else:
-                result = player.play(progress)
-            returns.append(result.episode_return)
-            cut_off += player.cut_off
-            progress.end(result, player.cut_off)
-        player.close()
-        if player.mean_attention is not None:
-            attention[task.name] = player.mean_attention
-        scores.append(score(task, returns, cut_off))
+    try:
+        for index in indices:
+            task = tasks[index]
+            player = TaskPlayer(
+                config,
+                builder,
+                index,
+                source,
+                greedy=greedy,
+                seed=seed,
+                filmed=video,
+                max_frames=limit,
+            )
+            returns: list[float] = []
+            cut_off = 0
+            to_film = video
+            while len(returns) < episodes:
+                progress.start(task, len(returns))
+                if to_film:
+                    to_film = False
+                    paths = _videos(directory, config, stem)[index]
+                    try:
+                        result = _film(player, config, policy, index, paths, progress)
+                    except OSError as error:  # a full disk
+                        print(f"  {task.name}: not filmed, and played again: {error}", flush=True)
+                        continue
+                    videos[task.name] = paths
+                else:
+                    result = player.play(progress)
+                returns.append(result.episode_return)
+                cut_off += player.cut_off
+                progress.end(result, player.cut_off)
+            player.close()
+            if player.mean_attention is not None:
+                attention[task.name] = player.mean_attention
+            scores.append(score(task, returns, cut_off))
+    except (Exception, KeyboardInterrupt):
+        if scores:
+            print("The tasks that were played until then:")
+            _print(scores, None, reference=tasks[0].reference)
+        raise
     total = aggregate(scores)
     try:  # written before they are printed, and printed even if they cannot be written
         _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)

@@ -19,6 +19,7 @@ from launch_programs.evaluate import load, select_tasks
 from launch_programs.run_config import RunConfig
 from launch_programs.run_directory import RunDirectory
 from tests.integration.programs import ROOT
+from tests.launch_programs.full_disk import full_beyond
 from tests.launch_programs.runs import make_run
 
 
@@ -333,6 +334,34 @@ def test_an_environment_that_fails_in_an_evaluation(endless: pathlib.Path) -> No
     assert str(error.value) == (
         "task 'dm_env:endless_env:failing': RuntimeError: lost the simulator"
     )
+
+
+def test_a_task_that_fails_costs_no_other_tasks_scores(
+    endless: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(
+        endless / "run",
+        "dm_env:endless_env:make,dm_env:endless_env:failing",
+        "--evaluation_max_frames=30",
+    )
+    with pytest.raises(EnvironmentRaised):
+        evaluate.evaluate(directory, episodes=1, greedy=False, seed=1)
+    _, _, table = capsys.readouterr().out.partition("The tasks that were played until then:\n")
+    assert "dm_env:endless_env:make" in table
+    assert "15.0" in table
+    assert not list(directory.path.glob("evaluation-*"))
+
+
+def test_a_video_that_the_disk_does_not_take_costs_no_scores(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(tmp_path, "catch_x1,catch_x100")
+    with full_beyond(2000):
+        evaluate.evaluate(directory, episodes=2, greedy=False, seed=1, video=True)
+    values, rows = read_results(tmp_path / "evaluation-5")
+    assert [row["episodes"] for row in rows] == ["2", "2"]
+    assert values.get("videos") is None
+    assert "catch_x1: not filmed, and played again: ffmpeg failed" in capsys.readouterr().out
 
 
 def test_an_interrupt_is_one_line(endless: pathlib.Path) -> None:
