@@ -34,9 +34,9 @@ from benchmarks.atari_report import read_result, report, result_path
 from benchmarks.atari_runs import CONFIGURATIONS, EXPERIMENTS, Experiment, Run, all_runs
 from benchmarks.atari_training import Outcome, Training
 from environments import parse_level_name
-from launch_programs import command_line
-from launch_programs.provenance import code
-from launch_programs.run_directory import write_json
+from launch_programs.console import command_line
+from launch_programs.run.provenance import code
+from launch_programs.run.run_directory import write_json
 from tools.bootstrap import SetupError
 
 FLAGS = flags.FLAGS

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.atari_runs import CONFIGURATIONS, Run
 from environments import parse_level_name
-from launch_programs.history import Episodes, read_tables
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.history import Episodes, read_tables
+from launch_programs.run.run_directory import RunDirectory
 
 # Training episodes of a task that a score is the mean of, the last ones at any moment.
 EPISODES = 100

@@ -17,8 +17,8 @@ import psutil
 from absl import app, flags
 
 from benchmarks import stages
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.run_config import RunConfig
+from launch_programs.run.run_config import RunConfig
+from launch_programs.settings.flags import define_run_flags, resolve
 
 FLAGS = flags.FLAGS
 

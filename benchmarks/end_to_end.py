@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from launch_programs.metrics import read_rows
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
 
 # Seconds after which a program that has made no learner step is given up.
 _START_TIMEOUT = 300

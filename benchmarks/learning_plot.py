@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.comparisons import Comparison
 from benchmarks.verdicts import Run, spread, task_mean
-from launch_programs.figure_style import format_frames, line_style
+from launch_programs.views.figure_style import format_frames, line_style
 
 
 def plot(

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.throughput import measure_stage
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.parts import make_builder
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.parts import make_builder
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
 
 FLAGS = flags.FLAGS
 

@@ -28,7 +28,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from launch_programs.metrics import read_rows
+from launch_programs.run.metrics import read_rows
 
 FLAGS = flags.FLAGS
 
@@ -184,7 +184,7 @@ def _name(process: psutil.Process) -> str:
     """A node's name, or what else the process is."""
     arguments = process.cmdline()
     for i, argument in enumerate(arguments):
-        if argument == "launch_programs.node_process":
+        if argument == "launch_programs.launching.node_process":
             return arguments[i + 1]
         if argument.startswith("launch_programs."):
             return argument.removeprefix("launch_programs.")

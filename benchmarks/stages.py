@@ -21,8 +21,8 @@ from agents.popart_impala.unrolls import Signature, unroll_signature
 from agents.popart_impala.update import make_optimiser, make_update
 from benchmarks.measuring import Measurement, repeat
 from environments.atari_options import FEATURES
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
 
 _NUM_ACTIONS = 18  # Atari's full set
 

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from benchmarks import stages
 from benchmarks.measuring import Measurement
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
 
 FLAGS = flags.FLAGS
 
@@ -46,7 +46,7 @@ def define_flags() -> None:
 
 def measure_stage(name: str, directory: RunDirectory, config: RunConfig) -> Measurement:
     """Measures a stage in a process with the environment variables of its node."""
-    from launch_programs.process_environments import process_environments
+    from launch_programs.launching.process_environments import process_environments
 
     variables = process_environments(config.cores_per_actor)[stages.STAGES[name].node]
     command = [sys.executable, "-m", "benchmarks.stages", str(directory.path), name]

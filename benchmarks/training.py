@@ -28,7 +28,7 @@ from agents.popart_impala.update import TrainingState
 from benchmarks.comparisons import COMPARISONS, Phase
 from environments import TASKS, AtariOptions, Task, make_batched_environment, make_environment
 from environments.toy import GAMES
-from launch_programs.parts import derive_seed
+from launch_programs.run.parts import derive_seed
 
 # Points of a learning curve.
 BINS = 40

@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-from launch_programs import at_start
+from launch_programs.console import at_start
 
 # Google's clients, which Orbax loads where they are installed (`make setup-vertex`), warn of every
 # Python before 3.11. Launchpad has none for a newer one.

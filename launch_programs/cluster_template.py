@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch_programs import command_line, preparing
-from launch_programs import flags as run_flags
-from launch_programs.cluster import Cluster, read_cluster
-from launch_programs.flags import define_run_flags
-from launch_programs.preparing import claim, describe, nothing_to_do, resolve_run
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.console import command_line
+from launch_programs.launching.cluster import Cluster, read_cluster
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory, write_json
+from launch_programs.settings import flags as run_flags
+from launch_programs.settings import preparing
+from launch_programs.settings.flags import define_run_flags
+from launch_programs.settings.preparing import claim, describe, nothing_to_do, resolve_run
 
 FLAGS = flags.FLAGS
 

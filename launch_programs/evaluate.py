@@ -17,22 +17,22 @@ from acme.utils import observers
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import scale_of
 from environments import Task, check_tasks, parse_level_name
-from launch_programs import command_line
-from launch_programs.checkpointing import SavedPolicy, restore_policy
-from launch_programs.evaluation import (
-    Aggregate,
-    FixedVariables,
-    TaskPlayer,
-    TaskScore,
-    aggregate,
-    score,
+from environments.scores import Aggregate, TaskScore, aggregate, score
+from launch_programs.console import command_line
+from launch_programs.console.tables import print_table, screen
+from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
+from launch_programs.run.checkpointing import SavedPolicy, restore_policy
+from launch_programs.run.parts import make_builder
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory, write_json
+from launch_programs.settings.flags import EVALUATION_MAX_FRAMES_HELP
+from launch_programs.views.video import (
+    GIF_SECONDS,
+    EpisodeRecorder,
+    VideoPaths,
+    VideoWriter,
+    video_paths,
 )
-from launch_programs.flags import EVALUATION_MAX_FRAMES_HELP
-from launch_programs.parts import make_builder
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory, write_json
-from launch_programs.tables import print_table, screen
-from launch_programs.video import GIF_SECONDS, EpisodeRecorder, VideoPaths, VideoWriter, video_paths
 
 FLAGS = flags.FLAGS
 
@@ -184,7 +184,7 @@ def evaluate(
             print("The tasks that were played until then:")
             _print(scores, None, reference=tasks[0].reference)
         raise
-    total = aggregate(scores)
+    total = aggregate([s.human_normalised for s in scores])
     try:  # written before they are printed, and printed even if they cannot be written
         _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
     finally:

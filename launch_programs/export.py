@@ -14,11 +14,11 @@ from absl import flags
 from agents.popart_impala.policy_file import PolicyInfo, save_policy
 from agents.popart_impala.popart import scale_of
 from environments import StackedFrames, check_tasks, suite_name
-from launch_programs import command_line
-from launch_programs.checkpointing import restore_policy
-from launch_programs.parts import environment_spec
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory, check_output, user_path
+from launch_programs.console import command_line
+from launch_programs.run.checkpointing import restore_policy
+from launch_programs.run.parts import environment_spec
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory, check_output, user_path
 
 FLAGS = flags.FLAGS
 

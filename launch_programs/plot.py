@@ -18,15 +18,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch_programs import command_line
-from launch_programs.curves import Group, group
-from launch_programs.history import History, read_history
-from launch_programs.run_directory import RunDirectory, check_output, user_path
+from launch_programs.console import command_line
+from launch_programs.run.history import History, read_history
+from launch_programs.run.run_directory import RunDirectory, user_path
+from launch_programs.views.curves import Group, group
+from launch_programs.views.drawing import EPISODES, draw
 
 FLAGS = flags.FLAGS
-
-# Training episodes that a return is the mean of, as in the lines that training prints.
-EPISODES = 100
 
 
 def define_flags() -> None:
@@ -44,25 +42,6 @@ def define_flags() -> None:
     )
 
 
-def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
-    """Draws one run into its own directory.
-
-    Args:
-      directory: of the run.
-
-    Returns:
-      The files, none if the run has no rows yet.
-
-    Raises:
-      ValueError: there is no run, a table is damaged, or a file of that name is something else.
-      OSError: a file cannot be read or written.
-    """
-    history = read_history(directory.path)
-    if not history.frames:
-        return []
-    return _draw([Group("", (history,))], directory.plots, EPISODES)
-
-
 def draw_runs(
     paths: Sequence[str], output: str | None, episodes: int
 ) -> tuple[list[Group], list[pathlib.Path]]:
@@ -77,7 +56,7 @@ def draw_runs(
       The groups that the runs make, and the files.
 
     Raises:
-      ValueError: there is nothing to draw, or it cannot be drawn together; see `draw_run` too.
+      ValueError: there is nothing to draw, or not together; see `draw_run` too.
       OSError: a file cannot be read or written.
     """
     if not paths:
@@ -101,29 +80,7 @@ def draw_runs(
         place = RunDirectory(paths[0]).plots
     else:
         place = pathlib.Path("plots")
-    return groups, _draw(groups, place, episodes)
-
-
-def _draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:
-    # matplotlib takes half a second to import, and only this needs it.
-    from launch_programs import figure_style, figures
-
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{place} cannot be written: {error.strerror}; give another place as --output"
-        ) from error
-    check_output(place)
-    with figure_style.settings():
-        drawn = figures.draw(groups, episodes)
-        for name in drawn:
-            figure_style.check_replaceable(place / name)
-        return [
-            path
-            for name, figure in drawn.items()
-            for path in figure_style.save(figure, place / name)
-        ]
+    return groups, draw(groups, place, episodes)
 
 
 def ends(groups: Sequence[Group]) -> list[str]:

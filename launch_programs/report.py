@@ -11,9 +11,9 @@ import pathlib
 import jinja2
 from absl import flags
 
-from launch_programs import command_line
-from launch_programs.report_contents import Contents, read_contents
-from launch_programs.run_directory import RunDirectory, check_output, user_path
+from launch_programs.console import command_line
+from launch_programs.run.run_directory import RunDirectory, check_output, user_path
+from launch_programs.views.report_contents import Contents, read_contents
 
 FLAGS = flags.FLAGS
 

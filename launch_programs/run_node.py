@@ -14,12 +14,19 @@ import sys
 
 from absl import flags, logging
 
-from launch_programs import command_line
-from launch_programs.addresses import check_localhost, port
-from launch_programs.cluster import LISTENING, Cluster, bind, host, read_cluster, spec_task
-from launch_programs.process_environments import process_environments
-from launch_programs.run_config import contradictions
-from launch_programs.run_directory import RunDirectory, user_path
+from launch_programs.console import command_line
+from launch_programs.launching.addresses import check_localhost, port
+from launch_programs.launching.cluster import (
+    LISTENING,
+    Cluster,
+    bind,
+    host,
+    read_cluster,
+    spec_task,
+)
+from launch_programs.launching.process_environments import process_environments
+from launch_programs.run.run_config import contradictions
+from launch_programs.run.run_directory import RunDirectory, user_path
 
 FLAGS = flags.FLAGS
 
@@ -133,10 +140,10 @@ def _claim(cluster: Cluster) -> RunDirectory:
 def _run(cluster: Cluster, job: str, task: int) -> int:
     """Runs the node until it ends; returns the exit code."""
     # These take seconds to load, and read the environment's variables.
-    from launch_programs.coordinator_watch import CoordinatorWatch
-    from launch_programs.node_process import run_node
-    from launch_programs.program import make_program, named_nodes
-    from launch_programs.supervisor import FINISHED
+    from launch_programs.launching.node_process import run_node
+    from launch_programs.nodes.coordinator_watch import CoordinatorWatch
+    from launch_programs.nodes.ending import FINISHED
+    from launch_programs.nodes.program import make_program, named_nodes
 
     name = f"{job}/{task}"
     nodes = named_nodes(make_program(cluster.run, RunDirectory(cluster.logdir)))

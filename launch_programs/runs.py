@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.text import Text
 
 from environments import suite_name
-from launch_programs import command_line
-from launch_programs.history import History, read_history
-from launch_programs.plot import EPISODES
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory, user_path
-from launch_programs.tables import Cell, print_table
+from environments.scores import aggregate
+from launch_programs.console import command_line
+from launch_programs.console.tables import Cell, print_table
+from launch_programs.run.history import History, read_history
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory, user_path
+from launch_programs.views.drawing import EPISODES
 
 # Bytes at the end of each table that are read: some ten thousand episodes.
 _TAIL = 2**19
@@ -142,9 +143,8 @@ def _score(config: RunConfig, means: dict[str, float], source: str) -> Score:
     """The median over tasks of normalised returns, or without scores the mean return."""
     tasks = {task.name: task for task in config.task_list()}
     normalised = [tasks[name].human_normalised(mean) for name, mean in means.items()]
-    known = [x for x in normalised if x is not None]
-    if len(known) == len(normalised):
-        return Score(statistics.median(known), "%", source)
+    if (total := aggregate(normalised)) is not None:
+        return Score(total.median, "%", source)
     return Score(statistics.fmean(means.values()), "mean return", source)
 
 

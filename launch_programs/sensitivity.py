@@ -6,8 +6,6 @@ the policy's choices depend on that layer's features in that column.
 """
 
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,15 +13,16 @@ from absl import flags
 
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.networks.progressive import layer_names, make_sensitivity
+from agents.popart_impala.sensitivity import Moments, average_fisher_sensitivity, moments
 from agents.popart_impala.types import AgentInput
 from environments import check_tasks, make_batched_environment, reported
-from launch_programs import command_line
-from launch_programs.checkpointing import SavedPolicy
+from launch_programs.console import command_line
+from launch_programs.console.tables import print_table, screen
 from launch_programs.evaluate import load, select_tasks
-from launch_programs.parts import derive_seed, environment_spec, make_builder
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
-from launch_programs.tables import print_table, screen
+from launch_programs.run.checkpointing import SavedPolicy
+from launch_programs.run.parts import derive_seed, environment_spec, make_builder
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
@@ -36,45 +35,6 @@ def define_flags() -> None:
     flags.DEFINE_string("level_name", None, "Tasks to play; by default those of the newest column.")
     flags.DEFINE_integer("steps", 2_000, "Agent steps to play per task.", lower_bound=1)
     flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
-
-
-class Moments(NamedTuple):
-    """Sums over steps and positions for each feature of one layer in one column, float64 [C]."""
-
-    positions: float  # steps times positions of an image
-    value: np.ndarray  # of activations
-    square: np.ndarray  # of squared activations
-    derivative: np.ndarray  # of squared derivatives of log pi with respect to them
-
-    def fisher(self) -> np.ndarray:
-        """Mean squared derivative of log pi with respect to the features, scaled to variance 1."""
-        variance = self.square / self.positions - (self.value / self.positions) ** 2
-        return np.maximum(variance, 0.0) * self.derivative / self.positions
-
-
-def moments(activation: jax.Array, derivative: jax.Array) -> Moments:
-    """Of activations [B, ..., C] and derivatives of the same shape."""
-    h = np.asarray(activation, np.float64).reshape(-1, activation.shape[-1])
-    g = np.asarray(derivative, np.float64).reshape(h.shape)
-    return Moments(float(len(h)), h.sum(0), (h**2).sum(0), (g**2).sum(0))
-
-
-def average_fisher_sensitivity(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Share of each column in what the policy depends on in one layer (section 3).
-
-    Args:
-      columns: the diagonal of the Fisher matrix for each column's features, each [C].
-
-    Returns:
-      float64 [num_columns]: each feature's shares over the columns, which sum to 1, averaged over
-      the features that matter in any column; NaN if none does.
-    """
-    fisher = np.stack(columns)
-    total = fisher.sum(axis=0)
-    matters = total > 0
-    if not matters.any():
-        return np.full(len(columns), np.nan)
-    return (fisher[:, matters] / total[matters]).mean(axis=1)
 
 
 def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed: int) -> np.ndarray:

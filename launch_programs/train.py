@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch_programs import command_line, launcher, plot, preparing, vertex
-from launch_programs import flags as run_flags
-from launch_programs.addresses import check_localhost
-from launch_programs.disk_watch import DiskWatch
-from launch_programs.flags import define_run_flags
-from launch_programs.following import Follower, ProgressLog
-from launch_programs.node_output import NodeOutput
-from launch_programs.preparing import claim, describe, nothing_to_do, resolve_run
-from launch_programs.process_environments import process_environments
-from launch_programs.program import make_program
-from launch_programs.program_process import ProgramProcess
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
-from launch_programs.screen import open_screen
-from launch_programs.training_status import StatusFollower, TrainingStatus
-from launch_programs.vertex import LEARNER_GPUS
+from launch_programs.console import command_line
+from launch_programs.launching import launcher, vertex
+from launch_programs.launching.addresses import check_localhost
+from launch_programs.launching.process_environments import process_environments
+from launch_programs.launching.program_process import ProgramProcess
+from launch_programs.launching.vertex import LEARNER_GPUS
+from launch_programs.nodes.program import make_program
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.run.training_status import StatusFollower, TrainingStatus
+from launch_programs.screen.disk_watch import DiskWatch
+from launch_programs.screen.following import Follower, ProgressLog
+from launch_programs.screen.node_output import NodeOutput
+from launch_programs.screen.screen import open_screen
+from launch_programs.settings import flags as run_flags
+from launch_programs.settings import preparing
+from launch_programs.settings.flags import define_run_flags
+from launch_programs.settings.preparing import claim, describe, nothing_to_do, resolve_run
+from launch_programs.views.drawing import draw_run
 
 if TYPE_CHECKING:  # they take seconds to import
-    from launch_programs.evaluation import TaskScore
-    from launch_programs.wandb_mirror import WandbMirror
+    from environments.scores import TaskScore
+    from launch_programs.views.wandb_mirror import WandbMirror
 
 FLAGS = flags.FLAGS
 
@@ -124,7 +127,7 @@ def launcher_flags() -> list[str]:
     """
     if FLAGS.launch_type == "ray":
         try:
-            from launch_programs.ray_launch import check_address, parse_resources
+            from launch_programs.launching.ray_launch import check_address, parse_resources
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
@@ -221,7 +224,7 @@ def _wandb_mirror(config: RunConfig, directory: RunDirectory) -> "WandbMirror | 
     """The run at Weights & Biases, if it is asked for; raises ValueError if that refuses."""
     if not FLAGS.wandb:
         return None
-    from launch_programs.wandb_mirror import WandbMirror
+    from launch_programs.views.wandb_mirror import WandbMirror
 
     return WandbMirror(config, directory)
 
@@ -287,7 +290,7 @@ def _train(
 def _draw(directory: RunDirectory) -> None:
     """Draws the finished run, and says where the figures are; that they fail is no failed run."""
     try:
-        if plot.draw_run(directory):
+        if draw_run(directory):
             print(f"Plots in {directory.plots}")
     except (ValueError, OSError) as error:
         print(f"The run has finished, but cannot be drawn: {error}")

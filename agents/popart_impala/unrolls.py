@@ -1,5 +1,6 @@
 """Steps -> overlapping unrolls."""
 
+import pathlib
 from typing import Protocol
 
 import jax
@@ -170,3 +171,12 @@ class UnrollWriter(Protocol):
 
     def write(self, unrolls: Unroll) -> None:
         """Writes N unrolls, given as one `Unroll` of [N, ...] arrays."""
+
+
+def save_unroll(path: pathlib.Path, unroll: Unroll) -> None:
+    """Writes a batch, for `numpy.load`: an array for each of `Unroll`'s fields, by its name."""
+    arrays = {
+        jax.tree_util.keystr(field).lstrip("."): array
+        for field, array in jax.tree_util.tree_leaves_with_path(unroll)
+    }
+    np.savez_compressed(path, **arrays)

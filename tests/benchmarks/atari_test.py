@@ -28,8 +28,8 @@ from benchmarks.atari_runs import CONFIGURATIONS, EXPERIMENTS, Experiment, Run, 
 from benchmarks.atari_statistics import interquartile_mean
 from benchmarks.peers import environment, records
 from environments import SUITES, parse_level_name
-from launch_programs.history import Episodes
-from launch_programs.metrics import CSVTable, read_rows
+from launch_programs.run.history import Episodes
+from launch_programs.run.metrics import CSVTable, read_rows
 from tests.integration.programs import ROOT
 from tests.launch_programs.rows import episode, learned
 

@@ -50,8 +50,8 @@ def test_columns_of_a_run_are_in_the_guide_and_no_others(tmp_path: pathlib.Path)
         "--num_actors=1",
         "--environments_per_actor=6",
     )
-    from launch_programs.failure_log import FailureLog
-    from launch_programs.run_directory import RunDirectory
+    from launch_programs.run.failure_log import FailureLog
+    from launch_programs.run.run_directory import RunDirectory
 
     FailureLog(RunDirectory(logdir)).add("actor/0", "as a node writes it")
     for table in ("learner.csv", "actors.csv", "evaluator.csv", "failures.csv"):

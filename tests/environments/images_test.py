@@ -14,7 +14,7 @@ from environments import AtariOptions, StackedFrames, features_spec, parse_level
 from environments.factory import make_environment
 from environments.gymnasium_env import GymnasiumEnvironment
 from environments.images import grey, image_layout, resized
-from launch_programs.flags import default_network
+from launch_programs.settings.flags import default_network
 
 COLOUR = np.random.default_rng(0).integers(256, size=(50, 60, 3), dtype=np.uint8)
 STACK = np.random.default_rng(1).integers(256, size=(4, 50, 60), dtype=np.uint8)

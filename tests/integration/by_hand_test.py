@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launch_programs.metrics import read_rows
+from launch_programs.run.metrics import read_rows
 from tests.integration import hosts
 from tests.integration.hosts import Host
 from tests.integration.programs import ROOT, STOP_SECONDS, run, saved_frames

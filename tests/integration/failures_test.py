@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from launch_programs.checkpointing import Checkpointer
+from launch_programs.run.checkpointing import Checkpointer
 from tests.integration.programs import TrainingProgram, train, training
 
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
@@ -149,7 +149,7 @@ def test_a_launcher_that_somebody_else_stops_is_an_interruption(
         [launcher] = [
             process
             for process in program.processes()
-            if process.cmdline()[1:3] == ["-m", "launch_programs.launcher"]
+            if process.cmdline()[1:3] == ["-m", "launch_programs.launching.launcher"]
         ]
         launcher.terminate()
         assert program.wait(2 * STOP_SECONDS) == 130

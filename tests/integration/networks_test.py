@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from launch_programs.checkpointing import restore_policy
 from launch_programs.evaluate import evaluate
-from launch_programs.metrics import read_rows
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.checkpointing import restore_policy
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import run
 
 TOY = (

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.metrics import read_rows
+from launch_programs.run.checkpointing import Checkpointer
+from launch_programs.run.metrics import read_rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
@@ -61,7 +61,7 @@ class TrainingProgram:
         """The process of a node such as "actor/1", None while there is none."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process.cmdline()[-2:] == ["launch_programs.node_process", name]:
+                if process.cmdline()[-2:] == ["launch_programs.launching.node_process", name]:
                     return process
         return None
 

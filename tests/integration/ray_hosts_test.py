@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.metrics import read_rows
+from launch_programs.run.checkpointing import Checkpointer
+from launch_programs.run.metrics import read_rows
 from tests.integration import hosts
 from tests.integration.programs import ROOT
 
@@ -63,7 +63,7 @@ def nodes(machine: hosts.Host) -> dict[int, str]:
     for pid in machine.pids():
         with contextlib.suppress(psutil.NoSuchProcess):
             arguments = psutil.Process(pid).cmdline()
-            if "launch_programs.node_process" in arguments:
+            if "launch_programs.launching.node_process" in arguments:
                 names[pid] = arguments[-1]
     return names
 

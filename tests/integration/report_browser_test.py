@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import ROOT, run, train
 from tests.launch_programs.runs import make_run
 from tools import browser

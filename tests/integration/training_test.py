@@ -13,9 +13,9 @@ import pytest
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import learning_rate
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.metrics import read_rows
-from launch_programs.run_config import default_num_actors
+from launch_programs.run.checkpointing import Checkpointer
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_config import default_num_actors
 from tests.integration.programs import (
     FRAMES_PER_UPDATE,
     ROOT,

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import train
 from tests.launch_programs.wandb_files import files, history, summary
 

@@ -4,10 +4,10 @@ import pathlib
 
 import pytest
 
-from launch_programs.appending import PatientWriter, append
-from launch_programs.metrics import CSVTable, read_rows
-from launch_programs.scalars import Scalars
-from launch_programs.tensorboard import EventWriter
+from launch_programs.nodes.tensorboard import EventWriter
+from launch_programs.run.appending import PatientWriter, append
+from launch_programs.run.metrics import CSVTable, read_rows
+from launch_programs.run.scalars import Scalars
 from tests.launch_programs.events import written
 from tests.launch_programs.full_disk import full_beyond
 

@@ -10,7 +10,7 @@ import ale_py.roms
 import pytest
 
 from launch_programs import evaluate, train
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import run
 from tests.launch_programs.command_lines import one_line, refused
 from tests.launch_programs.runs import make_run

@@ -17,14 +17,14 @@ import pytest
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import TrainingState, make_optimiser
-from launch_programs.checkpointing import (
+from launch_programs.run.checkpointing import (
     Checkpointer,
     CheckpointError,
     SavedPolicy,
     has_checkpoint,
     restore_policy,
 )
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
 from tests.agents.popart_impala.statistics import settled
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import pathlib
 import pytest
 
 from launch_programs import cluster_template, run_node
-from launch_programs.cluster import read_cluster
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching.cluster import read_cluster
+from launch_programs.run.run_directory import RunDirectory
 from tests.launch_programs.command_lines import given, refused
 from tests.launch_programs.runs import CONFIG
 

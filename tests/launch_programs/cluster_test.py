@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from launch_programs.addresses import port
-from launch_programs.cluster import Cluster, bind, host, read_cluster, spec_task
-from launch_programs.program import make_program, named_nodes
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching.addresses import port
+from launch_programs.launching.cluster import Cluster, bind, host, read_cluster, spec_task
+from launch_programs.nodes.program import make_program, named_nodes
+from launch_programs.run.run_directory import RunDirectory
 from tests.launch_programs.runs import CONFIG
 
 # Of the run CONFIG, which has no queues of their own.

@@ -1,7 +1,7 @@
 """The line of progress that the coordinator writes."""
 
-from launch_programs.coordinator import progress_line
-from launch_programs.training_status import TrainingStatus
+from launch_programs.nodes.coordinator import progress_line
+from launch_programs.run.training_status import TrainingStatus
 from tests.launch_programs.statuses import add_episodes, learner_row, make_status
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import courier
 import pytest
 
-from launch_programs import coordinator_watch
-from launch_programs.coordinator_watch import CoordinatorWatch
+from launch_programs.nodes import coordinator_watch
+from launch_programs.nodes.coordinator_watch import CoordinatorWatch
 
 
 @pytest.fixture

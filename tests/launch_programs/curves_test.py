@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from environments import TASKS
-from launch_programs import curves
-from launch_programs.history import Episodes, History, read_history
-from launch_programs.metrics import Row
+from launch_programs.run.history import Episodes, History, read_history
+from launch_programs.run.metrics import Row
+from launch_programs.views import curves
 from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_tables
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from launch_programs.display import choose, render
-from launch_programs.training_status import TrainingStatus
+from launch_programs.run.training_status import TrainingStatus
+from launch_programs.screen.display import choose, render
 from tests.launch_programs.statuses import add_episodes, learner_row, make_status
 
 

@@ -16,8 +16,8 @@ import pytest
 from environments import EnvironmentRaised
 from launch_programs import evaluate
 from launch_programs.evaluate import load, select_tasks
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import ROOT
 from tests.launch_programs.full_disk import full_beyond
 from tests.launch_programs.runs import make_run

@@ -7,8 +7,8 @@ import pytest
 
 from agents.popart_impala.policy_file import load_policy
 from launch_programs import export
-from launch_programs.checkpointing import restore_policy
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.checkpointing import restore_policy
+from launch_programs.run.run_directory import RunDirectory
 from tests.launch_programs.command_lines import given, refused
 from tests.launch_programs.runs import make_run
 

@@ -7,9 +7,9 @@ from concurrent import futures
 
 import pytest
 
-from launch_programs.failure_log import FailureLog
-from launch_programs.metrics import read_rows
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_directory import RunDirectory
 from tests.launch_programs.full_disk import full_beyond
 
 

@@ -9,9 +9,10 @@ from absl import flags
 
 from agents.popart_impala.config import Config
 from environments import AtariOptions
-from launch_programs import cluster_template, evaluate, run_config, train
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.run_config import RunConfig, flatten
+from launch_programs import cluster_template, evaluate, train
+from launch_programs.run import run_config
+from launch_programs.run.run_config import RunConfig, flatten
+from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
 
 FLAGS = flags.FLAGS

@@ -9,12 +9,12 @@ import pytest
 from agents.popart_impala import popart
 from agents.popart_impala.networks import VALUE_HEAD
 from agents.popart_impala.update import TrainingState, make_optimiser
-from launch_programs.checkpointing import Checkpointer, restore_policy
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.growing import first_state
-from launch_programs.parts import make_builder
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.checkpointing import Checkpointer, restore_policy
+from launch_programs.run.parts import make_builder
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
+from launch_programs.settings.growing import first_state
 from tests.agents.popart_impala.statistics import settled
 from tests.launch_programs.command_lines import given
 from tests.launch_programs.runs import make_run

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launch_programs.history import read_history
-from launch_programs.metrics import Row
+from launch_programs.run.history import read_history
+from launch_programs.run.metrics import Row
 from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_tables
 

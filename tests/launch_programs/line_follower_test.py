@@ -2,8 +2,8 @@
 
 import pathlib
 
-from launch_programs import line_follower
-from launch_programs.line_follower import LineFollower
+from launch_programs.screen import line_follower
+from launch_programs.screen.line_follower import LineFollower
 
 
 def append(path: pathlib.Path, data: bytes) -> None:

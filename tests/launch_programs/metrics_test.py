@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch_programs.metrics import CSVTable, Row, RowLogger, TableFollower, flatten_row, read_rows
+from launch_programs.run.metrics import (
+    CSVTable,
+    Row,
+    RowLogger,
+    TableFollower,
+    flatten_row,
+    read_rows,
+)
 
 TASKS = ("pong", "seaquest")
 

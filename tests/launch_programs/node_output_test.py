@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from launch_programs.node_output import NodeOutput, Parser, Raised
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.screen.node_output import NodeOutput, Parser, Raised
 
 # Lines as the libraries print them, and what is said of each.
 WARNINGS = {

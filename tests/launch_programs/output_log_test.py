@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from launch_programs import output_log
-from launch_programs.disk_watch import DiskWatch
-from launch_programs.output_log import OutputLog, earlier
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching import output_log
+from launch_programs.launching.output_log import OutputLog, earlier
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.screen.disk_watch import DiskWatch
 from tests.launch_programs.full_disk import full_beyond
 
 

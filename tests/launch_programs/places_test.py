@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from launch_programs import evaluate, export, plot, report, train
-from launch_programs.checkpointing import restore_policy
+from launch_programs.run.checkpointing import restore_policy
 from tests.integration.programs import ROOT
 from tests.launch_programs.command_lines import given, refused
 from tests.launch_programs.full_disk import full_beyond

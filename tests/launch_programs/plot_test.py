@@ -10,10 +10,11 @@ import PIL.Image
 import pytest
 
 from environments import SUITES
-from launch_programs import curves, figure_style, figures, plot
-from launch_programs.history import read_history
-from launch_programs.metrics import Row
-from launch_programs.run_directory import RunDirectory
+from launch_programs import plot
+from launch_programs.run.history import read_history
+from launch_programs.run.metrics import Row
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.views import curves, drawing, figure_style, figures
 from tests.launch_programs.command_lines import given, refused
 from tests.launch_programs.rows import episode
 from tests.launch_programs.runs import make_tables
@@ -136,14 +137,14 @@ def test_what_a_run_does_not_have_is_not_drawn(
 def test_one_table_is_enough(table: str, names: set[str], tmp_path: pathlib.Path) -> None:
     directory = make_trained(tmp_path, "catch_x1", ["catch_x1"], "--nopopart")
     (directory.path / f"{'learner' if table == 'actors' else 'actors'}.csv").unlink()
-    drawn = plot.draw_run(directory)
+    drawn = drawing.draw_run(directory)
     assert names <= {path.stem for path in drawn} <= {*names, "normalised"}
     assert sorted(directory.plots.iterdir()) == sorted(drawn)
 
 
 def test_a_run_without_rows_has_no_plots(tmp_path: pathlib.Path) -> None:
     directory = make_tables(tmp_path, "toy")
-    assert plot.draw_run(directory) == []
+    assert drawing.draw_run(directory) == []
     assert not directory.plots.exists()
 
 
@@ -152,8 +153,8 @@ def test_figures_are_replaced_and_nothing_else(
 ) -> None:
     rows = [episode(f, f, "catch_x1", 1.0) for f in range(0, 6_400, 640)]
     directory = make_tables(tmp_path, "catch_x1", actors=rows)
-    first = {path: path.read_bytes() for path in plot.draw_run(directory)}
-    assert {path: path.read_bytes() for path in plot.draw_run(directory)} == first
+    first = {path: path.read_bytes() for path in drawing.draw_run(directory)}
+    assert {path: path.read_bytes() for path in drawing.draw_run(directory)} == first
     mine = directory.plots / "normalised.png"
     buffer = io.BytesIO()
     PIL.Image.new("L", (8, 8)).save(buffer, "PNG")
@@ -181,7 +182,7 @@ def test_many_tasks(tmp_path: pathlib.Path) -> None:
     """A page with a panel for each of Atari's games, none of which is squeezed to nothing."""
     games = SUITES["atari57"]
     directory = make_trained(tmp_path, "atari57", games)
-    names = {path.stem for path in plot.draw_run(directory)}
+    names = {path.stem for path in drawing.draw_run(directory)}
     assert names == {"returns", "normalised", "popart_mu", "popart_sigma", "learner"}
     for name in ("returns", "popart_mu", "popart_sigma"):
         assert set(games) <= set(texts(directory.plots / f"{name}.svg"))

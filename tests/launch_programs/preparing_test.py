@@ -5,9 +5,9 @@ import pathlib
 import pytest
 from absl import flags
 
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.preparing import describe
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
+from launch_programs.settings.preparing import describe
 from tests.launch_programs.command_lines import given
 
 FLAGS = flags.FLAGS

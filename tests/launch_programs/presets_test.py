@@ -6,9 +6,9 @@ import pytest
 
 from agents.popart_impala.config import Config
 from environments import AtariOptions
-from launch_programs.flags import define_run_flags, describe_preset, resolve
-from launch_programs.presets import PRESETS
-from launch_programs.run_config import RunConfig, flatten
+from launch_programs.run.run_config import RunConfig, flatten
+from launch_programs.settings.flags import define_run_flags, describe_preset, resolve
+from launch_programs.settings.presets import PRESETS
 from tests.launch_programs.command_lines import given
 
 

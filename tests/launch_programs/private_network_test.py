@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from launch_programs import private_network
+from launch_programs.launching import private_network
 
 ROOT = pathlib.Path(private_network.__file__).parents[1]
 
 # Serves on a port of all interfaces from within, and is its own client.
 INSIDE = """
 import os, socket
-from launch_programs import private_network
+from launch_programs.launching import private_network
 before = os.getuid()
 private_network.enter()
 assert os.getuid() == before
@@ -34,7 +34,7 @@ input()
 
 
 def allowed() -> bool:
-    program = "from launch_programs import private_network; private_network.enter()"
+    program = "from launch_programs.launching import private_network; private_network.enter()"
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
@@ -62,7 +62,7 @@ def test_a_system_that_forbids_it_says_why() -> None:
     """A process with threads cannot have a new user namespace; without rights, any process."""
     program = (
         "import ctypes, threading, os\n"
-        "from launch_programs import private_network\n"
+        "from launch_programs.launching import private_network\n"
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
         "try: private_network.enter()\n"

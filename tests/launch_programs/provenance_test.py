@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from launch_programs import provenance
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run import provenance
+from launch_programs.run.run_directory import RunDirectory
 
 
 def git(root: pathlib.Path, *arguments: str) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from launch_programs import provenance, report
-from launch_programs.failure_log import FailureLog
-from launch_programs.report_contents import (
+from launch_programs import report
+from launch_programs.run import provenance
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.run_directory import RunDirectory, write_json
+from launch_programs.views.report_contents import (
     MAX_FAILURES,
     Setting,
     read_contents,
@@ -16,7 +18,6 @@ from launch_programs.report_contents import (
     read_videos,
     settings,
 )
-from launch_programs.run_directory import RunDirectory, write_json
 from tests.launch_programs.command_lines import given, refused
 from tests.launch_programs.runs import make_tables
 

@@ -1,6 +1,6 @@
 """Rows of a run's tables."""
 
-from launch_programs.metrics import Row
+from launch_programs.run.metrics import Row
 
 
 def episode(time: float, frames: int, task: str, value: float) -> Row:

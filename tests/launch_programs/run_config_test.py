@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from environments import SUITES
-from launch_programs import run_config
-from launch_programs.run_config import RunConfig, contradictions, from_json
+from launch_programs.run import run_config
+from launch_programs.run.run_config import RunConfig, contradictions, from_json
 from tests.launch_programs.runs import CONFIG
 
 # A value other than CONFIG's for every setting, and whether a resumed run may have it.

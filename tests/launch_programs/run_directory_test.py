@@ -13,15 +13,15 @@ import threading
 
 import pytest
 
-from launch_programs import run_directory
-from launch_programs.run_directory import RunDirectory, default_path, make_new, write_json
+from launch_programs.run import run_directory
+from launch_programs.run.run_directory import RunDirectory, default_path, make_new, write_json
 from tests.launch_programs.full_disk import full_beyond
 from tests.launch_programs.runs import CONFIG
 
 # Claims the directory, says so, and holds it until its input ends.
 HOLDER = """
 import sys
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory
 directory = RunDirectory(sys.argv[1])
 directory.lock()
 print("locked", flush=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from launch_programs import run_node
-from launch_programs.cluster import Cluster
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching.cluster import Cluster
+from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import run
 from tests.launch_programs.command_lines import given, one_line, refused
 from tests.launch_programs.runs import CONFIG

@@ -8,12 +8,12 @@ from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.update import TrainingState, make_optimiser
 from environments import AtariOptions
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.metrics import CSVTable, Row
-from launch_programs.parts import make_builder
-from launch_programs.run_config import RunConfig
-from launch_programs.run_directory import RunDirectory
+from launch_programs.run.checkpointing import Checkpointer
+from launch_programs.run.metrics import CSVTable, Row
+from launch_programs.run.parts import make_builder
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
 
 CONFIG = RunConfig(

@@ -12,8 +12,8 @@ from rich.console import Console
 from environments import TASKS
 from launch_programs import runs
 from launch_programs import train as train_program
-from launch_programs.history import read_history
-from launch_programs.run_directory import RunDirectory, write_json
+from launch_programs.run.history import read_history
+from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
 from tests.integration.programs import TrainingProgram, train, training
 from tests.launch_programs.command_lines import given, one_line

@@ -3,7 +3,7 @@
 import dataclasses
 
 from environments import TASKS
-from launch_programs.scalars import Scalars, ScalarStream
+from launch_programs.run.scalars import Scalars, ScalarStream
 from tests.launch_programs.runs import CONFIG
 
 LEARNER = {

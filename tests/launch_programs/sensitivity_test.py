@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from launch_programs.checkpointing import restore_policy
-from launch_programs.sensitivity import Moments, average_fisher_sensitivity, measure, moments
+from agents.popart_impala.sensitivity import Moments, average_fisher_sensitivity, moments
+from launch_programs.run.checkpointing import restore_policy
+from launch_programs.sensitivity import measure
 from tests.launch_programs.runs import make_run
 
 

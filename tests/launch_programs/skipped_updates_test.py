@@ -1,7 +1,7 @@
 """When skipped updates are told of."""
 
-from launch_programs.node_output import Parser
-from launch_programs.skipped_updates import SkippedUpdates
+from launch_programs.nodes.skipped_updates import SkippedUpdates
+from launch_programs.screen.node_output import Parser
 
 
 def rows(*pairs: tuple[int, int]) -> list[str | None]:

@@ -11,7 +11,7 @@ from tests.integration.programs import ROOT
 
 PROGRAM = """
 import sys
-from launch_programs import standard_streams
+from launch_programs.console import standard_streams
 standard_streams.set_up()
 for i in range(10_000):
     print("line \\u2014", i, flush=i % 100 == 0)

@@ -5,8 +5,8 @@ from typing import Any
 
 from agents.popart_impala.config import Config
 from environments import parse_level_name
-from launch_programs.metrics import Row
-from launch_programs.training_status import TrainingStatus
+from launch_programs.run.metrics import Row
+from launch_programs.run.training_status import TrainingStatus
 from tests.launch_programs.runs import CONFIG
 
 # When the run that statuses are of began; rows are from a second later.

@@ -13,8 +13,8 @@ import courier
 import numpy as np
 import pytest
 
-from launch_programs import stopping
-from launch_programs.stopping import ProgramStopped, StoppableClient, ends_on_stop
+from launch_programs.nodes import stopping
+from launch_programs.nodes.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
 ROOT = pathlib.Path(stopping.__file__).parents[1]
 
@@ -34,7 +34,7 @@ time.sleep(600)
 # A node whose peer was never there, and that is asked to stop: must end, not only give up.
 LONELY = """
 import threading, courier
-from launch_programs.stopping import ProgramStopped, StoppableClient
+from launch_programs.nodes.stopping import ProgramStopped, StoppableClient
 stop = threading.Event()
 threading.Timer(0.5, stop.set).start()
 client = StoppableClient(courier.Client("localhost:1", call_timeout=600.0), stop)

@@ -9,14 +9,13 @@ import time
 
 import pytest
 
-from launch_programs.supervisor import (
-    FINISHED,
-    GIVEN_UP,
+from launch_programs.launching.supervisor import (
     WINDOW,
     ProgramFailed,
     RestartLimit,
     Supervisor,
 )
+from launch_programs.nodes.ending import FINISHED, GIVEN_UP
 
 # Ends in order when it is asked to, as nodes do.
 WAITS = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print(flush=True); "
@@ -105,7 +104,7 @@ def test_the_coordinators_end_is_the_programs() -> None:
 def test_a_learner_that_is_slow_to_end_has_saved_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("launch_programs.supervisor._NOTICE", 0.5)
+    monkeypatch.setattr("launch_programs.launching.supervisor.NOTICE", 0.5)
     program = Program(coordinator_0=FINISHES, learner_0=DEAF)
     assert program.run()
     assert [process.poll() for _, process in program.started] == [FINISHED, -signal.SIGKILL]
@@ -198,7 +197,7 @@ def test_a_learner_that_could_not_save_at_the_end_is_a_failure() -> None:
 
 
 def test_a_node_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch_programs.supervisor._NOTICE", 0.5)
+    monkeypatch.setattr("launch_programs.launching.supervisor.NOTICE", 0.5)
     program = Program(actor_0=DEAF)
     threading.Timer(0.5, program.stop.set).start()
     program.run()

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from launch_programs.tables import print_table, screen
+from launch_programs.console.tables import print_table, screen
 
 HEADINGS = ("task", "episodes", "mean", "from")
 ROWS = [

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from launch_programs.scalars import Scalars
-from launch_programs.tensorboard import EventWriter
+from launch_programs.nodes.tensorboard import EventWriter
+from launch_programs.run.scalars import Scalars
 from tests.launch_programs.events import written
 
 

@@ -4,10 +4,10 @@ import pathlib
 
 import pytest
 
-from launch_programs.failure_log import FailureLog
-from launch_programs.metrics import CSVTable, Row
-from launch_programs.run_directory import RunDirectory
-from launch_programs.training_status import StatusFollower, TaskStatus, duration
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.metrics import CSVTable, Row
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.run.training_status import StatusFollower, TaskStatus, duration
 from tests.launch_programs.statuses import BEGAN, add_episodes, learner_row, make_status
 
 
@@ -32,7 +32,7 @@ def test_scores_over_tasks() -> None:
     add_episodes(status, "catch_x100", -60.0)
     scores = status.normalised
     assert scores is not None
-    assert (scores.tasks, scores.mean, scores.median) == (2, 50.0, 50.0)
+    assert (len(status.played), scores.mean, scores.median) == (2, 50.0, 50.0)
     assert status.reference == "optimum"
     assert make_status("pong").reference == "human"
 

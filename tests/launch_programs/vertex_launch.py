@@ -16,10 +16,10 @@ from absl import flags
 from google.cloud import aiplatform_v1
 from xmanager.cloud import auth, build_image
 
-from launch_programs import vertex
-from launch_programs.process_environments import process_environments
-from launch_programs.program import make_program
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching import vertex
+from launch_programs.launching.process_environments import process_environments
+from launch_programs.nodes.program import make_program
+from launch_programs.run.run_directory import RunDirectory
 
 
 def main(logdir: str, output: str, gpu: str | None = None) -> None:

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import launchpad as lp
 import pytest
 
-from launch_programs import vertex
-from launch_programs.checkpointing import Checkpointer
-from launch_programs.flags import define_run_flags, resolve
-from launch_programs.metrics import read_rows
-from launch_programs.run_directory import RunDirectory
+from launch_programs.launching import vertex
+from launch_programs.run.checkpointing import Checkpointer
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -118,7 +118,12 @@ def test_the_learner_is_the_first_pool_and_others_share_machines(launched: Launc
 def test_images_have_the_project_and_its_own_set_up(launched: Launched) -> None:
     for image in launched.images:
         staged = image / "popart-impala"
-        for file in ("job.pkl", "process_entry.py", "agents", "launch_programs/vertex.py"):
+        for file in (
+            "job.pkl",
+            "process_entry.py",
+            "agents",
+            "launch_programs/launching/vertex.py",
+        ):
             assert (staged / file).exists()
         assert not (staged / ".venv").exists()
         dockerfile = (image / "Dockerfile").read_text()

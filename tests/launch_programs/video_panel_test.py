@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launch_programs.video_panel import (
+from launch_programs.views.video_panel import (
     CURVE_LENGTH,
     HEIGHT,
     WIDTH,

@@ -13,12 +13,12 @@ from acme.utils import observers
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import Scale
 from agents.popart_impala.types import AgentInput
-from launch_programs import video
-from launch_programs.checkpointing import restore_policy
-from launch_programs.evaluation import FixedVariables, TaskPlayer
-from launch_programs.parts import make_builder
-from launch_programs.run_directory import RunDirectory
-from launch_programs.video import (
+from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
+from launch_programs.run.checkpointing import restore_policy
+from launch_programs.run.parts import make_builder
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.views import video
+from launch_programs.views.video import (
     EpisodeRecorder,
     VideoPaths,
     VideoWriter,
@@ -26,7 +26,7 @@ from launch_programs.video import (
     fitted,
     video_paths,
 )
-from launch_programs.video_panel import HEIGHT, WIDTH, PanelState, draw_panel
+from launch_programs.views.video_panel import HEIGHT, WIDTH, PanelState, draw_panel
 from tests.launch_programs.runs import make_run
 
 

@@ -8,10 +8,10 @@ import pytest
 import wandb
 
 from environments import parse_level_name
-from launch_programs.evaluation import score
-from launch_programs.metrics import CSVTable, Row
-from launch_programs.run_directory import RunDirectory
-from launch_programs.wandb_mirror import WandbMirror
+from environments.scores import score
+from launch_programs.run.metrics import CSVTable, Row
+from launch_programs.run.run_directory import RunDirectory
+from launch_programs.views.wandb_mirror import WandbMirror
 from tests.launch_programs.runs import CONFIG
 from tests.launch_programs.wandb_files import files, history, records, summary
 

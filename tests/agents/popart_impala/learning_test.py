@@ -596,7 +596,7 @@ def test_skipped_updates_are_counted_though_rows_are_rare() -> None:
 
 
 def test_rows_that_are_not_finite_can_be_written(tmp_path: pathlib.Path) -> None:
-    from launch_programs.metrics import CSVTable, RowLogger, read_rows
+    from launch_programs.run.metrics import CSVTable, RowLogger, read_rows
 
     tasks = [f"task_{i}" for i in range(NUM_TASKS)]
     table = CSVTable(tmp_path / "learner.csv")

@@ -1,0 +1,69 @@
+"""Scores of played episodes, normalised by random and human play."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from environments.tasks import Task
+
+
+class TaskScore(NamedTuple):
+    """Returns of one task's evaluation episodes."""
+
+    task: str
+    episodes: int
+    mean: float
+    standard_deviation: float  # of the episodes' returns, n - 1; 0 for one episode
+    random: float | None  # as the task's
+    human: float | None
+    human_normalised: float | None  # percent, of the mean; None without the two above
+    cut_off: int = 0  # episodes that were cut off for their length
+
+
+class Aggregate(NamedTuple):
+    """Human-normalised scores over tasks, percent."""
+
+    mean: float
+    median: float
+    capped_mean: float  # of min(score, 100)
+
+
+def score(task: Task, returns: Sequence[float], cut_off: int = 0) -> TaskScore:
+    """Summarises the returns of one task's episodes, of which there is at least one.
+
+    Args:
+      task: that was played.
+      returns: of the episodes.
+      cut_off: how many of them were cut off for their length.
+    """
+    mean = statistics.fmean(returns)
+    return TaskScore(
+        task=task.name,
+        episodes=len(returns),
+        mean=mean,
+        standard_deviation=statistics.stdev(returns) if len(returns) > 1 else 0.0,
+        random=task.random_score,
+        human=task.human_score,
+        human_normalised=task.human_normalised(mean),
+        cut_off=cut_off,
+    )
+
+
+def aggregate(normalised: Sequence[float | None]) -> Aggregate | None:
+    """Mean, median and capped mean over tasks (the capped mean is that of arXiv 1802.01561).
+
+    Args:
+      normalised: each task's score in percent, None for a task without scores to normalise by.
+
+    Returns:
+      None if a task has no such score, or if there is no task.
+    """
+    known = [x for x in normalised if x is not None]
+    if not known or len(known) < len(normalised):
+        return None
+    return Aggregate(
+        mean=math.fsum(known) / len(known),
+        median=statistics.median(known),
+        capped_mean=math.fsum(min(x, 100.0) for x in known) / len(known),
+    )

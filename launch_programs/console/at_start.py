@@ -1,0 +1,65 @@
+"""What a program does before it imports more than Python's own: the package calls it.
+
+The programs' imports take seconds, in which Ctrl-C may come, and fail where another package has the
+name of one of this project's.
+"""
+
+import importlib.util
+import os
+import pathlib
+import signal
+import sys
+
+_INTERRUPTED = 130  # a shell's exit code for Ctrl-C
+
+
+def is_program() -> bool:
+    """Whether `python -m` is about to run a module of this package, and imports the package."""
+    return sys.argv[:1] == ["-m"]
+
+
+def check_packages() -> None:
+    """Looks whether another project's packages stand before those that this one is made of.
+
+    Raises:
+      ImportError: they do; nothing of this package could be imported.
+    """
+    root = pathlib.Path(__file__).resolve().parents[2]
+    for name in ("agents", "environments"):
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            continue
+        # A folder without __init__.py has no origin.
+        found = [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+        if found and root not in pathlib.Path(found[0]).resolve().parents:
+            raise ImportError(
+                f"{found[0]} stands before this project's package {name!r}: rename it, start from "
+                f"another directory, or put {root} first in PYTHONPATH"
+            )
+
+
+def end_at_interrupt() -> None:
+    """Lets Ctrl-C end the process at once, with one line: for times with nothing to be undone.
+
+    An exception would be no good in imports: extension modules drop it, or print it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: _end())
+
+
+def raise_at_interrupt() -> None:
+    """Lets Ctrl-C raise `KeyboardInterrupt`, as Python does by default."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end() -> None:
+    os.write(2, b"Interrupted.\n")
+    os._exit(_INTERRUPTED)
+
+
+def end_interrupted() -> None:
+    """Ends the program after a `KeyboardInterrupt`: one line, and a shell's exit code."""
+    end_at_interrupt()  # Python's own end takes a while
+    print("Interrupted.", file=sys.stderr)
+    sys.exit(_INTERRUPTED)

@@ -1,0 +1,86 @@
+"""A program's nodes as processes of this machine."""
+
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Mapping
+
+import cloudpickle
+import launchpad as lp
+from launchpad.nodes.python import addressing
+
+from launch_programs.launching.output_log import OutputLog
+from launch_programs.launching.process_environments import process_environments
+from launch_programs.launching.starting import start_node
+from launch_programs.launching.supervisor import RestartLimit, Supervisor
+from launch_programs.nodes.program import named_nodes
+
+
+class LocalProcess:
+    """The process of one node; its output is appended to a file."""
+
+    def __init__(self, name: str, node: bytes, environment: Mapping[str, str], log: pathlib.Path):
+        """Starts it.
+
+        Args:
+          name: of the node, such as "actor/3"; shown by `ps`.
+          node: its function, pickled.
+          environment: variables that it has besides this process's.
+          log: file for what it prints.
+        """
+        self._log = OutputLog(log)
+        self._process, output = start_node(name, node, environment)
+        self._log.copy(output)
+
+    def poll(self) -> int | None:
+        """Its exit code, that of a signal negative; None while it runs."""
+        return self._process.poll()
+
+    def output(self) -> str:
+        """The last lines that it printed."""
+        return self._log.end()
+
+    def stop(self) -> None:
+        """Asks it to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Ends it."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+def run(
+    program: lp.Program,
+    cores_per_actor: int,
+    logs: pathlib.Path,
+    max_restarts: int,
+    report: Callable[[str, str], None],
+    stop: threading.Event,
+) -> bool:
+    """Runs a program on this machine to its end.
+
+    Args:
+      program: with unbound addresses.
+      cores_per_actor: CPU cores that an actor may use.
+      logs: directory for what nodes print.
+      max_restarts: of each actor, and the evaluator, in ten minutes.
+      report: gets the name of a node that died and what became of it.
+      stop: asks the program to stop.
+
+    Returns:
+      Whether training has finished; else `stop` came.
+
+    Raises:
+      ProgramFailed: a node died without which there is no program, or another too often.
+    """
+    nodes = named_nodes(program)
+    for node in nodes.values():
+        addressing.bind_addresses_local(node.addresses)
+    pickled = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
+    environments = process_environments(cores_per_actor)
+
+    def start(name: str) -> LocalProcess:
+        return LocalProcess(name, pickled[name], environments[name.split("/")[0]], logs / name)
+
+    return Supervisor(list(nodes), start, RestartLimit(max_restarts), report).run(stop)

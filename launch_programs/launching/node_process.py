@@ -1,0 +1,70 @@
+"""The process of one node, started by a launcher.
+
+The node comes, pickled, through standard input, so that no file of pickles lies about that somebody
+else could change. The pipe stays open: when it ends, the launcher has died, and the node stops too.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+import cloudpickle
+from absl import flags
+from launchpad.launch import worker_manager
+
+from launch_programs.console import standard_streams
+from launch_programs.nodes.ending import ORPHAN
+
+
+def run_node(function: Callable[[], object]) -> None:
+    """Runs a node in this process's main thread, with what Launchpad's nodes rely on.
+
+    SIGTERM asks the node to stop, and kills it after `--lp_termination_notice_secs` (10).
+
+    Args:
+      function: of the node, as Launchpad's `PyNode.function` gives it.
+    """
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
+    worker_manager.WorkerManager(register_in_thread=True)
+    try:
+        function()
+    finally:
+        # Launchpad's countdown after a stop: its next second would kill the process while it ends,
+        # when Python no longer handles the signal.
+        signal.alarm(0)
+
+
+def _end_with_launcher() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing more is ever written
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _exit_code(function: Callable[[], object]) -> int:
+    """Runs a node; what it raises is printed, as Python would at its end."""
+    try:
+        run_node(function)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    standard_streams.set_up()  # the launcher reads it, and may be killed before the node is
+    node_function = cloudpickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
+    exit_code = _exit_code(node_function)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A node has nothing left to do. Python's own end collects all garbage first, which takes the
+    # learner many seconds on a busy machine: longer than a launcher waits.
+    os._exit(exit_code)

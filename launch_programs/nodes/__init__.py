@@ -1,0 +1,1 @@
+"""The Launchpad program: its graph, and what each node does."""

@@ -1,0 +1,80 @@
+"""TensorBoard's event files, beside the run's tables."""
+
+import os
+import pathlib
+import re
+import socket
+import struct
+import time
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
+
+from launch_programs.run.appending import append
+from launch_programs.run.scalars import Scalars
+
+_PREFIX = "events.out.tfevents."
+
+# What TensorBoard allows in a tag; others, such as the colon of gym:ID, become underscores.
+_NOT_IN_TAGS = re.compile(r"[^\w./-]")
+
+
+class EventWriter:
+    """Writes scalars into a new event file of a directory.
+
+    Not tensorboardX's writer: an error of the disk ends its thread, and then it blocks.
+    """
+
+    def __init__(self, directory: pathlib.Path, first_frame: int):
+        """Writes nothing yet.
+
+        Args:
+          directory: of the run.
+          first_frame: frames that the run begins or goes on with. What earlier files of the
+            directory have from there on was not kept, and TensorBoard no longer shows it.
+        """
+        # TensorBoard reads the files in the order of their names, whatever became of the clock.
+        second = max([int(time.time()), *(n + 1 for n in _seconds(directory))])
+        name = f"{_PREFIX}{second:010}.{socket.gethostname()}.{os.getpid()}"
+        self._path = directory / name
+        start = SessionLog(status=SessionLog.START)
+        self._header = b"".join(
+            _record(Event(wall_time=time.time(), step=first_frame, **event))
+            for event in ({"file_version": "brain.Event:2"}, {"session_log": start})
+        )
+
+    def write(self, scalars: Scalars) -> None:
+        """Writes scalars at their number of frames.
+
+        Raises:
+          OSError: they cannot be written; the file is as before.
+        """
+        summary = Summary(
+            value=[
+                Summary.Value(tag=_NOT_IN_TAGS.sub("_", tag), simple_value=value)
+                for tag, value in scalars.values.items()
+            ]
+        )
+        event = Event(wall_time=time.time(), step=scalars.frames, summary=summary)
+        append(self._path, _record(event), self._header)
+
+
+def _seconds(directory: pathlib.Path) -> list[int]:
+    """The times in the names of a directory's event files."""
+    names = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
+    return [int(second) for name in names if (second := name.partition(".")[0]).isdecimal()]
+
+
+def _record(event: Event) -> bytes:
+    """An event as a record of TensorFlow's TFRecord format."""
+    data = event.SerializeToString()
+    length = struct.pack("<Q", len(data))
+    return b"".join(
+        (
+            length,
+            struct.pack("<I", masked_crc32c(length)),
+            data,
+            struct.pack("<I", masked_crc32c(data)),
+        )
+    )

@@ -1,0 +1,324 @@
+"""Checkpoints: the learner's whole state and the run's counts, kept by Orbax."""
+
+import itertools
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from agents.popart_impala.popart import PopArtState
+from agents.popart_impala.types import Params
+from agents.popart_impala.update import TrainingState
+from launch_programs.run.run_directory import RunDirectory, checkpoint_steps
+
+# How many checkpoints are kept: the newest, and those to fall back to.
+_MAX_TO_KEEP = 3
+
+# Directories that Orbax has not finished are named STEP.orbax-checkpoint-tmp.
+_UNFINISHED = "*.orbax-checkpoint-tmp*"
+
+# Seconds that a failed save waits for threads that go on writing.
+_WRITERS_TIMEOUT = 2.0
+
+# Seconds that removing a checkpoint may take, of which some files are gone already.
+_REMOVAL = 0.5
+
+_T = TypeVar("_T")
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written, or none could be read; says which and why."""
+
+
+def _print_warning(text: str) -> None:
+    print("warning:", text, file=sys.stderr, flush=True)
+
+
+class SavedPolicy(NamedTuple):
+    """The part of a checkpoint that acts."""
+
+    params: Params
+    popart: PopArtState  # statistics of its values
+    steps: int  # learner steps
+    frames: int  # environment frames
+
+
+class Checkpointer:
+    """Saves and restores in one directory; a checkpoint is there as a whole or not at all.
+
+    The newest checkpoint may be damaged all the same, by the disk or by hand. Restoring warns then
+    and falls back to the one before, and renames the damaged one to `broken-STEP`, unless
+    `read_only`: it is kept, but is no checkpoint any more.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *,
+        read_only: bool = False,
+        warn: Callable[[str], None] = _print_warning,
+    ):
+        """Opens the directory, and makes it unless `read_only`.
+
+        Args:
+          directory: of the checkpoints.
+          read_only: change nothing in it.
+          warn: gets a line on each damaged checkpoint; by default it goes to standard error.
+        """
+        self._directory = directory.absolute()
+        self._warn = warn
+        self._read_only = read_only
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None if read_only else _MAX_TO_KEEP,
+                create=not read_only,
+                read_only=read_only,
+                # Saving takes some 30 ms; a write that is under way when a stop is asked for would
+                # only complicate matters.
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """Learner step of the newest checkpoint, None without one.
+
+        A damaged checkpoint counts until restoring has found the damage and renamed it.
+        """
+        return self._manager.latest_step()
+
+    def save(self, state: TrainingState, counts: Mapping[str, float]) -> None:
+        """Saves `state` unless a checkpoint of the same step exists.
+
+        Args:
+          state: NumPy arrays, as `PopArtIMPALALearner.save` returns.
+          counts: of the program's counter.
+
+        Raises:
+          CheckpointError: it cannot be written, as on a full disk, or there is a newer checkpoint.
+            Those that there are stay as they were, and the same may be saved again later.
+        """
+        latest = self.latest_step
+        if state.steps == latest:
+            return
+        path = self._directory / str(state.steps)
+        if latest is not None and latest > state.steps:
+            raise CheckpointError(f"cannot save {path}: there is a newer checkpoint, {latest}")
+        self._remove_unfinished()
+        arrays = _arrays(state)
+        info = {"steps": state.steps, "frames": state.frames, "counts": dict(counts)}
+        info["checksum"] = _checksum(arrays, info)
+        others = set(threading.enumerate())
+        try:
+            self._manager.save(
+                state.steps,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(info)
+                ),
+            )
+        except (OSError, ValueError) as error:
+            if not _is_from_storage(error):
+                raise
+            # Orbax raises the first error while its other threads still write, and start more.
+            deadline = time.monotonic() + _WRITERS_TIMEOUT
+            while set(threading.enumerate()) - others and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._remove_unfinished()
+            raise CheckpointError(f"cannot save {path}: {_cause(error)}") from error
+
+    def _remove_unfinished(self) -> None:
+        """Removes what failed saves and killed processes have left, as far as it can be."""
+        for path in self._directory.glob(_UNFINISHED):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def restore(self, like: TrainingState) -> tuple[TrainingState, dict[str, float]] | None:
+        """The newest readable checkpoint's state and counts, None without a checkpoint.
+
+        Args:
+          like: a state of the same structure, shapes and dtypes.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read.
+          ValueError: the checkpoint's structure or shapes are not those of `like`.
+        """
+
+        def read(step: int) -> int:
+            # With `like`, Orbax raises ValueError for a file that is missing and for another
+            # structure alike. So the files are read without it first.
+            self._read_whole(step)
+            return step
+
+        step = self._newest_readable(read)
+        if step is None:
+            return None
+        arrays = _arrays(like)
+        restored = self._read(step, ocp.args.StandardRestore(arrays))
+        _check_shapes(restored.state, arrays, self._directory / str(step))
+        info = restored.info
+        return (
+            TrainingState(**restored.state, steps=info["steps"], frames=info["frames"]),
+            info["counts"],
+        )
+
+    def restore_policy(self) -> SavedPolicy | None:
+        """The newest readable checkpoint's parameters, None without a checkpoint.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read.
+        """
+
+        def read(step: int) -> SavedPolicy:
+            restored = self._read_whole(step)
+            return SavedPolicy(
+                restored.state["params"],
+                PopArtState(**restored.state["popart"]),
+                restored.info["steps"],
+                restored.info["frames"],
+            )
+
+        return self._newest_readable(read)
+
+    def _read(self, step: int, state: ocp.args.StandardRestore) -> Any:
+        return self._manager.restore(
+            step, args=ocp.args.Composite(state=state, info=ocp.args.JsonRestore())
+        )
+
+    def _read_whole(self, step: int) -> Any:
+        """State, as nested dicts and lists, and info of a checkpoint that is as it was saved."""
+        restored = self._read(step, ocp.args.StandardRestore())
+        info = dict(restored.info)
+        saved = info.pop("checksum", None)  # earlier versions saved none
+        if saved is not None and saved != _checksum(restored.state, info):
+            raise ValueError("its contents are not those of its checksum")
+        return restored
+
+    def _newest_readable(self, read: Callable[[int], _T]) -> _T | None:
+        """`read` of the newest step for which it does not fail; None without a checkpoint."""
+        causes: dict[int, str] = {}
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                found = read(step)
+            except (OSError, ValueError, KeyError) as error:
+                removed = self._read_only and not (self._directory / str(step)).exists()
+                if not removed or step == min(steps):
+                    causes[step] = _cause(error)
+                continue
+            for broken, cause in causes.items():
+                self._put_aside(broken, cause, step)
+            return found
+        if not causes:
+            return None
+        # All stay where they are: whether to begin anew is not for this program to decide.
+        listed = "; ".join(f"{step}: {cause}" for step, cause in causes.items())
+        raise CheckpointError(f"no checkpoint in {self._directory} can be read: {listed}")
+
+    def _put_aside(self, step: int, cause: str, fallback: int) -> None:
+        path = self._directory / str(step)
+        if self._read_only:
+            self._warn(f"{path} cannot be read, using {fallback} instead: {cause}")
+            return
+        names = itertools.chain(
+            [f"broken-{step}"], (f"broken-{step}-{n}" for n in itertools.count(2))
+        )
+        aside = next(a for a in (self._directory / name for name in names) if not a.exists())
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} is damaged ({cause}) and cannot be renamed: {_cause(error)}"
+            ) from error
+        self._manager.reload()
+        self._warn(f"{path} is damaged, now named {aside.name}; using {fallback} instead: {cause}")
+
+
+def _checksum(arrays: Any, info: Mapping[str, Any]) -> int:
+    """Of all numbers, whatever containers they are in. Orbax has none of large arrays' files."""
+    leaves = sorted(zlib.crc32(np.asarray(x).tobytes()) for x in jax.tree.leaves(arrays))
+    return zlib.crc32(json.dumps([leaves, info], sort_keys=True).encode())
+
+
+def _is_from_storage(error: Exception) -> bool:
+    """Whether a file could not be written, rather than an argument being wrong.
+
+    TensorStore raises ValueErrors that begin with a status like `RESOURCE_EXHAUSTED: `.
+    """
+    return isinstance(error, OSError) or re.match(r"[A-Z_]+: ", str(error)) is not None
+
+
+def _cause(error: Exception) -> str:
+    """An error as one short line; TensorStore's are of kilobytes, with the root cause last."""
+    text = " ".join(re.split(r" \[(?:source locations|tensorstore_spec)=", str(error))[0].split())
+    if len(text) > 500:
+        text = f"{text[:150]} ... {text[-350:]}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _check_shapes(restored: Any, like: Any, path: pathlib.Path) -> None:
+    """Complains about the first array of another shape, which Orbax lets pass."""
+    expected = jax.tree_util.tree_leaves_with_path(like)
+    for array, (name, other) in zip(jax.tree.leaves(restored), expected, strict=True):
+        if np.shape(array) != np.shape(other):
+            raise ValueError(
+                f"{path} is of another network: {jax.tree_util.keystr(name)} has shape "
+                f"{np.shape(array)}, not {np.shape(other)}"
+            )
+
+
+def _arrays(state: TrainingState) -> dict[str, Any]:
+    return {"params": state.params, "opt_state": state.opt_state, "popart": state.popart}
+
+
+def has_checkpoint(directory: RunDirectory) -> bool:
+    """Whether there is a checkpoint in a run's directory, readable or not."""
+    return directory.checkpoints.is_dir() and bool(checkpoint_steps(directory.checkpoints))
+
+
+def _while_training(checkpoints: pathlib.Path, read: Callable[["Checkpointer"], _T]) -> _T:
+    """`read` of a directory from which a learner may remove checkpoints meanwhile.
+
+    Args:
+      checkpoints: directory.
+      read: reads; called again if it fails and other checkpoints are there then.
+
+    Raises:
+      Exception: what `read` raises of checkpoints that stay.
+    """
+    while True:
+        before = checkpoint_steps(checkpoints)
+        try:
+            return read(Checkpointer(checkpoints, read_only=True))
+        except (OSError, ValueError, KeyError):
+            time.sleep(_REMOVAL)
+            if set(checkpoint_steps(checkpoints)) == set(before):
+                raise
+
+
+def restore_policy(directory: RunDirectory) -> SavedPolicy:
+    """The newest policy of a run.
+
+    Raises:
+      ValueError: the run has no checkpoint.
+      CheckpointError: it has checkpoints, but none can be read.
+    """
+    policy = None
+    if directory.checkpoints.is_dir():
+        policy = _while_training(directory.checkpoints, Checkpointer.restore_policy)
+    if policy is None:
+        train = ["python", "-m", "launch_programs.train", f"--logdir={directory.path}"]
+        raise ValueError(
+            f"{directory.path} has no checkpoint yet: train it first, with {shlex.join(train)}"
+        )
+    return policy

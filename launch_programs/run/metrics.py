@@ -1,0 +1,135 @@
+"""Metrics: nodes send rows of plain values, the coordinator appends them to CSV files."""
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from acme.utils import loggers
+
+from launch_programs.run.appending import append
+
+Row = dict[str, str | int | float]
+
+
+def flatten_row(data: Mapping[str, Any], tasks: Sequence[str]) -> Row:
+    """`data` as Python scalars; an array with one value per task becomes `name/task` columns.
+
+    Courier never answers a call whose arguments hold NumPy values, so none may be left.
+    """
+    row: Row = {}
+    for name, value in data.items():
+        if isinstance(value, str):
+            row[name] = value
+        elif np.ndim(value) == 0:
+            row[name] = np.asarray(value).item()
+        else:
+            row.update({f"{name}/{task}": float(x) for task, x in zip(tasks, value, strict=True)})
+    return row
+
+
+class RowLogger(loggers.Logger):
+    """Acme's logger interface over a function that takes rows."""
+
+    def __init__(self, write_row: Callable[[Row], None], tasks: Sequence[str]):
+        """Sends every row to `write_row`; arrays have one value for each of `tasks`."""
+        self._write_row = write_row
+        self._tasks = tasks
+
+    def write(self, data: Mapping[str, Any]) -> None:
+        """Sends one row."""
+        self._write_row(flatten_row(data, self._tasks))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class TableFollower:
+    """Reads a table that another process appends to, each row once."""
+
+    def __init__(self, path: pathlib.Path, tail: int | None = None):
+        """Starts at the table's beginning; it need not be there yet.
+
+        Args:
+          path: of the table.
+          tail: if given, begins so many bytes before the end of what is there at the first look,
+            at a whole row.
+        """
+        self._path = path
+        self._tail = tail
+        self._read = 0  # bytes
+        self._columns: list[str] | None = None
+
+    def new_rows(self) -> list[dict[str, str]]:
+        """The complete rows that have come since the last call."""
+        if not self._path.exists():
+            return []
+        if self._columns is None:
+            with self._path.open("rb") as file:
+                header = file.readline()
+                if not header.endswith(b"\n"):
+                    return []
+                [self._columns] = csv.reader([header.decode()])
+                if self._tail is not None:
+                    file.seek(max(len(header) - 1, file.seek(0, os.SEEK_END) - self._tail))
+                    file.readline()  # the end of a row, or of the header
+                self._read = file.tell()
+        complete = complete_lines(self._path, self._read)
+        self._read += len(complete)
+        rows = csv.reader(complete.decode().splitlines())
+        return [dict(zip(self._columns, row, strict=True)) for row in rows]
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The complete rows of a table that may be growing; none if it is not there yet."""
+    return TableFollower(path).new_rows()
+
+
+def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
+    """What a growing file has from byte `begin` on, without a last line that has no end yet."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        data = file.read()
+    return data[: data.rfind(b"\n") + 1]
+
+
+def read_columns(path: pathlib.Path) -> list[str] | None:
+    """The columns of a table; None if it is not there or empty."""
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return next(csv.reader(file), None)
+
+
+class CSVTable:
+    """A CSV file that grows by rows, and goes on where an earlier run stopped."""
+
+    def __init__(self, path: pathlib.Path):
+        """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""
+        self._path = path
+        if path.exists():
+            with path.open("rb+") as partial:
+                partial.truncate(partial.read().rfind(b"\n") + 1)
+        self._columns = read_columns(path)
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Appends rows, which all have the columns of the file's first row: all of them or none.
+
+        Raises:
+          ValueError: a row has other columns.
+          OSError: they cannot be written, as on a full disk.
+        """
+        if not rows:
+            return
+        columns = list(rows[0]) if self._columns is None else self._columns
+        header, lines = io.StringIO(), io.StringIO()
+        csv.writer(header).writerow(columns)
+        for row in rows:
+            if set(row) != set(columns):
+                raise ValueError(f"{self._path} has the columns {columns}, not {list(row)}")
+            csv.writer(lines).writerow([row[column] for column in columns])
+        append(self._path, lines.getvalue().encode(), header.getvalue().encode())
+        self._columns = columns

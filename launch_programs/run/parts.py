@@ -1,0 +1,42 @@
+"""A run's configuration -> the agent's parts, the same in every node and program."""
+
+from collections.abc import Callable
+
+import acme
+import numpy as np
+from acme import specs
+from acme.utils import loggers
+
+from agents.popart_impala import PopArtIMPALABuilder
+from environments import make_environment
+from launch_programs.run.run_config import RunConfig
+
+
+def environment_spec(config: RunConfig) -> specs.EnvironmentSpec:
+    """The spec that all environments of the run share."""
+    environment = make_environment(config.task_list(), 0, atari=config.atari, seed=config.seed)
+    try:
+        return acme.make_environment_spec(environment)
+    finally:
+        environment.close()
+
+
+def make_builder(
+    config: RunConfig,
+    *,
+    logger: loggers.Logger | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> PopArtIMPALABuilder:
+    """The agent's builder for this run."""
+    return PopArtIMPALABuilder(
+        config.agent,
+        environment_spec(config),
+        logger=logger,
+        log_interval=config.log_interval,
+        should_stop=should_stop,
+    )
+
+
+def derive_seed(*entropy: int) -> int:
+    """A seed in [0, 2^31) from several numbers, for parts that must not repeat each other."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)

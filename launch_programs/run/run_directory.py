@@ -1,0 +1,290 @@
+"""A run's directory: what lies where, who may write to it."""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from launch_programs.run.run_config import RunConfig, from_json
+
+# Seconds that a claim waits: whoever asks for the lock's state holds it for that moment.
+_PROBE = 0.5
+
+
+class RunDirectory:
+    """Paths of a run and its configuration file.
+
+    config.json        the resolved configuration
+    provenance.json    code, packages and machine of each start of the learner
+    cluster.json       where its nodes listen, if they are started by hand (cluster.py)
+    checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
+    learner.csv        a row of the learner's metrics per log interval
+    actors.csv         a row per training episode
+    evaluator.csv      a row per episode of the evaluator
+    events.out.*       the same for TensorBoard
+    wandb/             what was sent to Weights & Biases, and the run's id there
+    evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
+    videos/            episodes that it filmed, as evaluation-*.json names them
+    report.html        all of it as one page, by `launch_programs.report`
+    plots/             figures of the run's tables, by `launch_programs.plot`
+    *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
+    last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
+    launch.json        the program that it was started with last, and flags that are not settings
+    failed             why the program ended, if it failed; gone when it is started again
+    failures.csv       a row per failure that the run got over, with what became of it
+    progress.log       a line of progress per log interval, and one per failure
+    logs/              what each node printed
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Names the paths; touches nothing."""
+        self.path = user_path(path)
+        self.config = self.path / "config.json"
+        self.provenance = self.path / "provenance.json"
+        self.cluster = self.path / "cluster.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.tables = {
+            name: self.path / f"{name}.csv" for name in ("learner", "actors", "evaluator")
+        }
+        self.failures = self.path / "failures.csv"
+        self.launch = self.path / "launch.json"
+        self.failed = self.path / "failed"
+        self.last_checkpoint = self.path / "last-checkpoint"
+        self.videos = self.path / "videos"
+        self.progress = self.path / "progress.log"
+        self.report = self.path / "report.html"
+        self.plots = self.path / "plots"
+        self.logs = self.path / "logs"
+        self.launcher_log = self.logs / "launcher"
+        self._lock_path = self.path / ".lock"
+        self._lock_file: IO[str] | None = None
+
+    def read_config(self) -> RunConfig:
+        """The run's configuration.
+
+        Raises:
+          ValueError: there is none, or it cannot be read.
+        """
+        try:
+            values = json.loads(self.config.read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is not a run directory: it has no config.json") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.config} is not JSON: {error}") from error
+        try:
+            return from_json(values)
+        except ValueError as error:
+            raise ValueError(f"{self.config}: {error}") from error
+
+    def write_config(self, config: RunConfig) -> None:
+        """Writes or replaces the configuration, all or nothing."""
+        write_json(self.config, config.to_json())
+
+    def read_last_checkpoint(self) -> int | None:
+        """The learner step in `last-checkpoint`; None if no checkpoint was told of.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        try:
+            return int(self.last_checkpoint.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise ValueError(f"{self.last_checkpoint} is damaged: {error}") from error
+
+    def create(self) -> None:
+        """Makes the directory.
+
+        Raises:
+          ValueError: it cannot be made or written to, or holds something that is not a run.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"logdir={str(self.path)!r}: cannot be written to: {error}") from error
+        self.check_writable()
+
+    def saved_frames(self, config: RunConfig) -> int:
+        """Frames of the newest checkpoint, 0 without one; its name says them.
+
+        Args:
+          config: the run.
+
+        Raises:
+          ValueError: what the learner said of it is damaged.
+        """
+        steps = [0]
+        if self.checkpoints.is_dir():
+            steps += checkpoint_steps(self.checkpoints)
+        elif (told := self.read_last_checkpoint()) is not None:  # the learner's is another disk
+            steps.append(told)
+        return max(steps) * config.agent.frames_per_update
+
+    def check_writable(self) -> None:
+        """Complains of a directory that cannot be written.
+
+        Raises:
+          ValueError: it cannot, for lack of permission or of room.
+        """
+        try:
+            write_probe(self.path)
+        except OSError as error:
+            raise ValueError(
+                f"logdir={str(self.path)!r}: cannot be written to: {error.strerror}"
+            ) from error
+
+    def lock(self) -> int:
+        """Claims the directory for this process and those that inherit the returned descriptor.
+
+        The claim ends with the last of them, however they end. What was said of the end of the
+        program before is removed.
+
+        Raises:
+          ValueError: another run has it.
+        """
+        self._lock_file = open(self._lock_path, "w")  # noqa: SIM115 - open as long as the run
+        deadline = time.monotonic() + _PROBE
+        while not _try_lock(self._lock_file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"logdir={str(self.path)!r}: another run is using it; wait for it to end, or "
+                    "give another --logdir"
+                )
+            time.sleep(0.01)
+        self.failed.unlink(missing_ok=True)
+        return self._lock_file.fileno()
+
+    def is_locked(self) -> bool:
+        """Whether a program has claimed the directory, on this host or where its files are shared.
+
+        Writes nothing, and holds nothing longer than the question takes.
+
+        Raises:
+          OSError: it cannot be found out.
+        """
+        try:
+            with self._lock_path.open() as file:
+                return not _try_lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    def note_failure(self, cause: str) -> None:
+        """Writes down why the program ended; a disk that does not take it is no further failure.
+
+        Args:
+          cause: its first line is what a list of runs shows.
+        """
+        try:
+            self.failed.write_text(f"{cause}\n", encoding="utf-8", errors="replace")
+        except OSError as error:
+            print(f"{self.failed} cannot be written: {error}", file=sys.stderr, flush=True)
+
+    def write_launch(self, program: str, flags: Sequence[str]) -> None:
+        """Notes how the run is started, for `resume_command`.
+
+        Args:
+          program: in `launch_programs`, which takes --logdir.
+          flags: that it was given besides the run's settings.
+        """
+        write_json(self.launch, [program, *flags])
+
+    def resume_command(self) -> str:
+        """The command that goes on with the run, from the current directory.
+
+        Raises:
+          ValueError: how it was started cannot be read.
+        """
+        try:
+            program, *flags = json.loads(self.launch.read_text())
+        except FileNotFoundError:
+            program, flags = "train", []
+        except ValueError as error:
+            raise ValueError(f"{self.launch} cannot be read: {error}") from error
+        return shlex.join(
+            ["python", "-m", f"launch_programs.{program}", f"--logdir={self.path}", *flags]
+        )
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A path as a user means it: no shell expands the `~` of `--logdir=~/runs`."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return pathlib.Path(path)
+
+
+def check_output(place: pathlib.Path) -> None:
+    """Complains, before any work, of a directory that cannot take what is made.
+
+    Raises:
+      ValueError: it cannot be written.
+    """
+    try:
+        write_probe(place)
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be written: {error.strerror}; give another place as --output"
+        ) from error
+
+
+def write_probe(path: pathlib.Path) -> None:
+    """Writes a small file into a directory and removes it.
+
+    Raises:
+      OSError: it cannot be written, for lack of permission or of room.
+    """
+    probe = path / f".writable-{os.getpid()}"
+    try:
+        probe.write_bytes(bytes(4096))
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def checkpoint_steps(checkpoints: pathlib.Path) -> list[int]:
+    """Learner steps of the checkpoints in a directory, in any order."""
+    return [int(entry.name) for entry in checkpoints.iterdir() if entry.name.isdecimal()]
+
+
+def make_new(path: pathlib.Path) -> pathlib.Path:
+    """Makes a directory that is ours alone: PATH, or PATH-2, PATH-3, ... if that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in itertools.chain([path.name], (f"{path.name}-{n}" for n in itertools.count(2))):
+        try:
+            path.with_name(name).mkdir()
+        except FileExistsError:
+            continue
+        return path.with_name(name)
+    raise AssertionError  # the names do not end
+
+
+def default_path(suite: str) -> pathlib.Path:
+    """runs/SUITE-YYYYMMDD-HHMMSS, local time."""
+    return pathlib.Path("runs") / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def write_json(path: pathlib.Path, values: Any) -> None:
+    """Writes `values` to `path`; a reader sees the old file or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # the part that a full disk took
+        raise

@@ -1,0 +1,1 @@
+"""Figures, videos, reports and mirrors of a run."""

@@ -1,0 +1,66 @@
+"""Runs -> files of figures."""
+
+import pathlib
+from collections.abc import Sequence
+
+from launch_programs.run.history import read_history
+from launch_programs.run.run_directory import RunDirectory, check_output
+from launch_programs.views.curves import Group
+
+# Training episodes that a return is the mean of, as in the lines that training prints.
+EPISODES = 100
+
+
+def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
+    """Draws one run into its own directory.
+
+    Args:
+      directory: of the run.
+
+    Returns:
+      The files, none if the run has no rows yet.
+
+    Raises:
+      ValueError: there is no run, a table is damaged, or a file of that name is something else.
+      OSError: a file cannot be read or written.
+    """
+    history = read_history(directory.path)
+    if not history.frames:
+        return []
+    return draw([Group("", (history,))], directory.plots, EPISODES)
+
+
+def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:
+    """Draws groups of runs.
+
+    Args:
+      groups: each a curve.
+      place: directory of the figures, which is made.
+      episodes: that a return is the mean of.
+
+    Returns:
+      The files.
+
+    Raises:
+      ValueError: `place` cannot be made, or a file of that name is something else.
+      OSError: a file cannot be written.
+    """
+    # matplotlib takes half a second to import, and only this needs it.
+    from launch_programs.views import figure_style, figures
+
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{place} cannot be written: {error.strerror}; give another place as --output"
+        ) from error
+    check_output(place)
+    with figure_style.settings():
+        drawn = figures.draw(groups, episodes)
+        for name in drawn:
+            figure_style.check_replaceable(place / name)
+        return [
+            path
+            for name, figure in drawn.items()
+            for path in figure_style.save(figure, place / name)
+        ]
