@@ -18,7 +18,7 @@ help:
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
 	@echo "make test-browser  tests that open pages in Chromium; gets it where apt-get can"
-	@echo "make lint       formatter, linter, type checker and BUILD, changing nothing"
+	@echo "make lint       formatter, linter, type checker, BUILD, who imports whom; changes nothing"
 	@echo "make format     format the code and sort its imports"
 	@echo "make docs       the documentation site in site/, strictly: a broken link fails it"
 	@echo "make docs-serve the same on http://localhost:8000, made anew when a page changes"
@@ -49,6 +49,7 @@ lint: setup
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m tools.check_build
+	.venv/bin/lint-imports --no-cache --no-logo
 
 format: setup
 	$(PYTHON) -m ruff format
