@@ -196,10 +196,9 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | NotHere]] = [
         ByAnotherTest("tests/benchmarks/benchmarks_test.py::test_two_queues_carry_unrolls"),
     ),
     (
-        r"benchmarks\.networks$",
+        r"benchmarks\.networks",
         Run("--seconds=0.05 --batch_size=1 --unroll_length=2 --environments_per_actor=3"),
     ),
-    (r"benchmarks\.networks ", NotHere("takes minutes; the same without flags is run")),
     (r"benchmarks\.learning", ByAnotherTest("tests/benchmarks/learning_test.py::test_the_program")),
     (r"benchmarks\.atari --report_only", Run("--experiment=pong --output=runs/results")),
     (
@@ -233,7 +232,7 @@ def name(snippet: Snippet) -> str:
 def test_commands_are_found() -> None:
     found = [snippet.text for snippet in snippets("README.md") if is_command(snippet)]
     assert "make setup" in found  # its comment is cut off
-    assert len(found) >= 30
+    assert len(found) >= 15
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if is_command(s)], ids=name)
