@@ -114,6 +114,43 @@ def standardise(
     return centred / jnp.maximum(deviation, LEAST_SPREAD)[tasks][None]
 
 
+def bound_truncation_values(
+    batch: LossInput, state: popart.PopArtState, config: Config
+) -> LossInput:
+    """Keeps each truncation value within its task's values of the batch's own observations.
+
+    An observation at which a time limit always ends the episode is never learned from: its value is
+    what the network makes of similar ones. Where an observation tells the time, that extrapolates a
+    value that grows towards the limit, and bootstrapping from more than all known values diverges.
+    Within their range, values stay below those of rewards that go on for ever.
+
+    Args:
+      batch: the batch.
+      state: statistics that `batch.normalised_values` are normalised with.
+      config: the agent's settings.
+
+    Returns:
+      The batch with other `truncation_value`, or the same if it has none.
+    """
+    if batch.truncation_value is None:
+        return batch
+    scale = popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
+    values = _of_own_task(batch) * scale.sigma[batch.task][None] + scale.mu[batch.task][None]
+    values = jax.lax.stop_gradient(values)
+    own = batch.task[:, None] == batch.task[None, :]  # [B, B]
+    least = jnp.min(jnp.where(own, jnp.min(values, axis=0)[None], jnp.inf), axis=1)
+    most = jnp.max(jnp.where(own, jnp.max(values, axis=0)[None], -jnp.inf), axis=1)
+    bounded = jnp.clip(batch.truncation_value, least[None], most[None])
+    return batch._replace(truncation_value=jnp.where(batch.truncation_value == 0, 0.0, bounded))
+
+
+def _of_own_task(batch: LossInput) -> jax.Array:
+    """Of each sequence's normalised values those of its own task, float32 [T+1, B]."""
+    return jnp.take_along_axis(batch.normalised_values, batch.task[None, :, None], axis=2).squeeze(
+        2
+    )
+
+
 def popart_vtrace_loss(
     batch: LossInput, state: popart.PopArtState, config: Config
 ) -> tuple[jax.Array, tuple[popart.PopArtState, dict[str, jax.Array]]]:
@@ -161,12 +198,9 @@ def popart_vtrace_loss(
     chex.assert_shape(batch.logits, (length + 1, batch_size, num_actions))
     chex.assert_shape(batch.normalised_values, (length + 1, batch_size, *state.mean.shape))
 
-    # Of each sequence's values only its own task's takes part.
     old = popart.scale_of(state, config.popart_scale_min, config.popart_scale_max)
     own_old = popart.Scale(old.mu[batch.task], old.sigma[batch.task])  # [B]
-    normalised = jnp.take_along_axis(
-        batch.normalised_values, batch.task[None, :, None], axis=2
-    ).squeeze(2)  # [T+1, B]
+    normalised = _of_own_task(batch)  # [T+1, B]
     values = jax.lax.stop_gradient(normalised) * own_old.sigma[None] + own_old.mu[None]
 
     log_pi = jax.nn.log_softmax(batch.logits[:-1])

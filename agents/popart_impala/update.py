@@ -111,21 +111,19 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         params: Params, popart_state: popart.PopArtState, batch: Unroll
     ) -> tuple[jax.Array, Any]:
         output = networks.unroll(params, batch.inputs, batch.initial_state)
-        loss, (new_popart_state, metrics) = losses.popart_vtrace_loss(
-            losses.LossInput(
-                logits=output.logits,
-                normalised_values=output.normalised_values,
-                behaviour_logits=batch.behaviour_logits,
-                action=batch.action,
-                reward=batch.reward,
-                discount=batch.discount,
-                truncation_value=batch.truncation_value,
-                first=batch.inputs.first,
-                task=batch.inputs.task[0],
-            ),
-            popart_state,
-            config,
+        given = losses.LossInput(
+            logits=output.logits,
+            normalised_values=output.normalised_values,
+            behaviour_logits=batch.behaviour_logits,
+            action=batch.action,
+            reward=batch.reward,
+            discount=batch.discount,
+            truncation_value=batch.truncation_value,
+            first=batch.inputs.first,
+            task=batch.inputs.task[0],
         )
+        given = losses.bound_truncation_values(given, popart_state, config)
+        loss, (new_popart_state, metrics) = losses.popart_vtrace_loss(given, popart_state, config)
         if output.attention is not None:
             means = mean_attention(output.attention, batch.inputs.task, networks.num_tasks)
             metrics |= {f"attention_{k}": means[:, k] for k in range(means.shape[1])}

@@ -209,7 +209,12 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     targets, advantages = values.copy(), np.zeros((T, B))
     for t in reversed(range(T)):
         following = gamma[t] * targets[t + 1]
-        following += config.discounting * unrolls.truncation_value[:, t]  # where gamma is 0
+        known = [values[:, TASK == task] for task in TASK]  # what bounds truncation values
+        last = np.clip(
+            unrolls.truncation_value[:, t], [v.min() for v in known], [v.max() for v in known]
+        )
+        last[unrolls.truncation_value[:, t] == 0] = 0.0
+        following += config.discounting * last  # where gamma is 0
         error = rho[t] * (reward[t] + following - values[t])
         advantages[t] = counts[t] * error
         targets[t] = values[t] + advantages[t]

@@ -405,6 +405,33 @@ def test_a_time_limit_by_hand() -> None:
     assert loss == 4.0
 
 
+def test_truncation_values_stay_within_their_tasks_values() -> None:
+    # V = 10 n + 5 for task 0, -1 to 2 normalised; task 1 is not scaled.
+    normalised = np.zeros((2, 4, 2), np.float32)
+    normalised[:, 0, 0], normalised[:, 2, 0] = (-1.0, 0.5), (0.0, 2.0)
+    normalised[:, 1, 1], normalised[:, 3, 1] = (3.0, 4.0), (5.0, 6.0)
+    normalised[:, 0, 1] = 1e6  # of another task: not looked at
+    batch = losses.LossInput(
+        logits=jnp.zeros((2, 4, 1)),
+        normalised_values=jnp.asarray(normalised),
+        behaviour_logits=jnp.zeros((1, 4, 1)),
+        action=jnp.zeros((1, 4), jnp.int32),
+        reward=jnp.zeros((1, 4)),
+        discount=jnp.zeros((1, 4)),
+        truncation_value=jnp.array([[-50.0, 4.5, 100.0, 0.0]]),
+        first=jnp.zeros((2, 4), bool),
+        task=jnp.array([0, 1, 0, 1]),
+    )
+    statistics = popart.PopArtState(*popart.initial_state(2))._replace(
+        mean=jnp.array([5.0, 0.0]), variance=jnp.array([100.0, 1.0])
+    )
+    bounded = losses.bound_truncation_values(batch, statistics, Config())
+    # The last is no truncation, so it stays 0.
+    np.testing.assert_allclose(bounded.truncation_value, [[-5.0, 4.5, 25.0, 0.0]])
+    without = batch._replace(truncation_value=None)
+    assert losses.bound_truncation_values(without, statistics, Config()) is without
+
+
 @pytest.mark.parametrize(
     "name",
     ["none-sum-popart", "soft_asymmetric-mean-plain", "bounded-sigma", "lambda", "ratio-clip"],
