@@ -426,6 +426,7 @@ def test_truncation_values_stay_within_their_tasks_values() -> None:
         mean=jnp.array([5.0, 0.0]), variance=jnp.array([100.0, 1.0])
     )
     bounded = losses.bound_truncation_values(batch, statistics, Config())
+    assert bounded.truncation_value is not None
     # The last is no truncation, so it stays 0.
     np.testing.assert_allclose(bounded.truncation_value, [[-5.0, 4.5, 25.0, 0.0]])
     without = batch._replace(truncation_value=None)
