@@ -35,7 +35,10 @@ from environments import make_environment as make_task
 from tests.agents.popart_impala.serving import serve
 
 ROOT = pathlib.Path(__file__).parents[3]
-CONFIG = Config(network="mlp", use_lstm=True, unroll_length=4, batch_size=3, action_repeat=1)
+# One thread acts and learns: the queue holds all that is written before the learner takes it.
+CONFIG = Config(
+    network="mlp", use_lstm=True, unroll_length=4, batch_size=3, queue_size=8, action_repeat=1
+)
 
 
 def make_environment(task: int = 0) -> WithTask:
