@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import jax
 from absl import flags
 
 from launch_programs.console import command_line
@@ -168,12 +169,15 @@ def _given_launch_flags() -> list[str]:
     return [flag for flags_of_name in given for flag in flags_of_name.splitlines()]
 
 
-def _check_queues(config: RunConfig) -> None:
-    """Complains of a run that the launcher cannot start.
+def _check_start(config: RunConfig) -> None:
+    """Checks what the launcher needs of a run.
 
     Raises:
-      ValueError: it is one.
+      ValueError: the launcher cannot start it.
     """
+    if FLAGS.launch_type in ("local_mp", "local_mt"):
+        # Of the CPU: this process leaves accelerators to the learner, which says the same of them.
+        config.agent.num_minibatches(jax.local_device_count())
     if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
         raise ValueError(
             "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
@@ -189,7 +193,7 @@ def main(argv: list[str]) -> int:
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
         arguments = launcher_flags()
         config, directory = resolve_run()
-        _check_queues(config)
+        _check_start(config)
         _check_wandb()
         if done := nothing_to_do(config, directory):
             print(done)

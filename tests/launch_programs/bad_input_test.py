@@ -328,3 +328,17 @@ def test_wandb_without_its_package(
     message = refusal(train, "--level_name=toy", "--wandb", f"--logdir={tmp_path / 'run'}")
     assert message == "wandb=True: needs the package wandb: install the extra [wandb]"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_the_devices_do_not_divide(
+    tmp_path: pathlib.Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jax.local_device_count", lambda: 4)
+    logdir = tmp_path / "run"
+    message = refusal(
+        train,
+        *("--level_name=catch_x1", f"--logdir={logdir}", "--num_actors=1"),
+        *("--environments_per_actor=6", "--batch_size=6"),
+    )
+    assert message == "batch_size=6: must be a multiple of the 4 local devices"
+    assert not logdir.exists()
