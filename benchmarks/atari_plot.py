@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.atari_runs import Experiment
 from benchmarks.atari_statistics import interquartile_mean
 from environments import parse_level_name
-from environments.tasks import Task
+from environments.task import Task
 from launch_programs.views.figure_style import format_frames, line_style
 
 # Points of an aggregated curve.

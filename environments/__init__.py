@@ -16,7 +16,8 @@ from environments.factory import (
 )
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
 from environments.rendering import NoPicture, Renderable, Screen
-from environments.tasks import SUITES, TASKS, Task, parse_level_name, sticky_names, suite_name
+from environments.task import Task
+from environments.tasks import SUITES, TASKS, parse_level_name, sticky_names, suite_name
 from environments.toy import Catch
 from environments.types import BatchedEnvironment, BatchedTimeStep, Observation, StackedFrames
 from environments.user_code import EnvironmentRaised, reported

@@ -22,7 +22,7 @@ from dm_env import specs
 from gymnasium.vector import AutoresetMode
 
 from environments.atari_options import FEATURES, AtariOptions
-from environments.tasks import Task
+from environments.task import Task
 from environments.types import (
     BatchedEnvironment,
     BatchedTimeStep,

@@ -16,7 +16,7 @@ from environments.atari import (
 )
 from environments.atari_options import AtariOptions
 from environments.rendering import Screen
-from environments.tasks import Task
+from environments.task import Task
 from environments.types import Observation
 
 # The emulator's own: NTSC.

@@ -1,21 +1,15 @@
 """Tasks -> environments."""
 
-import contextlib
 from collections.abc import Sequence
 
 import dm_env
-import numpy as np
 from dm_env import specs
 
-from environments import conversion
-from environments.atari_options import FEATURES, AtariOptions
-from environments.batched import BatchedDmEnvironments, WithTask
-from environments.on_demand import make_on_demand
-from environments.rendering import Screen, screen_of
-from environments.tasks import ON_DEMAND, Task
-from environments.toy import GAMES
+from environments.atari_options import AtariOptions
+from environments.families import FAMILIES, Family
+from environments.rendering import Screen
+from environments.task import Task
 from environments.types import BatchedEnvironment
-from environments.user_code import reported
 
 
 def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
@@ -29,33 +23,20 @@ def check_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> None:
 
     Raises:
       ValueError: if there is no task, if the tasks' domains differ, if the games have different
-        minimal action sets and those are asked for, as `make_on_demand`, if tasks differ in
+        minimal action sets and those are asked for, if a task cannot be made, if tasks differ in
         features or actions, or if MinAtar's library is not installed.
       FileNotFoundError: if a game's ROM is not installed.
     """
-    domain = _domain(tasks)
-    if domain == "atari":
-        from environments.atari import check_games  # loads the emulator: only for those who need it
-
-        check_games([task.name for task in tasks], atari)
-    else:
-        first = _specs(tasks[0])
-        for task in tasks[1:]:
-            if (other := _specs(task)) != first:
-                raise ValueError(
-                    "the tasks of a run must have equal observations and actions: "
-                    f"{tasks[0].name} has {first[0]} and {first[1]}; "
-                    f"{task.name} has {other[0]} and {other[1]}"
-                )
+    _family(tasks).check(tasks, atari)
 
 
 def features_spec(tasks: Sequence[Task]) -> specs.Array:
     """Spec of the features that the tasks show, by the first of them.
 
     Raises:
-      ValueError: if there is no task, if the tasks' domains differ, and as `make_on_demand`.
+      ValueError: if there is no task, if the tasks' domains differ, or if the task cannot be made.
     """
-    return FEATURES if _domain(tasks) == "atari" else _specs(tasks[0])[0]
+    return _family(tasks).features_spec(tasks[0])
 
 
 def make_environment(
@@ -74,16 +55,11 @@ def make_environment(
 
     Raises:
       ValueError: if `index` is not that of a task, as `check_tasks` of the tasks' domains and of
-        games, and as `make_on_demand`.
+        games, or if it cannot be made.
       FileNotFoundError: as `check_tasks`.
     """
     _check_indices(tasks, [index])
-    if tasks[index].domain == "atari":
-        from environments.atari import AtariEnvironment
-
-        return AtariEnvironment(tasks, index, options=atari, seed=seed)
-    _domain(tasks)
-    return WithTask(_make(tasks[index], seed), index, len(tasks))
+    return _family(tasks).make(tasks, index, atari, seed)
 
 
 def make_filmed_environment(
@@ -104,23 +80,7 @@ def make_filmed_environment(
       ValueError, FileNotFoundError: as `make_environment`; and `life_loss` of an Atari game.
     """
     _check_indices(tasks, [index])
-    task = tasks[index]
-    if task.domain == "atari":
-        from environments.atari_screen import FilmedAtariEnvironment
-
-        filmed = FilmedAtariEnvironment(tasks, index, options=atari, seed=seed)
-        return filmed, filmed.screen
-    _domain(tasks)
-    if task.domain == "gym":
-        from environments.gymnasium_env import make_filmed_gymnasium
-
-        with reported(task.name):
-            environment, screen = make_filmed_gymnasium(task.name.partition(":")[2], seed)
-    else:
-        environment = _make(task, seed)
-        with reported(task.name):
-            screen = screen_of(environment)
-    return WithTask(environment, index, len(tasks)), screen
+    return _family(tasks).make_filmed(tasks, index, atari, seed)
 
 
 def make_batched_environment(
@@ -150,47 +110,15 @@ def make_batched_environment(
       FileNotFoundError: as `check_tasks`.
     """
     _check_indices(tasks, task_indices)
-    if tasks[0].domain == "atari":
-        from environments.atari import AtariBatch
-
-        return AtariBatch(tasks, task_indices, options=atari, seed=seed, num_threads=num_threads)
-    seeds = np.random.SeedSequence(seed).generate_state(len(task_indices)).tolist()
-    if _domain(tasks) == "minatar":
-        from environments.minatar import MinAtarBatch
-
-        return MinAtarBatch(tasks, task_indices, seeds)
-    return BatchedDmEnvironments(
-        [
-            make_environment(tasks, index, atari=atari, seed=environment_seed)
-            for index, environment_seed in zip(task_indices, seeds, strict=True)
-        ]
-    )
+    return _family(tasks).make_batch(tasks, task_indices, atari, seed, num_threads)
 
 
-def _domain(tasks: Sequence[Task]) -> str:
-    """The tasks' domain; raises ValueError if they have not one."""
+def _family(tasks: Sequence[Task]) -> Family:
+    """The tasks' family; raises ValueError if they have not one."""
     domains = sorted({task.domain for task in tasks})
     if len(domains) != 1:
         raise ValueError(f"the tasks of a run must be of one domain, got {domains or 'no task'}")
-    return domains[0]
-
-
-def _make(task: Task, seed: int) -> dm_env.Environment:
-    """The environment of a task that is no Atari game, without the task in its observations."""
-    if task.domain in ON_DEMAND:
-        return make_on_demand(task, seed)
-    if task.domain == "minatar":
-        from environments.minatar import MinAtarEnvironment  # loads the games
-
-        return MinAtarEnvironment(task, seed)
-    return GAMES[task.name].make(seed)
-
-
-def _specs(task: Task) -> tuple[specs.Array, specs.DiscreteArray]:
-    """Specs of features and actions of a task that is no Atari game."""
-    environment = _make(task, 0)
-    with reported(task.name), contextlib.closing(environment):
-        return conversion.features_spec(environment.observation_spec()), environment.action_spec()
+    return FAMILIES[domains[0]]
 
 
 def _check_indices(tasks: Sequence[Task], task_indices: Sequence[int]) -> None:

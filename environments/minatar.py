@@ -16,7 +16,7 @@ import numpy as np
 from dm_env import specs
 
 from environments.minatar_games import ACTION_NAMES, FEATURES, GAMES, MAX_STEPS
-from environments.tasks import Task
+from environments.task import Task
 from environments.types import (
     BatchedEnvironment,
     BatchedTimeStep,

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from environments.tasks import Task
+from environments.task import Task
 
 
 class TaskScore(NamedTuple):

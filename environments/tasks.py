@@ -1,75 +1,22 @@
 """The tasks, the suites, and the names by which users ask for them."""
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
 
-from environments import minatar_games
-from environments.atari57 import ATARI57_SCORES
-from environments.atari_others import OTHER_ATARI_GAMES
-from environments.toy import GAMES
+from environments.families import FAMILIES
+from environments.task import Task
 
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One task, with the scores, where there are any, that make returns of tasks comparable."""
-
-    # snake_case; an Atari game's is that of its ROM file. Of a task made on demand DOMAIN:REST, and
-    # so it is of MinAtar's.
-    name: str
-    domain: str  # "atari", "minatar", "toy", or one of `ON_DEMAND`
-    # A uniform random policy's mean episode return; exact for toy tasks. None: not known.
-    random_score: float | None
-    # A human's mean episode return; for toy tasks the optimum. None: not known.
-    human_score: float | None
-    action_repeat: int  # frames per agent step
-
-    @property
-    def reference(self) -> str:
-        """What `human_score` is called: "human", or "optimum" of toy tasks."""
-        return "optimum" if self.domain == "toy" else "human"
-
-    def human_normalised(self, score: float) -> float | None:
-        """Returns a score in percent: 0 is the random policy's, 100 the human's.
-
-        None if the task lacks one of the two.
-        """
-        if self.random_score is None or self.human_score is None:
-            return None
-        return 100.0 * (score - self.random_score) / (self.human_score - self.random_score)
-
-
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        *(Task(name, "atari", random, human, 4) for name, random, human in ATARI57_SCORES),
-        *(
-            Task(name, "minatar", g.random_score, None, 1)
-            for name, g in minatar_games.GAMES.items()
-        ),
-        *(Task(name, "atari", None, None, 4) for name in OTHER_ATARI_GAMES),
-        *(Task(name, "toy", game.random_score, game.optimum, 1) for name, game in GAMES.items()),
-    )
-}
+TASKS: dict[str, Task] = {task.name: task for family in FAMILIES.values() for task in family.tasks}
 
 SUITES: dict[str, tuple[str, ...]] = {
-    "atari3": ("pong", "riverraid", "seaquest"),
-    "atari57": tuple(name for name, _, _ in ATARI57_SCORES),
-    "minatar": minatar_games.SUITE,
-    "minatar_scales": minatar_games.SCALES_SUITE,
-    "toy": ("catch_x1", "catch_x100", "catch_x10000"),
-    "toy_scales": ("choice_x1", "choice_x100", "choice_x10000"),
-    "toy_density": ("follow_x1", "follow_x100", "streak_x1", "streak_x100"),
-    "toy_conflict": tuple(f"catch_{order}" for order in ("lsr", "lrs", "slr", "srl", "rls", "rsl")),
+    name: tasks for family in FAMILIES.values() for name, tasks in family.suites.items()
 }
 
-# Domains of environments that others register or write: DOMAIN:REST names a task of them. What REST
-# may be is for `environments.factory` to say.
-ON_DEMAND = {
-    "gym": "gym:ID",
-    "bsuite": "bsuite:EXPERIMENT/NUMBER",
-    "dm_env": "dm_env:MODULE:FACTORY",
+# By family, how the tasks of environments are written that others register or write. What may stand
+# for the capitals is for the family to say.
+SPELLINGS = {
+    name: family.spelling for name, family in FAMILIES.items() if family.spelling is not None
 }
 
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from
@@ -93,7 +40,7 @@ def _key(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-_KNOWN = f"known suites: {', '.join(SUITES)}; other environments: {', '.join(ON_DEMAND.values())}"
+_KNOWN = f"known suites: {', '.join(SUITES)}; other environments: {', '.join(SPELLINGS.values())}"
 
 _TASKS_BY_KEY = {_key(task.name): task for task in TASKS.values()}
 
@@ -168,10 +115,10 @@ def _named(name: str, text: str) -> list[Task]:
     if not name:
         raise ValueError(f"a name is missing in {text!r}; {_KNOWN}")
     domain, colon, rest = name.partition(":")
-    if colon and domain.lower() in ON_DEMAND:
+    if colon and domain.lower() in SPELLINGS:
         domain = domain.lower()
         if not rest:
-            raise ValueError(f"task {name!r}: must be {ON_DEMAND[domain]}")
+            raise ValueError(f"task {name!r}: must be {SPELLINGS[domain]}")
         return [Task(f"{domain}:{rest}", domain, None, None, 1)]
     if name.lower() in SUITES:
         return [TASKS[member] for member in SUITES[name.lower()]]

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-from environments.on_demand import make_on_demand
-from environments.tasks import ON_DEMAND, Task
+from environments.families import FAMILIES, DmFamily
+from environments.task import Task
 from environments.user_code import reported
 
 _STEPS = 200
@@ -23,10 +23,11 @@ def largest_feature(task: Task) -> float:
     Raises:
       ValueError: its code raises.
     """
-    if task.domain not in ON_DEMAND:
+    family = FAMILIES[task.domain]
+    if family.spelling is None or not isinstance(family, DmFamily):
         return 0.0
     random = np.random.default_rng(0)
-    environment = make_on_demand(task, 0)
+    environment = family.make_alone(task, 0)
     with reported(task.name), contextlib.closing(environment):
         spec, actions = environment.observation_spec(), environment.action_spec()
         if spec.dtype == np.uint8 and len(spec.shape) == 3:

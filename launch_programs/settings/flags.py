@@ -14,8 +14,9 @@ from dm_env import specs
 from agents.popart_impala.config import LOSS_REDUCTIONS, OPTIMISERS, REWARD_CLIPPINGS, Config
 from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.registry import NETWORKS
-from environments import AtariOptions, Task, features_spec, parse_level_name
+from environments import SUITES, AtariOptions, Task, features_spec, parse_level_name
 from environments.images import SMALLEST_IMAGE
+from environments.tasks import SPELLINGS
 from launch_programs.run.run_config import (
     RunConfig,
     default_environments_per_actor,
@@ -110,12 +111,10 @@ def define_run_flags() -> None:
     flags.DEFINE_string(
         "level_name",
         "atari3",
-        "What to learn: one or several comma-separated tasks, or a suite: atari3 (Pong, Riverraid, "
-        "Seaquest), atari57, minatar, minatar_scales, toy, toy_scales, toy_density, toy_conflict. "
-        "Games of ale-py as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5, sticky actions are "
-        "another flag; MinAtar's as minatar:breakout, minatar:breakout_x100 with rewards of 100. "
-        "Other environments: gym:ID or gym:MODULE:ID (Gymnasium), bsuite:EXPERIMENT/NUMBER, "
-        "dm_env:MODULE:FACTORY (a function of a seed).",
+        "What to learn: one or several comma-separated tasks, or a suite: "
+        f"{', '.join(SUITES)}. Games of ale-py as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5, "
+        "sticky actions are another flag; MinAtar's as minatar:breakout, minatar:breakout_x100 "
+        f"with rewards of 100. Other environments: {', '.join(SPELLINGS.values())}.",
     )
     flags.DEFINE_enum(
         "preset",

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.popart_impala.config import Config
-from environments import AtariOptions, Task
+from environments import AtariOptions, Task, features_spec
+from environments.families import FAMILIES
 from environments.scores import TaskScore
 from launch_programs.run import provenance
 from launch_programs.run.history import History, read_history
@@ -24,6 +25,7 @@ from launch_programs.settings.flags import (
     RUN_DEFAULTS,
     default_action_set,
     default_hidden_size,
+    default_network,
 )
 from launch_programs.views.drawing import draw_run
 
@@ -183,7 +185,8 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 def _default_network(task: Task) -> str | None:
     """The network without a flag; None if only the environment could tell."""
-    return {"atari": "shallow", "minatar": "minatar", "toy": "mlp"}.get(task.domain)
+    made_on_demand = FAMILIES[task.domain].spelling is not None
+    return None if made_on_demand else default_network(features_spec([task]))
 
 
 def _shown(value: Any) -> str:

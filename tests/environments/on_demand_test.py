@@ -25,7 +25,7 @@ from environments import (
     reported,
     suite_name,
 )
-from environments.on_demand import make_on_demand
+from environments.families import FAMILIES, DmFamily
 
 MODULE = """
 import numpy as np
@@ -353,4 +353,6 @@ def test_bsuite_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class GymnasiumConformance(test_utils.EnvironmentTestMixin, absltest.TestCase):
     def make_object_under_test(self) -> object:
-        return make_on_demand(parse_level_name("gym:CartPole-v1")[0], seed=0)
+        family = FAMILIES["gym"]
+        assert isinstance(family, DmFamily)
+        return family.make_alone(parse_level_name("gym:CartPole-v1")[0], seed=0)

@@ -1,0 +1,44 @@
+"""The experiments of bsuite."""
+
+import difflib
+import inspect
+
+import dm_env
+
+from environments.families.family import DmFamily
+from environments.on_demand import as_agents_take_it
+from environments.task import Task
+from environments.user_code import reported
+
+
+class Bsuite(DmFamily):
+    """bsuite:EXPERIMENT/NUMBER."""
+
+    name = "bsuite"
+    spelling = "bsuite:EXPERIMENT/NUMBER"
+
+    def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
+        """Makes an experiment; its own mapping seed, which says what the task is, stays."""
+        with reported(task.name):
+            return as_agents_take_it(_load(task.name.partition(":")[2], seed))
+
+
+def _load(name: str, seed: int) -> dm_env.Environment:
+    try:
+        import bsuite
+        from bsuite import sweep
+        from bsuite.bsuite import EXPERIMENT_NAME_TO_ENVIRONMENT
+    except ImportError as error:
+        raise ValueError(
+            f"needs the package {error.name or 'bsuite'}: install the extra [bsuite]"
+        ) from error
+    if name not in sweep.SETTINGS:
+        near = difflib.get_close_matches(name, sweep.SETTINGS)
+        hint = f"did you mean {' or '.join(near)}" if near else "they are as catch/0"
+        raise ValueError(f"bsuite has no such experiment; {hint}")
+    experiment = name.partition("/")[0]
+    settings = dict(sweep.SETTINGS[name])
+    # Not where there is none: `mapping_seed`, which all have that lack it, says what the task is.
+    if "seed" in inspect.signature(EXPERIMENT_NAME_TO_ENVIRONMENT[experiment]).parameters:
+        settings["seed"] = seed
+    return bsuite.load(experiment, settings)
