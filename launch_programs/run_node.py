@@ -17,7 +17,6 @@ from absl import flags, logging
 from launch_programs.console import command_line
 from launch_programs.launching.addresses import check_localhost, port
 from launch_programs.launching.cluster import (
-    LISTENING,
     Cluster,
     bind,
     host,
@@ -25,6 +24,7 @@ from launch_programs.launching.cluster import (
     spec_task,
 )
 from launch_programs.launching.process_environments import process_environments
+from launch_programs.nodes.groups import LISTENING
 from launch_programs.run.run_config import contradictions
 from launch_programs.run.run_directory import RunDirectory, user_path
 
@@ -37,7 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "job_name",
         None,
-        "Group of the node: coordinator, learner, queue, actor or evaluator. Without --job_name "
+        f"Group of the node: {', '.join(GROUPS)}. Without --job_name "
         "and --task, CLUSTER_SPEC says which node this is.",
     )
     flags.DEFINE_integer("task", None, "Number of the node in its group, from 0.")

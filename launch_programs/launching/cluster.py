@@ -27,10 +27,8 @@ from typing import Any
 import launchpad as lp
 
 from launch_programs.launching.addresses import KnownAddress, own_address
+from launch_programs.nodes.groups import LISTENING, num_nodes
 from launch_programs.run.run_config import RunConfig, from_json
-
-# Jobs whose nodes listen, so that they have addresses.
-LISTENING = ("coordinator", "learner", "queue")
 
 _ADDRESS = re.compile(r"(?P<host>[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 
@@ -82,13 +80,7 @@ class Cluster:
     @property
     def num_nodes(self) -> dict[str, int]:
         """How many nodes each job has."""
-        return {
-            "coordinator": 1,
-            "learner": 1,
-            "queue": self.run.num_queues,
-            "actor": self.run.num_actors,
-            "evaluator": int(self.run.evaluation_interval > 0),
-        }
+        return num_nodes(self.run)
 
     def check_node(self, job: str, task: int) -> None:
         """Complains of a node that is not in the program.

@@ -6,6 +6,8 @@ loads none, so that a process can look at them first.
 
 import os
 
+from launch_programs.nodes.groups import GROUPS
+
 # The C library's heap for the learner: one, that grows and is kept. By default every large array of
 # an update is fresh memory from the system, whose pages are made one by one when they are touched:
 # a quarter of the update's CPU time (docs/performance.md).
@@ -32,10 +34,8 @@ def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
     cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     # XLA starts NPROC threads, or else one for each core of the machine in every process; threads
     # that share the work of one small forward pass cost more than they help.
+    threads = {"actor": {"NPROC": str(cores_per_actor)}, "evaluator": {"NPROC": "1"}}
     return {
-        "coordinator": cpu_only,
-        "learner": {**common, **_ONE_HEAP},
-        "queue": cpu_only,
-        "actor": {**cpu_only, "NPROC": str(cores_per_actor)},
-        "evaluator": {**cpu_only, "NPROC": "1"},
+        name: ({**common, **_ONE_HEAP} if group.learns else cpu_only) | threads.get(name, {})
+        for name, group in GROUPS.items()
     }

@@ -31,16 +31,13 @@ from launch_programs.launching.supervisor import (
     Supervisor,
     last_line,
 )
+from launch_programs.nodes.groups import GROUPS
 from launch_programs.nodes.program import named_nodes
 from launch_programs.run.failure_log import FailureLog
 
 # What a node of each group asks for, where the user does not say.
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
-    "coordinator": {"CPU": 0},
-    "learner": {"CPU": 1},
-    "queue": {"CPU": 1},
-    "actor": {"CPU": 1},
-    "evaluator": {"CPU": 1},
+    name: {"CPU": group.cpus} for name, group in GROUPS.items()
 }
 
 _ADDRESSES = (

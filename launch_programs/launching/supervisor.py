@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from launch_programs.nodes.ending import FINISHED, GIVEN_UP, NOTICE
-
-# Groups whose nodes are started again.
-REPLACEABLE = ("actor", "evaluator")
+from launch_programs.nodes.groups import GROUPS
 
 _LEARNER = "learner/0"
 
@@ -151,7 +149,7 @@ class Supervisor:
                 group = node.split("/")[0]
                 if group == "coordinator" and code == FINISHED:
                     return True
-                if group not in REPLACEABLE:
+                if not GROUPS[group].replaceable:
                     raise self._failure(node, code)
                 self._replace(node, code)
         return False
