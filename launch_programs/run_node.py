@@ -24,7 +24,7 @@ from launch_programs.launching.cluster import (
     spec_task,
 )
 from launch_programs.launching.process_environments import process_environments
-from launch_programs.nodes.groups import LISTENING
+from launch_programs.nodes.groups import GROUPS, LISTENING
 from launch_programs.run.run_config import contradictions
 from launch_programs.run.run_directory import RunDirectory, user_path
 
