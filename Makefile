@@ -9,7 +9,7 @@ SUITE ?= atari3
 FRAMES ?= 2000000
 ARGS ?=
 
-.PHONY: help setup setup-vertex train test test-slow test-browser lint format docs docs-serve lock clean
+.PHONY: help setup setup-vertex train test test-slow test-by-hand test-browser lint format docs docs-serve lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
@@ -17,6 +17,7 @@ help:
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
+	@echo "make test-by-hand  a soak, plain IMPALA as a control, Vertex AI's images and job"
 	@echo "make test-browser  tests that open pages in Chromium; gets it where apt-get can"
 	@echo "make lint       formatter, linter, type checker, BUILD, who imports whom; changes nothing"
 	@echo "make format     format the code and sort its imports"
@@ -39,6 +40,10 @@ test: setup
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow $(ARGS)
+
+test-by-hand: setup-vertex
+	$(PYTHON) -m pytest -m "by_hand or not by_hand" tests/launch_programs/vertex_test.py $(ARGS)
+	$(PYTHON) -m pytest -m by_hand tests/benchmarks tests/integration $(ARGS)
 
 test-browser: setup
 	@$(BOOTSTRAP_PYTHON) tools/browser.py

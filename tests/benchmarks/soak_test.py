@@ -19,7 +19,7 @@ def test_memory_counts_from_when_a_process_has_settled() -> None:
     assert memory_growth([]) is None
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_short_soak(tmp_path: pathlib.Path) -> None:
     """On one machine, where the death of the learner ends the program, which is then resumed."""
     results = tmp_path / "soak.json"

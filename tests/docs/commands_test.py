@@ -72,7 +72,8 @@ _ONE = f"{_FAST} --environments_per_actor=2"
 # The first line whose expression is found in a command says how it is tried.
 HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     # Set-up, tests.
-    (r"^make (setup|setup-vertex|test|test-slow|test-browser|lint|docs)$", InCI()),
+    (r"^make (setup|test|test-slow|test-browser|lint|docs)$", InCI()),
+    (r"^make (setup-vertex|test-by-hand)$", NotHere("460 MB of packages, or minutes")),
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
     (r"pre-commit install$", Run()),
     # Training.

@@ -32,7 +32,7 @@ def test_popart_learns_rewards_of_all_scales(tmp_path: pathlib.Path) -> None:
         assert means[task] >= 0.9 * scale, means
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_plain_impala_does_not(tmp_path: pathlib.Path) -> None:
     means = mean_returns(tmp_path / "run", "--nopopart")
     assert means.keys() == SCALES.keys()

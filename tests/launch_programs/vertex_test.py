@@ -288,7 +288,7 @@ def running(launched: Launched, folder: pathlib.Path) -> Iterator[list[subproces
 
 
 @needs_xmanager
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_the_uploaded_nodes_train_and_end_the_job(
     launched: Launched, tmp_path: pathlib.Path
 ) -> None:
