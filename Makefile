@@ -71,5 +71,5 @@ lock:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py lock $(ARGS)
 
 clean:
-	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache build dist site *.egg-info
+	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache .jax_cache build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
