@@ -14,7 +14,7 @@ from absl import flags
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.networks.progressive import layer_names, make_sensitivity
 from agents.popart_impala.sensitivity import Moments, average_fisher_sensitivity, moments
-from agents.popart_impala.types import AgentInput
+from agents.popart_impala.types import agent_input
 from environments import check_tasks, make_batched_environment, reported
 from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
@@ -65,12 +65,9 @@ def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed:
     previous = np.zeros(_ENVIRONMENTS, np.int32)
     sums: list[list[Moments]] | None = None
     for _ in range(-(-steps // _ENVIRONMENTS)):
-        inputs = AgentInput(
-            features=timestep.observation.features,
-            task=timestep.observation.task,
-            previous_action=np.where(timestep.first, 0, previous),
-            previous_reward=np.where(timestep.first, np.float32(0), timestep.reward),
-            first=timestep.first,
+        observation = timestep.observation
+        inputs = agent_input(
+            observation.features, observation.task, previous, timestep.reward, timestep.first
         )
         output = act(policy.params, key, inputs, state)
         of_step = jax.tree.map(moments, *sensitivity(policy.params, inputs, state, output.action))

@@ -19,6 +19,7 @@ from agents.popart_impala.types import (
     Params,
     PolicyVariables,
     RecurrentState,
+    agent_input,
 )
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
@@ -125,13 +126,7 @@ class BatchedActor:
         timestep = environment.reset()
         self._returns = np.zeros(environment.num_environments, np.float64)
         self._lengths = np.zeros(environment.num_environments, np.int64)
-        self._inputs = AgentInput(
-            features=timestep.observation.features,
-            task=timestep.observation.task,
-            previous_action=np.zeros(environment.num_environments, np.int32),
-            previous_reward=timestep.reward,
-            first=timestep.first,
-        )
+        self._inputs = _batch_input(np.zeros(environment.num_environments, np.int32), timestep)
 
     @property
     def steps_per_unroll(self) -> int:
@@ -164,13 +159,7 @@ class BatchedActor:
                 discount,
                 truncation_value,
             )
-            self._inputs = AgentInput(
-                features=timestep.observation.features,
-                task=timestep.observation.task,
-                previous_action=np.where(timestep.first, 0, action),
-                previous_reward=np.where(timestep.first, np.float32(0), timestep.reward),
-                first=timestep.first,
-            )
+            self._inputs = _batch_input(action, timestep)
             self._returns += timestep.reward
             self._lengths += 1
             for i in np.flatnonzero(timestep.episode_end):
@@ -197,12 +186,12 @@ class BatchedActor:
         if timestep.final_features is None or not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
         # Of all N, so that it is compiled once; those that go on are not looked at.
-        inputs = AgentInput(
-            features=timestep.final_features,
-            task=timestep.observation.task,
-            previous_action=action,
-            previous_reward=timestep.reward,
-            first=np.zeros_like(timestep.first),
+        inputs = agent_input(
+            timestep.final_features,
+            timestep.observation.task,
+            action,
+            timestep.reward,
+            np.zeros_like(timestep.first),
         )
         values = np.asarray(self._value_function(self._variables.current, inputs, self._state))
         zero = np.float32(0)
@@ -210,6 +199,14 @@ class BatchedActor:
             np.where(truncated, zero, timestep.discount),
             np.where(truncated, timestep.discount * values, zero),
         )
+
+
+def _batch_input(action: np.ndarray, timestep: BatchedTimeStep) -> AgentInput:
+    """What the network is shown of environments that have taken these actions."""
+    observation = timestep.observation
+    return agent_input(
+        observation.features, observation.task, action, timestep.reward, timestep.first
+    )
 
 
 class Actor(core.Actor):
@@ -289,10 +286,10 @@ class Actor(core.Actor):
     def _inputs(self, observation: Observation) -> AgentInput:
         """What the network is shown, [1, ...]."""
         action, reward, first = self._previous
-        return AgentInput(
-            features=np.asarray(observation.features)[None],
-            task=np.asarray(observation.task)[None],
-            previous_action=np.asarray([action]),
-            previous_reward=np.asarray([reward]),
-            first=np.asarray([first]),
+        return agent_input(
+            np.asarray(observation.features)[None],
+            np.asarray(observation.task)[None],
+            np.asarray([action]),
+            np.asarray([reward]),
+            np.asarray([first]),
         )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from acme import adders
 
-from agents.popart_impala.types import AgentInput, Array
+from agents.popart_impala.types import AgentInput, Array, agent_input
 from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from environments.conversion import number
 
@@ -72,13 +72,13 @@ class UnrollAdder(adders.Adder):
             self._observe(next_timestep, np.int32(action), np.float32(reward))
 
     def _observe(self, timestep: dm_env.TimeStep, action: Array, reward: Array) -> None:
-        self._inputs = AgentInput(
+        self._inputs = agent_input(
             # Copies: they are used when the environment has gone on, and may show others in them.
-            features=np.array(timestep.observation.features)[None],
-            task=np.array(timestep.observation.task)[None],
-            previous_action=np.asarray([action]),
-            previous_reward=np.asarray([reward]),
-            first=np.asarray([timestep.first()]),
+            np.array(timestep.observation.features)[None],
+            np.array(timestep.observation.task)[None],
+            np.asarray([action]),
+            np.asarray([reward]),
+            np.asarray([timestep.first()]),
         )
         if self._buffer.full:
             self._writer.write(self._buffer.finish(self._inputs))

@@ -44,7 +44,7 @@ from agents.popart_impala.choosing import choose_actions
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.networks.registry import OPTIONS
-from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState
+from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState, agent_input
 
 if TYPE_CHECKING:
     from agents.popart_impala.popart import Scale  # which imports Chex
@@ -294,12 +294,12 @@ class LoadedPolicy:
         previous_reward = 0.0 if first or reward is None else float(reward)
         if not math.isfinite(previous_reward):
             raise ValueError(f"reward={reward!r}: must be finite")
-        inputs = AgentInput(
-            features=features[None],
-            task=np.array([index], np.int32),
-            previous_action=np.array([self._previous_action or 0], np.int32),
-            previous_reward=np.array([previous_reward], np.float32),
-            first=np.array([first]),
+        inputs = agent_input(
+            features[None],
+            np.array([index]),
+            np.array([self._previous_action or 0]),
+            np.array([previous_reward]),
+            np.array([first]),
         )
         output, logits, normalised_values, self._state, self._key = self._step(
             self._params, self._key, inputs, self._state

@@ -24,6 +24,8 @@ the loss.
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Array = Any  # a numpy.ndarray or a jax.Array
 Params = Any  # Haiku's nested dict of arrays
 RecurrentState = Any  # a tree of arrays, () for a feed-forward network
@@ -37,6 +39,31 @@ class AgentInput(NamedTuple):
     previous_action: Array  # int32 [...], a_{t-1}; 0 where `first`
     previous_reward: Array  # float32 [...], r_t, unclipped; 0 where `first`
     first: Array  # bool [...], o_t starts an episode
+
+
+def agent_input(
+    features: Array, task: Array, action: Array, reward: Array, first: Array
+) -> AgentInput:
+    """What the network is shown of N environments: nothing of what came before an episode.
+
+    Args:
+      features: [N, *features_shape].
+      task: int [N].
+      action: int [N], the last one; of any value where `first`.
+      reward: [N], of the last action; of any value where `first`.
+      first: bool [N].
+
+    Returns:
+      NumPy arrays; `features` is the one that was given.
+    """
+    first = np.asarray(first)
+    return AgentInput(
+        features=features,
+        task=np.asarray(task, np.int32),
+        previous_action=np.where(first, np.int32(0), np.asarray(action, np.int32)),
+        previous_reward=np.where(first, np.float32(0), np.asarray(reward, np.float32)),
+        first=first,
+    )
 
 
 class Unroll(NamedTuple):
