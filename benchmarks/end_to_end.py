@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import os
 import pathlib
 import signal
 import subprocess
@@ -63,9 +62,9 @@ def measure(config: RunConfig, logdir: pathlib.Path, warm_up: float, seconds: fl
             time.sleep(0.05)
         first_row = time.monotonic() - started
         time.sleep(warm_up)
-        before, usage_before = read_rows(metrics)[-1], _usage(process.pid, logdir)
+        before, usage_before = read_rows(metrics)[-1], _usage(process.pid)
         time.sleep(seconds)
-        after, usage_after = read_rows(metrics)[-1], _usage(process.pid, logdir)
+        after, usage_after = read_rows(metrics)[-1], _usage(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -95,18 +94,17 @@ class _Usage(NamedTuple):
     rss: int  # bytes
 
 
-def _usage(pid: int, logdir: pathlib.Path) -> dict[str, _Usage]:
+def _usage(pid: int) -> dict[str, _Usage]:
     """CPU time and memory of the program's processes, summed by the group of their nodes.
 
-    A node's output goes to LOGDIR/logs/GROUP/...: that tells which it is.
+    A node's command ends with its name, such as "actor/1".
     """
-    logs = str(logdir.absolute() / "logs")
     total: dict[str, Any] = collections.defaultdict(lambda: _Usage(0.0, 0))
     parent = psutil.Process(pid)
     for process in [parent, *parent.children(recursive=True)]:
-        output = os.readlink(f"/proc/{process.pid}/fd/1")
-        inside = pathlib.Path(output).parent.name if output.startswith(logs) else "logs"
-        group = "train and launcher" if inside == "logs" else inside
+        command = process.cmdline()
+        is_node = "launch_programs.launching.node_process" in command
+        group = command[-1].partition("/")[0] if is_node else "train and launcher"
         times, rss = process.cpu_times(), process.memory_info().rss
         old = total[group]
         total[group] = _Usage(old.cpu + times.user + times.system, old.rss + rss)
