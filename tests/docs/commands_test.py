@@ -97,11 +97,12 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     ),
     (
         r"--level_name=pong,seaquest --logdir=runs/mine$",
-        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2"),
+        # Long enough for an episode of each, which `plot` draws.
+        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2 --total_environment_frames=2400"),
     ),
     (
         r"\.train --logdir=runs/mine$",
-        Run("--total_environment_frames=800 --test_num_episodes=0", says="Resuming: pong"),
+        Run("--total_environment_frames=2600 --test_num_episodes=0", says="Resuming: pong"),
     ),
     (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Prepared()),
     (
@@ -160,11 +161,15 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
         NotHere("needs an account; tests/launch_programs/vertex_test.py has stand-ins for it"),
     ),
     # After training.
+    (
+        r"\.evaluate --logdir=runs/atari57",
+        Run("--test_num_episodes=1", before="cp -r runs/mine runs/atari57"),
+    ),
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
-    (r"\.export --logdir=runs/mine", Run()),
+    (r"\.export --logdir=runs/mine", Run(before="rm -f mine.policy.npz")),
     (
         r"\.plot runs/atari57$",
-        Run(before="cp -r runs/mine runs/atari57", says="runs/atari57/plots/returns.png"),
+        Run(says="runs/atari57/plots/returns.png"),
     ),
     (r"\.plot runs/mine$", Run(says="runs/mine/plots/returns.svg")),
     (
