@@ -4,9 +4,11 @@
 BOOTSTRAP_PYTHON ?= python3
 PYTHON := .venv/bin/python
 
-# What `make train` trains on, and for how many frames. ARGS is handed on to the program.
-SUITE ?= atari3
-FRAMES ?= 2000000
+# What `make train` trains on, for how many frames, and in how many episodes of each task the result is
+# evaluated. ARGS is handed on to the program.
+SUITE ?= minatar
+FRAMES ?= 4000000
+EPISODES ?= 20
 ARGS ?=
 
 .PHONY: help setup setup-vertex train test test-slow test-by-hand test-browser lint format docs docs-serve lock clean
@@ -33,7 +35,7 @@ setup-vertex:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py vertex
 
 train: setup
-	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) $(ARGS)
+	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) --test_num_episodes=$(EPISODES) $(ARGS)
 
 test: setup
 	$(PYTHON) -m pytest $(ARGS)

@@ -15,22 +15,51 @@ MAX_NOOPS = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class AtariOptions:
-    """How Atari games are played. The preprocessing itself is fixed (see `environments.atari`)."""
+    """How Atari games are played. The preprocessing itself is fixed (see `environments.atari`).
 
-    # "full": all 18 joystick positions, the same for every game. "minimal": only those with an
-    # effect in the game, which several games can share only where their sets are the same.
-    action_set: str = "full"
-    # Sticky actions: the probability, in every frame, that the emulator repeats the previous action
-    # instead of taking the new one. Machado et al. (2018) recommend 0.25; the IMPALA papers have
-    # none.
-    repeat_action_probability: float = 0.0
-    # A game starts with a random number of no-op frames, uniform from 0 to this.
-    noop_max: int = 30
-    # In frames, no-ops not counted: 108,000 are 30 minutes of play. A game that reaches it is
-    # truncated.
-    max_frames_per_episode: int = 108_000
-    # The loss of a life ends the learning episode (discount 0), while the game goes on.
-    life_loss: bool = False
+    The fields' metadata is that of `agents.popart_impala.setting`.
+    """
+
+    # "full" is the same for every game; minimal sets several games can share only where theirs are
+    # the same.
+    action_set: str = dataclasses.field(
+        default="full",
+        metadata={
+            "help": "Atari actions: full (all 18) or minimal (only those the game uses); "
+            "by default minimal for a game alone, except with "
+            "--network=progressive, which may get others later.",
+            "choices": ACTION_SETS,
+            "derived": True,
+        },
+    )
+    # In every frame. Machado et al. (2018) recommend 0.25; the IMPALA papers have none.
+    repeat_action_probability: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "Atari sticky actions: probability of repeating the last action.",
+        },
+    )
+    noop_max: int = dataclasses.field(
+        default=30,
+        metadata={
+            "help": "Atari: a game starts with a random number of no-op frames, 0 to this.",
+        },
+    )
+    # No-ops are not counted. A game that reaches it is truncated.
+    max_frames_per_episode: int = dataclasses.field(
+        default=108_000,
+        metadata={
+            "help": "Atari: frames after which an episode is cut off (108,000: 30 min).",
+        },
+    )
+    # For the learner the discount is 0 there, while the game goes on.
+    life_loss: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "Atari: the loss of a life ends a training episode for the learner; "
+            "with --nolife_loss only the game's end does.",
+        },
+    )
 
     def __post_init__(self) -> None:
         """Checks the values.

@@ -25,7 +25,6 @@ from launch_programs.run.checkpointing import SavedPolicy, restore_policy
 from launch_programs.run.parts import make_builder
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory, write_json
-from launch_programs.settings.flags import EVALUATION_MAX_FRAMES_HELP
 from launch_programs.views.video import (
     GIF_SECONDS,
     EpisodeRecorder,
@@ -54,7 +53,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "evaluation_max_frames",
         None,
-        f"{EVALUATION_MAX_FRAMES_HELP.rstrip('.')}, or what the run was trained with.",
+        "Environment frames after which an episode is cut off; by default the run's "
+        "--evaluation_max_frames.",
         lower_bound=1,
     )
     flags.DEFINE_bool(

@@ -7,6 +7,8 @@ Defaults are what learns on a small machine (docs/results.md). They come from IM
 import dataclasses
 import math
 
+from agents.popart_impala.setting import setting
+
 REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
 LOSS_REDUCTIONS = ("sum", "mean")
 OPTIMISERS = ("adam", "rmsprop")
@@ -25,56 +27,114 @@ class Config:
     """
 
     # Network.
-    network: str = "shallow"  # a name of networks.NETWORKS
-    use_lstm: bool = False  # LSTM of 256 units between torso and heads
-    # Units of the linear layers in front of LSTM or heads; the programs' default is the network's
-    # own (networks.registry.Entry): 128 of minatar, 256 of all others.
-    hidden_size: int = 256
-    # shallow, deep, minatar, mlp: such a layer is given the one-hot task as well.
-    task_input: bool = False
-    # Attentive networks.
-    subnets: int | None = None  # K sub-networks, None for floor((tasks + 2) / 4) + 1
-    use_gap: bool = False  # weights from global average pools instead of whole feature maps
-    use_separate_attn_net: bool = False  # weights from a network of their own
+    network: str = setting(
+        "shallow",
+        "Network: shallow, deep, self_attention (images); minatar (boards); mlp (anything "
+        "else); attentive, progressive (any); by default shallow, minatar or mlp, whichever "
+        "suits the observations.",
+        derived=True,
+    )
+    use_lstm: bool = setting(False, "Puts an LSTM of 256 units between torso and heads.")
+    hidden_size: int = setting(
+        256,
+        "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
+        derived=True,
+    )
+    task_input: bool = setting(
+        False,
+        "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task as well.",
+    )
+    subnets: int | None = setting(
+        None,
+        "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
+    )
+    use_gap: bool = setting(
+        False,
+        "Attentive networks: weights from global average pools of the feature maps instead of "
+        "the maps.",
+    )
+    use_separate_attn_net: bool = setting(
+        False,
+        "Attentive networks: weights from a sub-network of their own.",
+    )
     # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
     # tasks are the newest column's, which learns.
     frozen_columns: tuple[int, ...] = ()
 
     # Data.
-    unroll_length: int = 20  # T, agent steps
-    batch_size: int = 32  # B, unrolls in one update
-    # Unrolls that the queue holds, None for a quarter of a batch; while it is full, actors wait.
-    queue_size: int | None = None
-    action_repeat: int = 4  # environment frames in one agent step
+    unroll_length: int = setting(20, "Agent steps in one unroll.")
+    batch_size: int = setting(32, "Unrolls in one learner update.")
+    queue_size: int | None = setting(
+        None,
+        "Unrolls that the queue holds before actors wait; by default a quarter of a batch, "
+        "since a whole one is being learned from and another is ready.",
+    )
+    action_repeat: int = 4  # environment frames in one agent step; the tasks' own
 
     # Loss.
-    discounting: float = 0.99  # of future rewards, for each agent step
-    baseline_cost: float = 0.5  # weight of the value loss
-    entropy_cost: float = 0.01  # weight of the entropy bonus
-    reward_clipping: str = "none"  # how the learner transforms rewards, see losses.transform_reward
-    loss_reduction: str = "mean"  # over the steps of a minibatch; the papers sum
-    vtrace_lambda: float = 0.95  # how far V-trace's targets look ahead, in [0, 1]; the papers: 1
-    standardise_advantages: bool = True  # per task; otherwise they are divided by PopArt's sigma
-    # A step of the policy gradient counts while pi / mu is within 1 +- this (PPO); None: no bound.
-    ratio_clip: float | None = 0.2
+    discounting: float = setting(0.99, "Discount of future rewards, in [0, 1].")
+    baseline_cost: float = setting(0.5, "Weight of the value loss.")
+    entropy_cost: float = setting(0.01, "Weight of the entropy bonus.")
+    reward_clipping: str = setting(
+        "none",
+        "What the learner does to rewards: none; abs_one: clips to [-1, 1]; soft_asymmetric: "
+        "0.3 min(tanh r, 0) + 5 max(tanh r, 0).",
+        choices=REWARD_CLIPPINGS,
+    )
+    loss_reduction: str = setting(
+        "mean",
+        "Sum or mean of the loss over the steps of a batch; the papers sum.",
+        choices=LOSS_REDUCTIONS,
+    )
+    vtrace_lambda: float = setting(
+        0.95,
+        "V-trace's lambda, in [0, 1]: how far value targets look ahead; the papers: 1, to the "
+        "unroll's end.",
+    )
+    standardise_advantages: bool = setting(
+        True,
+        "Advantages of each task with mean 0 and deviation 1; otherwise they are divided by "
+        "PopArt's sigma.",
+    )
+    ratio_clip: float | None = setting(
+        0.2,
+        "PPO's bound c: a step is learned from while its probability is within 1 +- c of the "
+        "one with which it was chosen. The presets have none, as IMPALA.",
+    )
 
-    # Use of a batch: `passes` times over it, each time in `minibatches` random parts of it.
-    passes: int = 2
-    minibatches: int | None = None  # None for as many as go, at most `MOST_MINIBATCHES`
+    # Use of a batch: several times, each time in random parts of it.
+    passes: int = setting(2, "How often a batch is learned from; the papers: once.")
+    minibatches: int | None = setting(
+        None,
+        "Random parts of a batch, each with a gradient step of its own; by default 4, or as "
+        "many less as batch and devices want.",
+    )
 
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
-    popart: bool = True
-    popart_step_size: float = 3e-4  # of the moving averages; a task's first steps are larger
-    popart_scale_min: float = 1e-4  # lower bound of sigma
-    popart_scale_max: float = 1e6  # upper bound of sigma
+    popart: bool = setting(
+        True,
+        "Normalises values per task by PopArt; --nopopart is plain IMPALA.",
+    )
+    popart_step_size: float = setting(
+        3e-4,
+        "Step size of PopArt's moving averages, in (0, 1]; a task's first steps are larger.",
+    )
+    popart_scale_min: float = setting(1e-4, "Lower bound of PopArt's sigma.")
+    popart_scale_max: float = setting(1e6, "Upper bound of PopArt's sigma.")
 
     # Optimiser, with a learning rate that falls linearly to 0.
-    optimiser: str = "adam"
-    learning_rate: float = 1e-3  # at the start
-    total_environment_frames: int = 200_000_000  # where the learning rate reaches 0
-    rmsprop_decay: float = 0.99  # of the mean square
-    rmsprop_epsilon: float = 0.01  # inside the square root
-    gradient_clipping: float = 0.5  # global norm
+    optimiser: str = setting("adam", "Adam, or RMSProp as in the papers.", choices=OPTIMISERS)
+    learning_rate: float = setting(
+        1e-3,
+        "Initial learning rate; falls linearly to 0 at --total_environment_frames.",
+    )
+    total_environment_frames: int = setting(
+        200_000_000,
+        "Environment frames to train for: agent steps times action repeat.",
+    )
+    rmsprop_decay: float = setting(0.99, "Decay of RMSProp's mean square.")
+    rmsprop_epsilon: float = setting(0.01, "RMSProp's epsilon, inside the square root.")
+    gradient_clipping: float = setting(0.5, "Global norm to which gradients are clipped.")
 
     def __post_init__(self) -> None:
         for name in (

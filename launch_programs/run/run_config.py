@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.setting import setting
 from environments import AtariOptions, Task, parse_level_name
 
 # What may differ when a run is resumed: it changes neither what is learned from nor how.
@@ -44,20 +45,52 @@ class RunConfig:
     """
 
     tasks: tuple[str, ...]  # names; their order gives the task indices
-    grow_from: str | None  # run directory whose columns a progressive network began with
     agent: Config
     atari: AtariOptions
-    num_actors: int  # processes
-    environments_per_actor: int
-    num_queues: int  # Reverb servers in processes of their own; 0 for one in the learner's
-    seed: int
-    evaluation_interval: int  # environment frames between the evaluator's rounds; 0 for none
-    checkpoint_interval: float  # seconds
-    log_interval: float  # seconds
-    environment_deadline: float  # seconds that an actor's environments may take for a step
-    max_environment_failures: int  # of an actor's environments, in a row, before the program ends
-    # Environment frames after which an evaluation's episode is cut off; None: `evaluation_limit`.
-    evaluation_max_frames: int | None = None
+    num_actors: int = setting(
+        dataclasses.MISSING,
+        "Actor processes; by default one for each CPU core.",
+    )
+    environments_per_actor: int = setting(
+        dataclasses.MISSING,
+        "Environments that one actor steps together, all actors' a multiple of the tasks; by "
+        "default about 16.",
+    )
+    grow_from: str | None = setting(
+        None,
+        "Run directory of a progressive network: keeps its columns, frozen, and adds one that "
+        "learns the tasks of --level_name.",
+    )
+    num_queues: int = setting(
+        0,
+        "Reverb servers in processes of their own, which share the actors' unrolls; 0 for one "
+        "in the learner's process (when: docs/performance.md).",
+    )
+    seed: int = setting(1, "Seed of parameters, games and actions.")
+    evaluation_interval: int = setting(
+        1_000_000,
+        "Environment frames between the evaluator's rounds of one episode per task; 0 for none.",
+    )
+    evaluation_max_frames: int | None = setting(
+        None,
+        "Environment frames after which an episode of an evaluation is cut off; by default "
+        "108,000, for Atari --max_frames_per_episode.",
+    )
+    checkpoint_interval: float = setting(60.0, "Seconds between checkpoints.")
+    log_interval: float = setting(
+        10.0,
+        "Seconds between rows of learner.csv and between lines of progress.log.",
+    )
+    environment_deadline: float = setting(
+        300.0,
+        "Seconds after which an actor's environments that do not answer are made anew.",
+    )
+    max_environment_failures: int = setting(
+        5,
+        "Failures of an actor's environments in a row (an exception, no answer, numbers that "
+        "are not finite, arrays of another shape) with which the program ends; before, they "
+        "are made anew.",
+    )
 
     def __post_init__(self) -> None:
         for name, least in (

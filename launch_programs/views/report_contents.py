@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.setting import defaults as setting_defaults
 from environments import AtariOptions, Task, features_spec
 from environments.families import FAMILIES
 from environments.scores import TaskScore
@@ -22,7 +23,6 @@ from launch_programs.run.run_config import (
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import (
     ATARI_DEFAULTS,
-    RUN_DEFAULTS,
     default_action_set,
     default_hidden_size,
     default_network,
@@ -169,7 +169,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
         **{f"atari.{f.name}": f.default for f in dataclasses.fields(AtariOptions)},
         **{f"atari.{name}": default for name, default in ATARI_DEFAULTS.items()},
         "atari.action_set": default_action_set(tasks, config.agent.network),
-        **RUN_DEFAULTS,
+        **setting_defaults(RunConfig),
         "environments_per_actor": default_environments_per_actor(len(config.learned_tasks)),
         "agent.action_repeat": tasks[0].action_repeat,
         "agent.hidden_size": default_hidden_size(config.agent.network),

@@ -77,9 +77,14 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
     (r"pre-commit install$", Run()),
     # Training.
-    (r"^make train$", Run(_GAMES)),
-    (r"^make train SUITE=toy$", Run(f"{_FAST} {_THREADS}")),
-    (r"^make train SUITE=toy ARGS=--nopopart$", Run(f"{_FAST} {_THREADS}", says="no PopArt")),
+    (r"^make train$", Run(f"{_FAST} --environments_per_actor=5")),
+    (r"^make train SUITE=atari3 ", Run(_GAMES)),
+    (r"^make train ARGS=", Run(f"{_FAST} {_THREADS} --environments_per_actor=5")),
+    (r"^make train SUITE=toy FRAMES=2000000$", Run(f"{_FAST} {_THREADS}")),
+    (
+        r"^make train SUITE=toy FRAMES=2000000 ARGS=--nopopart$",
+        Run(f"{_FAST} {_THREADS}", says="no PopArt"),
+    ),
     (r"--preset=popart_impala_multitask --level_name=atari57", Prepared()),
     (r"--preset=amt --subnets=3", Prepared()),
     (

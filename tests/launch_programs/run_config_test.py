@@ -115,7 +115,7 @@ def test_json_of_another_version_is_refused() -> None:
         from_json({**values, "color": "red"})
     with pytest.raises(ValueError, match="not a configuration of this version.*color"):
         from_json({**values, "agent": {**values["agent"], "color": "red"}})
-    for missing in ("seed", "tasks", "agent", "atari"):
+    for missing in ("num_actors", "tasks", "agent", "atari"):
         rest = {name: value for name, value in values.items() if name != missing}
         with pytest.raises(ValueError, match=f"not a configuration of this version.*{missing}"):
             from_json(rest)
