@@ -450,9 +450,9 @@ if any(argument.startswith("actor/") for argument in sys.orig_argv):
 """
 
 # Learner steps that an unroll may be old when it is used. On its way are at most: what the actors
-# play at a time (48 unrolls, one and a half batches), the queue's batch, the one that Reverb's
-# sampler holds, the one fetched ahead, and the one in the update that runs.
-MAX_LAG = 6
+# play at a time (48 unrolls, one and a half batches), the queue's quarter of a batch, the batch
+# that is ready, and the one in the update that runs; each part may be one batch's and the next's.
+MAX_LAG = 5
 
 
 @pytest.mark.slow
@@ -477,8 +477,6 @@ def test_the_slower_side_bounds_the_lag_and_the_memory(
         assert [b - a for a, b in zip(before, after, strict=True) if b - a > 32 * 2**20] == []
         rows = program.rows()[5:]
     assert max(int(row["policy_lag_max"]) for row in rows) <= MAX_LAG
-    waiting = sum(float(row["waiting_share"]) for row in rows) / len(rows)
-    assert waiting < 0.5 if slow == "learner" else waiting > 0.5
 
 
 @pytest.mark.slow
