@@ -209,9 +209,10 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
         ByAnotherTest("tests/benchmarks/benchmarks_test.py::test_two_queues_carry_unrolls"),
     ),
     (
-        r"benchmarks\.networks",
+        r"benchmarks\.networks --json",
         Run("--seconds=0.05 --batch_size=1 --unroll_length=2 --environments_per_actor=3"),
     ),
+    (r"benchmarks\.networks", NotHere("takes minutes; with --json it is run")),
     (r"benchmarks\.learning", ByAnotherTest("tests/benchmarks/learning_test.py::test_the_program")),
     (r"benchmarks\.atari --report_only", Run("--experiment=pong --output=runs/results")),
     (

@@ -257,7 +257,8 @@ def test_real_runs(tmp_path: pathlib.Path) -> None:
     assert all(np.all(np.diff(own.frames) >= 0) for own in episodes)
     assert sum(map(len, episodes)) < len(program.rows("actors"))
 
-    output = train(logdir, "--test_num_episodes=2", f"--total_environment_frames={stopped.frames}")
+    total = stopped.frames + 5_000
+    output = train(logdir, "--test_num_episodes=2", f"--total_environment_frames={total}")
     finished = read_run(logdir)
     assert (finished.state, finished.resume) == ("finished", "")
     assert finished.score is not None
