@@ -2,7 +2,7 @@
 
     python -m examples.play_exported [FILE] [EPISODES]
 
-Without a file it plays the one of the toy suite that lies next to this program.
+Without a file it plays the one of MinAtar's games that lies next to this program.
 """
 
 import pathlib
@@ -13,7 +13,7 @@ import numpy as np
 from agents.popart_impala import load_policy
 from environments import AtariOptions, make_environment, parse_level_name
 
-default = pathlib.Path(__file__).with_name("toy.policy.npz")
+default = pathlib.Path(__file__).with_name("minatar.policy.npz")
 path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
 episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 10
 
@@ -22,7 +22,7 @@ print(f"{path.name}: trained on {policy.info.frames:,} frames of {', '.join(poli
 
 # The project's own tasks. For an environment of yours, call `policy` the same way.
 tasks = parse_level_name(",".join(policy.tasks))
-options = AtariOptions(**policy.info.environment)  # the toys have none, and ignore these
+options = AtariOptions(**policy.info.environment)  # of Atari; others ignore these
 
 for index, task in enumerate(tasks):
     environment = make_environment(tasks, index, atari=options, seed=1)

@@ -68,8 +68,18 @@ def play(*arguments: str) -> list[str]:
     return process.stdout.splitlines()
 
 
+def test_the_example_plays_minatars_policy() -> None:
+    """Far above random play, whose returns are 0.5, 0.5, 2.9, 0.1 and 0.1."""
+    lines = play()
+    assert lines[0].startswith("minatar.policy.npz: trained on 4,0")
+    means = {line.partition(": ")[0]: float(line.split()[3]) for line in lines[1:]}
+    assert list(means) == [task.name for task in parse_level_name("minatar")]
+    least = dict(breakout=2.5, asterix=2.5, space_invaders=15.0, seaquest=1.0, freeway=20.0)
+    assert {name for name, mean in least.items() if means[f"minatar:{name}"] < mean} == set()
+
+
 def test_the_example_plays_the_toy_policy() -> None:
-    assert play() == [
+    assert play(str(TOY)) == [
         "toy.policy.npz: trained on 2,000,000 frames of catch_x1, catch_x100, catch_x10000",
         "catch_x1: mean return 1.0 of 10 episodes",
         "catch_x100: mean return 100.0 of 10 episodes",
