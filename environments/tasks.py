@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from environments.families import FAMILIES
+from environments.families import FAMILIES, OnDemandFamily
 from environments.task import Task
 
 TASKS: dict[str, Task] = {task.name: task for family in FAMILIES.values() for task in family.tasks}
@@ -16,7 +16,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 # By family, how the tasks of environments are written that others register or write. What may stand
 # for the capitals is for the family to say.
 SPELLINGS = {
-    name: family.spelling for name, family in FAMILIES.items() if family.spelling is not None
+    name: family.spelling for name, family in FAMILIES.items() if isinstance(family, OnDemandFamily)
 }
 
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from environments.families import FAMILIES, DmFamily
+from environments.families import FAMILIES, OnDemandFamily
 from environments.task import Task
 from environments.user_code import reported
 
@@ -24,7 +24,7 @@ def largest_feature(task: Task) -> float:
       ValueError: its code raises.
     """
     family = FAMILIES[task.domain]
-    if family.spelling is None or not isinstance(family, DmFamily):
+    if not isinstance(family, OnDemandFamily):
         return 0.0
     random = np.random.default_rng(0)
     environment = family.make_alone(task, 0)

@@ -5,9 +5,11 @@ them into the run directory.
 """
 
 import csv
+import functools
 import itertools
 import sys
 import time
+from collections.abc import Callable
 
 import dm_env
 import numpy as np
@@ -156,25 +158,13 @@ def evaluate(
                 filmed=video,
                 max_frames=limit,
             )
-            returns: list[float] = []
-            cut_off = 0
-            to_film = video
-            while len(returns) < episodes:
-                progress.start(task, len(returns))
-                if to_film:
-                    to_film = False
-                    paths = _videos(directory, config, stem)[index]
-                    try:
-                        result = _film(player, config, policy, index, paths, progress)
-                    except OSError as error:  # a full disk
-                        print(f"  {task.name}: not filmed, and played again: {error}", flush=True)
-                        continue
-                    videos[task.name] = paths
-                else:
-                    result = player.play(progress)
-                returns.append(result.episode_return)
-                cut_off += player.cut_off
-                progress.end(result, player.cut_off)
+            paths = _videos(directory, config, stem)[index]
+            film = functools.partial(_film, player, config, policy, index, paths, progress)
+            returns, cut_off, filmed = _play(
+                player, task, episodes, progress, film if video else None
+            )
+            if filmed:
+                videos[task.name] = paths
             player.close()
             if player.mean_attention is not None:
                 attention[task.name] = player.mean_attention
@@ -248,6 +238,46 @@ class _Progress(observers.EnvLoopObserver):
     def _print(self, text: str) -> None:
         print(f"{self._name}, {text} ({time.monotonic() - self._started:.0f} s)", flush=True)
         self._next_line = time.monotonic() + _BRIEF_SECONDS
+
+
+def _play(
+    player: TaskPlayer,
+    task: Task,
+    episodes: int,
+    progress: _Progress,
+    film: Callable[[], EpisodeResult] | None,
+) -> tuple[list[float], int, bool]:
+    """Plays a task's episodes.
+
+    Args:
+      player: of the task.
+      task: that is played.
+      episodes: how many.
+      progress: is told of each.
+      film: plays the first one; where it cannot write the video, that episode is played again.
+
+    Returns:
+      The returns, how many episodes were cut off, and whether there is a video.
+    """
+    returns: list[float] = []
+    cut_off = 0
+    filmed = False
+    while len(returns) < episodes:
+        progress.start(task, len(returns))
+        if film is None:
+            result = player.play(progress)
+        else:
+            filming, film = film, None
+            try:
+                result = filming()
+            except OSError as error:  # a full disk
+                print(f"  {task.name}: not filmed, and played again: {error}", flush=True)
+                continue
+            filmed = True
+        returns.append(result.episode_return)
+        cut_off += player.cut_off
+        progress.end(result, player.cut_off)
+    return returns, cut_off, filmed
 
 
 def _film(

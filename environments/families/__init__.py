@@ -1,18 +1,18 @@
 """The families of environments: a file and a line each.
 
-A new one is a class of `Family` or `DmFamily` in a file of this folder, and a line here. Names,
-`--help`, errors, evaluation, films, reports and exported policies know it then.
+A new one is a class of `Family`, `DmFamily` or `OnDemandFamily` in a file of this folder, and a
+line here. Names, `--help`, errors, evaluation, films, reports and exported policies know it then.
 """
 
 from environments.families.atari import Atari
 from environments.families.bsuite import Bsuite
 from environments.families.dm_env_factory import DmEnvFactory
-from environments.families.family import DmFamily, Family
+from environments.families.family import DmFamily, Family, OnDemandFamily
 from environments.families.gym import Gym
 from environments.families.minatar import MinAtar
 from environments.families.toy import Toy
 
-__all__ = ["FAMILIES", "DmFamily", "Family"]
+__all__ = ["FAMILIES", "DmFamily", "Family", "OnDemandFamily"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family for family in (Atari(), MinAtar(), Toy(), Gym(), Bsuite(), DmEnvFactory())

@@ -5,22 +5,19 @@ import inspect
 
 import dm_env
 
-from environments.families.family import DmFamily
+from environments.families.family import OnDemandFamily
 from environments.on_demand import as_agents_take_it
-from environments.task import Task
-from environments.user_code import reported
 
 
-class Bsuite(DmFamily):
+class Bsuite(OnDemandFamily):
     """bsuite:EXPERIMENT/NUMBER."""
 
     name = "bsuite"
     spelling = "bsuite:EXPERIMENT/NUMBER"
 
-    def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
+    def load(self, rest: str, seed: int) -> dm_env.Environment:
         """Makes an experiment; its own mapping seed, which says what the task is, stays."""
-        with reported(task.name):
-            return as_agents_take_it(_load(task.name.partition(":")[2], seed))
+        return as_agents_take_it(_load(rest, seed))
 
 
 def _load(name: str, seed: int) -> dm_env.Environment:

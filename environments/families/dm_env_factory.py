@@ -2,25 +2,20 @@
 
 import dm_env
 
-from environments.families.family import DmFamily
+from environments.families.family import OnDemandFamily
 from environments.on_demand import as_agents_take_it
-from environments.task import Task
-from environments.user_code import imported, reported
+from environments.user_code import imported
 
 
-class DmEnvFactory(DmFamily):
+class DmEnvFactory(OnDemandFamily):
     """dm_env:MODULE:FACTORY, a function that takes a seed, an int by position."""
 
     name = "dm_env"
     spelling = "dm_env:MODULE:FACTORY"
 
-    def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
+    def load(self, rest: str, seed: int) -> dm_env.Environment:
         """Calls the factory."""
-        with reported(task.name):
-            return as_agents_take_it(self._call(task.name.partition(":")[2], seed))
-
-    def _call(self, path: str, seed: int) -> dm_env.Environment:
-        module_name, colon, factory_name = path.partition(":")
+        module_name, _, factory_name = rest.partition(":")
         if not module_name or not factory_name:
             raise ValueError(f"must be {self.spelling}")
         factory = getattr(imported(module_name), factory_name, None)
@@ -31,4 +26,4 @@ class DmEnvFactory(DmFamily):
             raise ValueError(
                 f"the factory must return a dm_env.Environment, got {type(environment).__name__}"
             )
-        return environment
+        return as_agents_take_it(environment)

@@ -27,14 +27,11 @@ class Family(abc.ABC):
       name: the `domain` of its tasks.
       tasks: those that are known by name.
       suites: names of several of them together.
-      spelling: how its tasks are written where any name of that form is one, such as "gym:ID"; None
-        where only `tasks` are.
     """
 
     name: str
     tasks: tuple[Task, ...] = ()
     suites: Mapping[str, tuple[str, ...]] = {}
-    spelling: str | None = None
 
     @abc.abstractmethod
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
@@ -129,6 +126,30 @@ class DmFamily(Family):
         with reported(task.name), contextlib.closing(environment):
             features = conversion.features_spec(environment.observation_spec())
             return features, environment.action_spec()
+
+
+class OnDemandFamily(DmFamily):
+    """A family of which any name FAMILY:REST may be a task.
+
+    Attributes:
+      spelling: how such names are written, for people: "gym:ID".
+    """
+
+    spelling: str
+
+    @abc.abstractmethod
+    def load(self, rest: str, seed: int) -> dm_env.Environment:
+        """Makes the environment that REST names; raises ValueError, or what its code raises."""
+
+    def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
+        """Makes an environment by its name."""
+        with reported(task.name):
+            return self.load(rest_of(task), seed)
+
+
+def rest_of(task: Task) -> str:
+    """What stands behind the family's name in a task's."""
+    return task.name.partition(":")[2]
 
 
 def environment_seeds(seed: int, number: int) -> list[int]:

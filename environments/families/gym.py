@@ -2,28 +2,27 @@
 
 import dm_env
 
-from environments.families.family import DmFamily
+from environments.families.family import OnDemandFamily, rest_of
 from environments.rendering import Screen
 from environments.task import Task
 from environments.user_code import reported
 
 
-class Gym(DmFamily):
+class Gym(OnDemandFamily):
     """gym:ID, or gym:MODULE:ID where importing MODULE registers it."""
 
     name = "gym"
     spelling = "gym:ID"
 
-    def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
+    def load(self, rest: str, seed: int) -> dm_env.Environment:
         """Makes an environment that is registered at once, or when MODULE is imported."""
         from environments.gymnasium_env import make_gymnasium
 
-        with reported(task.name):
-            return make_gymnasium(task.name.partition(":")[2], seed)
+        return make_gymnasium(rest, seed)
 
     def make_seen(self, task: Task, seed: int) -> tuple[dm_env.Environment, Screen]:
         """Makes one that renders."""
         from environments.gymnasium_env import make_filmed_gymnasium
 
         with reported(task.name):
-            return make_filmed_gymnasium(task.name.partition(":")[2], seed)
+            return make_filmed_gymnasium(rest_of(task), seed)

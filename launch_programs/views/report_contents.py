@@ -10,7 +10,7 @@ from typing import Any
 from agents.popart_impala.config import Config
 from agents.popart_impala.setting import defaults as setting_defaults
 from environments import AtariOptions, Task, features_spec
-from environments.families import FAMILIES
+from environments.families import FAMILIES, OnDemandFamily
 from environments.scores import TaskScore
 from launch_programs.run import provenance
 from launch_programs.run.history import History, read_history
@@ -185,7 +185,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 def _default_network(task: Task) -> str | None:
     """The network without a flag; None if only the environment could tell."""
-    made_on_demand = FAMILIES[task.domain].spelling is not None
+    made_on_demand = isinstance(FAMILIES[task.domain], OnDemandFamily)
     return None if made_on_demand else default_network(features_spec([task]))
 
 
