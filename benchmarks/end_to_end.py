@@ -97,14 +97,13 @@ class _Usage(NamedTuple):
 def _usage(pid: int) -> dict[str, _Usage]:
     """CPU time and memory of the program's processes, summed by the group of their nodes.
 
-    A node's command ends with its name, such as "actor/1".
+    A node's process has its name, such as "actor/1".
     """
     total: dict[str, Any] = collections.defaultdict(lambda: _Usage(0.0, 0))
     parent = psutil.Process(pid)
     for process in [parent, *parent.children(recursive=True)]:
-        command = process.cmdline()
-        is_node = "launch_programs.launching.node_process" in command
-        group = command[-1].partition("/")[0] if is_node else "train and launcher"
+        group, slash, _ = process.name().partition("/")
+        group = group if slash else "train and launcher"
         times, rss = process.cpu_times(), process.memory_info().rss
         old = total[group]
         total[group] = _Usage(old.cpu + times.user + times.system, old.rss + rss)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.throughput import measure_stage
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
             directory.write_config(config)
             learner = measure_stage("learner", directory, config).core_ms
             inference = measure_stage("inference", directory, config).core_ms
-        parameters = make_builder(config).networks.num_params
+        parameters = make_run_networks(config).num_params
         figures.append(
             {
                 "network": network,

@@ -182,10 +182,10 @@ class Soak:
 
 def _name(process: psutil.Process) -> str:
     """A node's name, or what else the process is."""
+    if "/" in process.name():
+        return process.name()
     arguments = process.cmdline()
-    for i, argument in enumerate(arguments):
-        if argument == "launch_programs.launching.node_process":
-            return arguments[i + 1]
+    for argument in arguments:
         if argument.startswith("launch_programs."):
             return argument.removeprefix("launch_programs.")
     return "ray" if FLAGS.launch_type == "ray" else pathlib.Path(arguments[0]).name

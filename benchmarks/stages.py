@@ -16,9 +16,10 @@ import numpy as np
 
 from agents.popart_impala import popart
 from agents.popart_impala.networks import Networks, make_networks
+from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import AgentInput
 from agents.popart_impala.unrolls import Signature, unroll_signature
-from agents.popart_impala.update import make_optimiser, make_update
+from agents.popart_impala.update import make_update
 from benchmarks.measuring import Measurement, repeat
 from environments.atari_options import FEATURES
 from launch_programs.run.run_config import RunConfig

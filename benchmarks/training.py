@@ -24,7 +24,7 @@ from agents.popart_impala import PopArtIMPALABuilder
 from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.networks import progressive
 from agents.popart_impala.popart import extend
-from agents.popart_impala.update import TrainingState
+from agents.popart_impala.training_state import TrainingState
 from benchmarks.comparisons import COMPARISONS, Phase
 from environments import TASKS, AtariOptions, Task, make_batched_environment, make_environment
 from environments.toy import GAMES

@@ -24,7 +24,7 @@ from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
 from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
 from launch_programs.run.checkpointing import SavedPolicy, restore_policy
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.views.video import (
@@ -131,7 +131,7 @@ def evaluate(
     config, policy = load(directory)
     indices = select_tasks(config, level_name)
     tasks = config.task_list()
-    builder = make_builder(config)
+    networks = make_run_networks(config)
     source = FixedVariables(policy, config.agent)
     how = "greedy" if greedy else "sampled"
     print(
@@ -150,7 +150,7 @@ def evaluate(
             task = tasks[index]
             player = TaskPlayer(
                 config,
-                builder,
+                networks,
                 index,
                 source,
                 greedy=greedy,

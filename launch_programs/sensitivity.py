@@ -20,7 +20,7 @@ from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
 from launch_programs.evaluate import load, select_tasks
 from launch_programs.run.checkpointing import SavedPolicy
-from launch_programs.run.parts import derive_seed, environment_spec, make_builder
+from launch_programs.run.parts import derive_seed, environment_spec, make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
@@ -51,7 +51,7 @@ def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed:
       float64 [num_layers, num_columns], the sensitivity of every layer, NaN where a layer does not
       matter.
     """
-    networks = make_builder(config).networks
+    networks = make_run_networks(config)
     sensitivity = make_sensitivity(
         config.agent, num_actions=networks.num_actions, num_tasks=networks.num_tasks
     )

@@ -20,7 +20,6 @@ from launch_programs.launching.addresses import check_localhost
 from launch_programs.launching.process_environments import process_environments
 from launch_programs.launching.program_process import ProgramProcess
 from launch_programs.launching.vertex import LEARNER_GPUS
-from launch_programs.nodes.program import make_program
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.run.training_status import StatusFollower, TrainingStatus
@@ -210,6 +209,8 @@ def main(argv: list[str]) -> int:
     else:
         print(describe(config, directory, num_params, resumed), flush=True)
     if FLAGS.launch_type == "vertex_ai":
+        from launch_programs.nodes.program import make_program
+
         environments = process_environments(config.cores_per_actor)
         vertex.launch(
             make_program(config, directory), environments["learner"], FLAGS.vertex_learner_gpu

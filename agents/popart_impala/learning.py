@@ -14,13 +14,9 @@ from acme.utils import counting, loggers
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks
+from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import PolicyVariables, Unroll
-from agents.popart_impala.update import (
-    TrainingState,
-    learning_rate,
-    make_optimiser,
-    make_update,
-)
+from agents.popart_impala.update import make_update
 from agents.popart_impala.variables import POLICY
 
 # Skipped updates in a row after which learning ends. One bad batch passes by, and the queue and the

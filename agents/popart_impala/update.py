@@ -1,6 +1,6 @@
 """Batch -> gradients -> the next state: one learner update (pure mathematics)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,39 +10,8 @@ from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
+from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import Params, Unroll
-
-ADAM_EPSILON = 1e-5  # outside the square root
-
-
-class TrainingState(NamedTuple):
-    """Everything that an update changes; what a checkpoint holds.
-
-    The two counts are Python integers: frames of many games pass the range of int32.
-    """
-
-    params: Params
-    opt_state: optax.OptState
-    popart: popart.PopArtState
-    steps: int  # batches learned from
-    frames: int  # environment frames consumed: agent steps x action repeat
-
-
-def make_optimiser(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping and the optimiser; the learning rate is applied by the update."""
-    if config.optimiser == "adam":
-        scale = optax.scale_by_adam(eps=ADAM_EPSILON)
-    else:
-        # The mean square starts at 1 as in the TensorFlow RMSProp of the papers' programs.
-        scale = optax.scale_by_rms(
-            decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0
-        )
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clipping), scale)
-
-
-def learning_rate(config: Config, frames: int) -> float:
-    """Falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`."""
-    return config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
 
 
 def time_major(unrolls: Unroll, stacked: bool) -> Unroll:

@@ -14,7 +14,8 @@ import sys
 import threading
 
 from launch_programs.console import standard_streams
-from launch_programs.launching import private_network
+from launch_programs.launching import forking, private_network
+from launch_programs.launching.process_environments import common_environment
 
 # Exit code when it was asked to stop, and all nodes have ended in order.
 STOPPED = 4
@@ -48,6 +49,13 @@ def main(arguments: list[str]) -> int:
                 "nodes listen on all network interfaces, since this system does not allow private "
                 f"networks ({error.strerror}); see docs/cluster.md, security"
             )
+
+    if options.launch_type == "local_mp":
+        try:
+            forking.prepare(common_environment())
+        except OSError as error:
+            print(error)
+            return 1
 
     from launch_programs.launching import local_launch
     from launch_programs.launching.supervisor import ProgramFailed

@@ -1,7 +1,6 @@
 """A program's nodes as processes of this machine."""
 
 import pathlib
-import signal
 import threading
 from collections.abc import Callable, Mapping
 
@@ -9,9 +8,9 @@ import cloudpickle
 import launchpad as lp
 from launchpad.nodes.python import addressing
 
+from launch_programs.launching.forking import fork_node
 from launch_programs.launching.output_log import OutputLog
 from launch_programs.launching.process_environments import process_environments
-from launch_programs.launching.starting import start_node
 from launch_programs.launching.supervisor import RestartLimit, Supervisor
 from launch_programs.nodes.program import named_nodes
 
@@ -23,18 +22,18 @@ class LocalProcess:
         """Starts it.
 
         Args:
-          name: of the node, such as "actor/3"; shown by `ps`.
+          name: of the node, such as "actor/3".
           node: its function, pickled.
           environment: variables that it has besides this process's.
           log: file for what it prints.
         """
         self._log = OutputLog(log)
-        self._process, output = start_node(name, node, environment)
+        self._process, output = fork_node(name, node, environment)
         self._log.copy(output)
 
     def poll(self) -> int | None:
         """Its exit code, that of a signal negative; None while it runs."""
-        return self._process.poll()
+        return self._process.exitcode
 
     def output(self) -> str:
         """The last lines that it printed."""
@@ -46,8 +45,8 @@ class LocalProcess:
 
     def kill(self) -> None:
         """Ends it."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
 
 def run(

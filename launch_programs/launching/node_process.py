@@ -1,9 +1,11 @@
-"""The process of one node, started by a launcher.
+"""What the process of one node does, however it was started.
 
-The node comes, pickled, through standard input, so that no file of pickles lies about that somebody
-else could change. The pipe stays open: when it ends, the launcher has died, and the node stops too.
+As a program of its own (Ray), it gets the node, pickled, through standard input, so that no file of
+pickles lies about that somebody else could change. The pipe stays open: when it ends, the launcher
+has died, and the node stops too.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -11,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 import cloudpickle
 from absl import flags
@@ -18,6 +21,9 @@ from launchpad.launch import worker_manager
 
 from launch_programs.console import standard_streams
 from launch_programs.nodes.ending import ORPHAN
+
+# <linux/prctl.h>
+_PR_SET_NAME = 15
 
 
 def run_node(function: Callable[[], object]) -> None:
@@ -39,16 +45,39 @@ def run_node(function: Callable[[], object]) -> None:
         signal.alarm(0)
 
 
-def _end_with_launcher() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing more is ever written
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(ORPHAN)
-    os.kill(os.getpid(), signal.SIGKILL)
+def run_to_end(
+    name: str, load: Callable[[], Callable[[], object]], wait: Callable[[], object]
+) -> NoReturn:
+    """Runs a node that belongs to a launcher, and ends this process.
+
+    Args:
+      name: of the node, such as "actor/3", which becomes the process's: `ps -e`, `top` and `pgrep`
+        show it.
+      load: gives the node's function.
+      wait: returns when the launcher has died, which ends the node too.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
+    standard_streams.set_up()  # the launcher reads it, and may be killed before the node is
+
+    def end_with_launcher() -> None:
+        wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHAN)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    exit_code = _exit_code(load, end_with_launcher)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A node has nothing left to do. Python's own end collects all garbage first, which takes the
+    # learner many seconds on a busy machine: longer than a launcher waits.
+    os._exit(exit_code)
 
 
-def _exit_code(function: Callable[[], object]) -> int:
+def _exit_code(load: Callable[[], Callable[[], object]], watch: Callable[[], None]) -> int:
     """Runs a node; what it raises is printed, as Python would at its end."""
     try:
+        function = load()
+        threading.Thread(target=watch, name="launcher", daemon=True).start()
         run_node(function)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
@@ -59,12 +88,8 @@ def _exit_code(function: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
-    standard_streams.set_up()  # the launcher reads it, and may be killed before the node is
-    node_function = cloudpickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_launcher, name="launcher", daemon=True).start()
-    exit_code = _exit_code(node_function)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A node has nothing left to do. Python's own end collects all garbage first, which takes the
-    # learner many seconds on a busy machine: longer than a launcher waits.
-    os._exit(exit_code)
+    run_to_end(
+        sys.argv[1],
+        lambda: cloudpickle.load(sys.stdin.buffer),
+        lambda: os.read(sys.stdin.fileno(), 1),  # nothing more is ever written
+    )

@@ -1,6 +1,6 @@
 """The environment variables of the nodes' processes.
 
-They must be there before the process starts: libraries read them when they are loaded. This module
+Libraries read them when they are loaded, or first used: they must be there before. This module
 loads none, so that a process can look at them first.
 """
 
@@ -14,8 +14,18 @@ from launch_programs.nodes.groups import GROUPS
 _ONE_HEAP = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),  # bytes
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),  # bytes
 }
+
+
+def common_environment() -> dict[str, str]:
+    """Environment variables that the nodes of all groups have."""
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        # With http_proxy set, gRPC, and so Courier and Reverb, would ask that proxy for every node,
+        # for those of this machine too. Nodes reach each other directly.
+        "grpc_proxy": os.environ.get("grpc_proxy", ""),
+    }
 
 
 def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
@@ -24,12 +34,7 @@ def process_environments(cores_per_actor: int) -> dict[str, dict[str, str]]:
     Args:
       cores_per_actor: CPU cores that an actor may use.
     """
-    common = {
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        # With http_proxy set, gRPC, and so Courier and Reverb, would ask that proxy for every node,
-        # for those of this machine too. Nodes reach each other directly.
-        "grpc_proxy": os.environ.get("grpc_proxy", ""),
-    }
+    common = common_environment()
     # Only the learner may use accelerators: every JAX process takes a whole one.
     cpu_only = {**common, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     # XLA starts NPROC threads, or else one for each core of the machine in every process; threads

@@ -33,7 +33,7 @@ from launch_programs.nodes.task_player import TaskPlayer
 from launch_programs.run import provenance
 from launch_programs.run.checkpointing import Checkpointer, CheckpointError
 from launch_programs.run.metrics import Row, RowLogger
-from launch_programs.run.parts import derive_seed, make_builder
+from launch_programs.run.parts import derive_seed, make_builder, make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
@@ -301,11 +301,11 @@ class EvaluatorNode:
 
     def _run(self) -> None:
         config = self._config
-        builder = make_builder(config)
+        networks = make_run_networks(config)
         players = [
             TaskPlayer(
                 config,
-                builder,
+                networks,
                 task,
                 self._learner,
                 greedy=False,

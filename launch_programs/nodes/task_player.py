@@ -11,9 +11,15 @@ from acme import core
 from acme.utils import loggers, observers
 
 from agents.popart_impala import Config, popart
-from agents.popart_impala.acting import Actor, EpisodeResult
-from agents.popart_impala.builder import PopArtIMPALABuilder
+from agents.popart_impala.acting import (
+    Actor,
+    EpisodeResult,
+    make_policy,
+    make_value_function,
+)
+from agents.popart_impala.networks import Networks
 from agents.popart_impala.types import PolicyVariables
+from agents.popart_impala.variables import VariableClient
 from environments import Screen, Task, make_environment, make_filmed_environment, reported
 from launch_programs.nodes.stopping import ProgramStopped
 from launch_programs.run.checkpointing import SavedPolicy
@@ -126,7 +132,7 @@ class TaskPlayer:
     def __init__(
         self,
         config: RunConfig,
-        builder: PopArtIMPALABuilder,
+        networks: Networks,
         task: int,
         variable_source: core.VariableSource,
         *,
@@ -140,7 +146,7 @@ class TaskPlayer:
 
         Args:
           config: the run.
-          builder: of the run's agent.
+          networks: the run's network.
           task: index into the run's tasks.
           variable_source: where parameters come from; asked again before every episode.
           greedy: takes the likeliest actions instead of sampling.
@@ -165,10 +171,12 @@ class TaskPlayer:
             environment, tasks[task], max_frames or config.evaluation_limit, should_stop
         )
         # With values in any case, so that filmed episodes are chosen by the same compiled program.
-        self.actor = builder.make_actor(
+        self.actor = Actor(
+            make_policy(networks, greedy=greedy, values=True),
+            make_value_function(networks),
+            networks.initial_state(1),
+            VariableClient(variable_source),
             jax.random.PRNGKey(derive_seed(seed, task, 1)),
-            builder.make_policy(greedy=greedy, values=True),
-            variable_source=variable_source,
         )
         self._attention = _AttentionMeter(self.actor)
 

@@ -18,8 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from agents.popart_impala.popart import PopArtState
+from agents.popart_impala.training_state import TrainingState
 from agents.popart_impala.types import Params
-from agents.popart_impala.update import TrainingState
 from launch_programs.run.run_directory import RunDirectory, checkpoint_steps
 
 # How many checkpoints are kept: the newest, and those to fall back to.

@@ -7,7 +7,8 @@ import numpy as np
 from acme import specs
 from acme.utils import loggers
 
-from agents.popart_impala import PopArtIMPALABuilder
+import agents.popart_impala as popart_impala
+from agents.popart_impala.networks import Networks, make_networks
 from environments import make_environment
 from launch_programs.run.run_config import RunConfig
 
@@ -21,14 +22,29 @@ def environment_spec(config: RunConfig) -> specs.EnvironmentSpec:
         environment.close()
 
 
+def make_run_networks(config: RunConfig) -> Networks:
+    """The run's network, for programs that do not learn: without Reverb, and so TensorFlow.
+
+    Raises:
+      ValueError: the network does not fit the observations.
+    """
+    spec = environment_spec(config)
+    return make_networks(
+        config.agent,
+        features_spec=spec.observations.features,
+        num_actions=spec.actions.num_values,
+        num_tasks=spec.observations.task.num_values,
+    )
+
+
 def make_builder(
     config: RunConfig,
     *,
     logger: loggers.Logger | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> PopArtIMPALABuilder:
+) -> "popart_impala.PopArtIMPALABuilder":
     """The agent's builder for this run."""
-    return PopArtIMPALABuilder(
+    return popart_impala.PopArtIMPALABuilder(
         config.agent,
         environment_spec(config),
         logger=logger,

@@ -4,9 +4,9 @@ import jax
 
 from agents.popart_impala import popart
 from agents.popart_impala.networks.progressive import grow
-from agents.popart_impala.update import TrainingState, make_optimiser
+from agents.popart_impala.training_state import TrainingState, make_optimiser
 from launch_programs.run.checkpointing import has_checkpoint, restore_policy
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
@@ -32,7 +32,7 @@ def first_state(config: RunConfig, directory: RunDirectory) -> TrainingState | N
         return None
     try:
         parent = restore_policy(RunDirectory(config.grow_from))
-        networks = make_builder(config).networks
+        networks = make_run_networks(config)
         new = jax.device_get(networks.init(jax.random.PRNGKey(config.seed)))
         params = grow(parent.params, new)
     except ValueError as error:

@@ -8,7 +8,7 @@ from environments import check_tasks, sticky_names, suite_name
 from environments.trial import largest_feature
 from launch_programs.run.checkpointing import Checkpointer
 from launch_programs.run.metrics import read_columns
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig, contradictions
 from launch_programs.run.run_directory import RunDirectory, default_path, make_new
 from launch_programs.settings.flags import describe_preset, resolve
@@ -76,7 +76,7 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[RunDirectory, int
     """
     check_tasks(config.task_list(), atari=config.atari)
     notes = _describe_large(config)
-    networks = make_builder(config).networks  # complains where they do not fit the observations
+    networks = make_run_networks(config)  # complains where they do not fit the observations
     grown = first_state(config, directory)
     if FLAGS.logdir is None:
         directory = RunDirectory(make_new(directory.path))

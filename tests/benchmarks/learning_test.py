@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agents.popart_impala.popart import PopArtState
-from agents.popart_impala.update import TrainingState
+from agents.popart_impala.training_state import TrainingState
 from benchmarks import learning_report, training, verdicts
 from benchmarks.comparisons import BASE, COMPARISONS, Claim, Comparison, Phase, matched, num_params
 from environments import TASKS

@@ -15,7 +15,7 @@ import subprocess
 import pytest
 
 from environments import check_tasks
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.settings.flags import resolve
 from tests.docs.commands import DOCUMENTS, ROOT, Snippet, programs, snippets
 from tests.launch_programs.command_lines import given
@@ -287,7 +287,7 @@ def test_a_run_can_be_prepared(snippet: Snippet) -> None:
     with given(program.define_flags, *flags):
         config = resolve(None)
         check_tasks(config.task_list(), atari=config.atari)
-        assert make_builder(config).networks.num_params > 0
+        assert make_run_networks(config).num_params > 0
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.language == "bash"], ids=name)

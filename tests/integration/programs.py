@@ -61,7 +61,7 @@ class TrainingProgram:
         """The process of a node such as "actor/1", None while there is none."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process.cmdline()[-2:] == ["launch_programs.launching.node_process", name]:
+                if process.name() == name:
                     return process
         return None
 

@@ -62,9 +62,9 @@ def nodes(machine: hosts.Host) -> dict[int, str]:
     names = {}
     for pid in machine.pids():
         with contextlib.suppress(psutil.NoSuchProcess):
-            arguments = psutil.Process(pid).cmdline()
-            if "launch_programs.launching.node_process" in arguments:
-                names[pid] = arguments[-1]
+            name = psutil.Process(pid).name()
+            if "/" in name:
+                names[pid] = name
     return names
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.update import learning_rate
+from agents.popart_impala.training_state import learning_rate
 from launch_programs.run.checkpointing import Checkpointer
 from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_config import default_num_actors

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.update import TrainingState, make_optimiser
+from agents.popart_impala.training_state import TrainingState, make_optimiser
 from launch_programs.run.checkpointing import (
     Checkpointer,
     CheckpointError,

@@ -8,9 +8,9 @@ import pytest
 
 from agents.popart_impala import popart
 from agents.popart_impala.networks import VALUE_HEAD
-from agents.popart_impala.update import TrainingState, make_optimiser
+from agents.popart_impala.training_state import TrainingState, make_optimiser
 from launch_programs.run.checkpointing import Checkpointer, restore_policy
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
@@ -95,7 +95,7 @@ def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
 def _state(directory: RunDirectory) -> TrainingState:
     """A state of the structure of the run's."""
     config = directory.read_config()
-    networks = make_builder(config).networks
+    networks = make_run_networks(config)
     params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
     return TrainingState(
         params,

@@ -6,11 +6,11 @@ import jax
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.update import TrainingState, make_optimiser
+from agents.popart_impala.training_state import TrainingState, make_optimiser
 from environments import AtariOptions
 from launch_programs.run.checkpointing import Checkpointer
 from launch_programs.run.metrics import CSVTable, Row
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
@@ -51,7 +51,7 @@ def make_run(path: pathlib.Path, level: str, *more_flags: str, steps: int = 5) -
     """A run directory with a checkpoint of fresh parameters."""
     directory = make_tables(path, level, *more_flags)
     config = directory.read_config()
-    networks = make_builder(config).networks
+    networks = make_run_networks(config)
     params = jax.device_get(jax.jit(networks.init)(jax.random.PRNGKey(0)))
     opt_state = jax.device_get(make_optimiser(config.agent).init(params))
     statistics = jax.device_get(popart.initial_state(networks.num_tasks))

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from agents.popart_impala import Config, PopArtIMPALABuilder, popart
+from agents.popart_impala import Config, popart
+from agents.popart_impala.networks import Networks
 from launch_programs.nodes.stopping import ProgramStopped
 from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
 from launch_programs.run.checkpointing import SavedPolicy
-from launch_programs.run.parts import derive_seed, make_builder
+from launch_programs.run.parts import derive_seed, make_run_networks
 from launch_programs.run.run_config import RunConfig
 from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
@@ -21,10 +22,10 @@ def run(*flags: str) -> RunConfig:
         return resolve(None)
 
 
-def new_policy(builder: PopArtIMPALABuilder) -> FixedVariables:
-    params = jax.jit(builder.networks.init)(jax.random.PRNGKey(0))
+def new_policy(networks: Networks) -> FixedVariables:
+    params = jax.jit(networks.init)(jax.random.PRNGKey(0))
     return FixedVariables(
-        SavedPolicy(params, popart.initial_state(builder.networks.num_tasks), steps=0, frames=0),
+        SavedPolicy(params, popart.initial_state(networks.num_tasks), steps=0, frames=0),
         Config(),
     )
 
@@ -32,11 +33,11 @@ def new_policy(builder: PopArtIMPALABuilder) -> FixedVariables:
 @pytest.mark.parametrize("level", ["toy", "pong,seaquest"])
 def test_a_player_plays_whole_episodes_of_its_task(level: str) -> None:
     config = run(f"--level_name={level}", "--max_frames_per_episode=200")
-    builder = make_builder(config)
-    source = new_policy(builder)
+    networks = make_run_networks(config)
+    source = new_policy(networks)
 
     def play(task: int, seed: int) -> list[tuple[float, int]]:
-        player = TaskPlayer(config, builder, task, source, greedy=False, seed=seed)
+        player = TaskPlayer(config, networks, task, source, greedy=False, seed=seed)
         results = [player.play() for _ in range(6)]
         player.close()
         assert {result.task for result in results} == {task}
@@ -57,13 +58,13 @@ def test_a_player_plays_whole_episodes_of_its_task(level: str) -> None:
 def test_players_ignore_that_training_ended_episodes_with_a_life() -> None:
     """Seaquest's first life is lost long before the game ends."""
     config = run("--level_name=seaquest", "--life_loss", "--max_frames_per_episode=20000")
-    builder = make_builder(config)
-    source = new_policy(builder)
+    networks = make_run_networks(config)
+    source = new_policy(networks)
     lengths = []
     for life_loss in (True, False):
         lives = dataclasses.replace(config.atari, life_loss=life_loss)
         player = TaskPlayer(
-            dataclasses.replace(config, atari=lives), builder, 0, source, greedy=True, seed=1
+            dataclasses.replace(config, atari=lives), networks, 0, source, greedy=True, seed=1
         )
         lengths.append(player.play().episode_length)
         player.close()
@@ -72,13 +73,13 @@ def test_players_ignore_that_training_ended_episodes_with_a_life() -> None:
 
 def test_a_player_stops_in_the_middle_of_an_episode() -> None:
     config = run("--level_name=toy")
-    builder = make_builder(config)
+    networks = make_run_networks(config)
     asked = iter([False, False, False, True])
     player = TaskPlayer(
         config,
-        builder,
+        networks,
         0,
-        new_policy(builder),
+        new_policy(networks),
         greedy=False,
         seed=1,
         should_stop=lambda: next(asked),

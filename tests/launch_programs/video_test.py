@@ -15,7 +15,7 @@ from agents.popart_impala.popart import Scale
 from agents.popart_impala.types import AgentInput
 from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
 from launch_programs.run.checkpointing import restore_policy
-from launch_programs.run.parts import make_builder
+from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.views import video
 from launch_programs.views.video import (
@@ -208,9 +208,9 @@ def film(
 
     monkeypatch.setattr(video, "compose", draw)
     config, policy = directory.read_config(), restore_policy(directory)
-    builder = make_builder(config)
+    networks = make_run_networks(config)
     source = FixedVariables(policy, config.agent)
-    player = TaskPlayer(config, builder, index, source, greedy=False, seed=1, filmed=True)
+    player = TaskPlayer(config, networks, index, source, greedy=False, seed=1, filmed=True)
     assert player.screen is not None
     writer = VideoWriter(paths(directory.videos), player.screen.frames_per_second)
     recorder = EpisodeRecorder(
@@ -250,7 +250,7 @@ def test_the_numbers_are_those_of_the_picture(
     directory = make_run(tmp_path, level, *flags)
     tape, drawn, writer, result = film(directory, index, monkeypatch)
     config, params = directory.read_config(), restore_policy(directory).params
-    networks = make_builder(config).networks
+    networks = make_run_networks(config)
     compute = jax.jit(networks.step)
     recurrent = networks.initial_state(1)
     assert len(drawn) == len(tape.timesteps) == result.episode_length + 1

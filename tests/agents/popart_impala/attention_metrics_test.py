@@ -9,8 +9,9 @@ from agents.popart_impala import popart
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import make_networks
+from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import AgentInput, Unroll
-from agents.popart_impala.update import make_optimiser, make_update, mean_attention
+from agents.popart_impala.update import make_update, mean_attention
 
 T, B, K, NUM_TASKS, NUM_ACTIONS = 5, 4, 3, 3, 2
 CONFIG = Config(network="attentive", subnets=K, hidden_size=8)

@@ -28,14 +28,9 @@ from agents.popart_impala.learning import (
     PopArtIMPALALearner,
 )
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
+from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
-from agents.popart_impala.update import (
-    TrainingState,
-    learning_rate,
-    make_optimiser,
-    make_update,
-    time_major,
-)
+from agents.popart_impala.update import make_update, time_major
 from agents.popart_impala.variables import POLICY
 from tests.agents.popart_impala.statistics import settled
 

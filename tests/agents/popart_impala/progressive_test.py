@@ -12,8 +12,9 @@ from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.networks.progressive import grow, layer_names, make_sensitivity
+from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import AgentInput, Unroll
-from agents.popart_impala.update import make_optimiser, make_update
+from agents.popart_impala.update import make_update
 
 T, B, NUM_ACTIONS = 4, 6, 3
 VECTOR = specs.Array((5,), np.float32, "vector")

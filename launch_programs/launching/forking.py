@@ -1,0 +1,108 @@
+"""Starts nodes of this machine by forking a process that has imported what they need.
+
+A process takes four seconds of CPU time to import TensorFlow, which Reverb links to, JAX and the
+rest: with the five processes of a small program on 2 cores, most of its start. So one process
+imports them, and every node is a fork of it (`multiprocessing`'s fork server). That process does
+nothing else: it has one thread, has talked to nobody and has not started XLA, which a fork would
+not survive.
+"""
+
+import ctypes
+import multiprocessing
+import os
+from collections.abc import Mapping
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import IO
+
+import cloudpickle
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+# What the nodes are made of.
+_PRELOADED = [
+    "launch_programs.launching.node_process",
+    "launch_programs.nodes.coordinator",
+    "launch_programs.nodes.nodes",
+]
+
+# OpenBLAS starts its threads when it is loaded, by default one for each core. Nodes multiply
+# matrices in XLA, not in NumPy.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+
+# The C library has read these variables long before the fork: its calls for the same, <malloc.h>.
+_MALLOPT = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_MAX_": -4, "MALLOC_TRIM_THRESHOLD_": -1}
+
+
+def prepare(environment: Mapping[str, str]) -> None:
+    """Starts the process that is forked, which imports while the caller goes on.
+
+    Args:
+      environment: variables that all nodes have besides this process's.
+
+    Raises:
+      OSError: it cannot be started; says what would help.
+    """
+    os.environ.update({**_ONE_THREAD, **environment})
+    _CONTEXT.set_forkserver_preload(_PRELOADED)
+    try:
+        forkserver.ensure_running()
+    except OSError as error:
+        directory = os.environ.get("TMPDIR", "/tmp")
+        raise OSError(
+            f"the process that nodes are forked from cannot be started: {error}; its socket lies "
+            f"in TMPDIR={directory}, which must be writable and at most 70 characters long"
+        ) from error
+
+
+def fork_node(
+    name: str, node: bytes, environment: Mapping[str, str]
+) -> tuple[ForkServerProcess, IO[bytes]]:
+    """Starts a node; it stops when this process dies (node_process.py).
+
+    Args:
+      name: of the node, such as "actor/3".
+      node: its function, pickled.
+      environment: variables that its process has besides this one's.
+
+    Returns:
+      Its process, and the pipe through which comes what it prints. Not a file: an environment that
+      prints at every step would fill the disk, and a full disk would hide why a node died.
+    """
+    reader, writer = os.pipe()
+    with Connection(writer, readable=False) as output:
+        process = _CONTEXT.Process(
+            target=_run, name=name, args=(name, node, dict(environment), output)
+        )
+        process.start()
+    return process, os.fdopen(reader, "rb", buffering=0)
+
+
+def _run(name: str, node: bytes, environment: dict[str, str], output: Connection) -> None:
+    """What the forked process does."""
+    with output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    _set_environment(environment)
+
+    import numpy as np
+
+    from launch_programs.launching.node_process import run_to_end
+
+    np.random.seed()  # its state is the same in all forks, and environments may use it
+    launcher = multiprocessing.parent_process()
+    assert launcher is not None
+    run_to_end(name, lambda: cloudpickle.loads(node), launcher.join)
+
+
+def _set_environment(environment: Mapping[str, str]) -> None:
+    """Sets variables, and what has been read of them already."""
+    os.environ.update(environment)
+    if "JAX_PLATFORMS" in environment:
+        import jax
+
+        jax.config.update("jax_platforms", environment["JAX_PLATFORMS"])
+    for variable, number in _MALLOPT.items():
+        if variable in environment:
+            ctypes.CDLL(None).mallopt(number, int(environment[variable]))
