@@ -77,7 +77,6 @@ class Soak:
     """A training program, and what happens to it."""
 
     def __init__(self, logdir: pathlib.Path):
-        """Starts nothing."""
         self.logdir = logdir
         self.mark = uuid.uuid4().hex
         self.kills: list[Kill] = []

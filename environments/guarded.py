@@ -33,7 +33,6 @@ class EnvironmentFailed(Exception):
     """Environments failed too often in a row to go on."""
 
     def __init__(self, failure: EnvironmentFailure):
-        """Keeps the last failure as `failure`."""
         super().__init__(failure)
         self.failure = failure
 

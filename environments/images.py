@@ -139,7 +139,6 @@ class ImageEnvironment(dm_env.Environment):
     """A dm_env environment that shows images, with `ImageStacker`'s features instead."""
 
     def __init__(self, environment: dm_env.Environment, layout: ImageLayout):
-        """Takes the environment over."""
         self._environment = environment
         self._stacker = ImageStacker(layout)
 

@@ -54,7 +54,6 @@ class Recorder(AlgoObserver):
     """Writes the records, and ends the training when it is asked to."""
 
     def __init__(self, tables: records.Records, stop: records.Stop):
-        """Records nothing yet."""
         self._tables = tables
         self._stop = stop
 

@@ -41,7 +41,6 @@ class Recorder(BaseCallback):
     """Writes the records and the checkpoints, and ends the training when it is asked to."""
 
     def __init__(self, tables: records.Records, stop: records.Stop, save: Callable[[], None]):
-        """Starts the clock of the checkpoints."""
         super().__init__()
         self._tables = tables
         self._stop = stop

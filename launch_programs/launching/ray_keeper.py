@@ -34,7 +34,6 @@ class Keeper:
     """The Ray actor beside a node. When it dies, its node does too (node_process.py)."""
 
     def __init__(self) -> None:
-        """Reserves nothing yet."""
         self._sockets: list[socket.socket] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._output = b""

@@ -53,7 +53,6 @@ class ProgramFailed(Exception):
     """
 
     def __init__(self, node: str, cause: str, *, for_good: bool = False, output: str = ""):
-        """Keeps its arguments."""
         super().__init__(f"{node}: {cause}")
         self.node = node
         self.cause = cause

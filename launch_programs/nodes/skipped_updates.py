@@ -14,7 +14,6 @@ class SkippedUpdates:
     """
 
     def __init__(self) -> None:
-        """Begins at step 0."""
         self.steps = 0
         self._skipped = 0
 

@@ -26,7 +26,6 @@ class FailureLog:
     """
 
     def __init__(self, directory: RunDirectory):
-        """Writes nothing yet."""
         self._table = directory.failures
         self._progress = directory.progress
         self._lock = threading.Lock()

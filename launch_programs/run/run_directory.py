@@ -44,7 +44,6 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        """Names the paths; touches nothing."""
         self.path = user_path(path)
         self.config = self.path / "config.json"
         self.provenance = self.path / "provenance.json"

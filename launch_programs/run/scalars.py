@@ -41,7 +41,6 @@ class ScalarStream:
     """
 
     def __init__(self, config: RunConfig):
-        """Has seen no rows yet."""
         self._action_repeat = config.agent.action_repeat
         self._tasks = {task.name: task for task in config.task_list()}
         self._episodes: dict[str, list[tuple[float, float]]] = {}  # return, length

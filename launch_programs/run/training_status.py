@@ -24,7 +24,6 @@ class TaskStatus:
     """The training episodes of one task."""
 
     def __init__(self, task: Task):
-        """Has none yet."""
         self.task = task
         self.episodes = 0  # that were read
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT_EPISODES)

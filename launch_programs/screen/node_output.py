@@ -60,7 +60,6 @@ class Parser:
     """Finds warnings, errors and exceptions among the lines that one node prints."""
 
     def __init__(self) -> None:
-        """Has seen nothing."""
         self._in_traceback = False
 
     def parse(self, line: str) -> "str | Raised | None":

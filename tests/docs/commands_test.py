@@ -78,13 +78,7 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     (r"pre-commit install$", Run()),
     # Training.
     (r"^make train$", Run(f"{_FAST} --environments_per_actor=5")),
-    (r"^make train SUITE=atari3 ", Run(_GAMES)),
-    (r"^make train ARGS=", Run(f"{_FAST} {_THREADS} --environments_per_actor=5")),
-    (r"^make train SUITE=toy FRAMES=2000000$", Run(f"{_FAST} {_THREADS}")),
-    (
-        r"^make train SUITE=toy FRAMES=2000000 ARGS=--nopopart$",
-        Run(f"{_FAST} {_THREADS}", says="no PopArt"),
-    ),
+    (r"^make train (SUITE|ARGS)=", Prepared()),
     (r"--preset=popart_impala_multitask --level_name=atari57", Prepared()),
     (r"--preset=amt --subnets=3", Prepared()),
     (
@@ -110,10 +104,7 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
         Run("--total_environment_frames=2600 --test_num_episodes=0", says="Resuming: pong"),
     ),
     (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Prepared()),
-    (
-        r"--level_name=minatar .*--logdir=runs/minatar$",
-        Run(f"{_FAST} {_THREADS} --environments_per_actor=5", says="network minatar, "),
-    ),
+    (r"--level_name=minatar .*--logdir=runs/minatar$", Prepared()),
     (r"--network=shallow --action_set=minimal .*--logdir=runs/pong", Prepared()),
     (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
     (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Prepared()),
@@ -191,7 +182,10 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
         # Without --inspect it would serve until it is stopped.
         Run(replaced=(("--logdir=runs", "--inspect --logdir=runs/mine"),), says="charts/SPS"),
     ),
-    (r"--wandb --logdir=runs/wandb", Run(f"{_FAST} {_THREADS}", says="runs/wandb/wandb/offline")),
+    (
+        r"--wandb --logdir=runs/wandb",
+        ByAnotherTest("tests/integration/wandb_test.py::test_a_run_is_mirrored_to_its_end"),
+    ),
     (r"\.export --logdir=runs/toy64", NotHere("the run is only prepared; runs/mine is exported")),
     # Examples.
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
@@ -277,13 +271,32 @@ def test_flags_are_those_of_their_programs(snippet: Snippet) -> None:
             pass
 
 
+def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """Runs a shell command in the copy, as from a shell whose Python is that of .venv."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=copy,
+        # The set-up would make the copy's own .venv.
+        env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true"}
+        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=580,
+    )
+
+
 @pytest.mark.parametrize(
     "snippet",
     [s for s in SNIPPETS if is_command(s) and isinstance(how(s.text), Prepared)],
     ids=name,
 )
 def test_a_run_can_be_prepared(snippet: Snippet) -> None:
-    ((program, flags),) = programs(snippet.text)
+    text = snippet.text
+    if text.startswith("make "):
+        text = run(f"{text} --dry-run --no-print-directory", ROOT).stdout
+    ((program, flags),) = programs(text)
     with given(program.define_flags, *flags):
         config = resolve(None)
         check_tasks(config.task_list(), atari=config.atari)
@@ -314,22 +327,6 @@ def shortened(command: str, way: Run) -> str:
     given_flags = [word.removeprefix("ARGS=") for word in words if word.startswith("ARGS=")]
     others = [word for word in words if not word.startswith("ARGS=")]
     return shlex.join([*others, f"ARGS={' '.join([*given_flags, way.flags])}"])
-
-
-def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    """Runs a shell command in the copy, as from a shell whose Python is that of .venv."""
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=copy,
-        # The set-up would make the copy's own .venv.
-        env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true"}
-        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=580,
-    )
 
 
 def is_run(snippet: Snippet) -> bool:

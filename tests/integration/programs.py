@@ -29,7 +29,6 @@ class TrainingProgram:
     """`python -m launch_programs.train` with all that it starts."""
 
     def __init__(self, logdir: pathlib.Path, *flags: str):
-        """Starts it."""
         self.logdir = logdir
         self._mark = uuid.uuid4().hex
         self._output = logdir.with_name(f"{logdir.name}-{self._mark[:6]}.out")

@@ -257,19 +257,6 @@ def test_two_queues_in_processes_of_their_own(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_threads_instead_of_processes(tmp_path: pathlib.Path) -> None:
-    logdir = tmp_path / "run"
-    train(
-        logdir,
-        "--level_name=toy",
-        "--launch_type=local_mt",
-        "--total_environment_frames=12800",
-        "--test_num_episodes=0",
-    )
-    assert saved_frames(logdir) == 12800
-
-
-@pytest.mark.slow
 def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     output = train(

@@ -21,7 +21,6 @@ class DeepTorso(hk.Module):
     """
 
     def __init__(self, config: Config, num_tasks: int):
-        """Makes the torso."""
         super().__init__(name="deep")
         self._hidden = Hidden(config, num_tasks)
 

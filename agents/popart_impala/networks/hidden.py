@@ -11,7 +11,6 @@ class Hidden(hk.Module):
     """Linear layer of `config.hidden_size` with ReLU; given the one-hot task if configured."""
 
     def __init__(self, config: Config, num_tasks: int, name: str = "linear"):
-        """Makes the layer."""
         super().__init__(name=name)
         self._config = config
         self._num_tasks = num_tasks

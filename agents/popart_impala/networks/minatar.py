@@ -17,7 +17,6 @@ class MinAtarTorso(hk.Module):
     """A convolution, 16 of 3x3 without padding, then a linear layer of `hidden_size`; ReLU."""
 
     def __init__(self, config: Config, num_tasks: int):
-        """Makes the torso."""
         super().__init__(name="minatar")
         self._hidden = Hidden(config, num_tasks)
 

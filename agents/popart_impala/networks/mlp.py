@@ -13,7 +13,6 @@ class MLPTorso(hk.Module):
     """Two linear layers of `hidden_size` with ReLU on the flattened features."""
 
     def __init__(self, config: Config, num_tasks: int):
-        """Makes the torso."""
         super().__init__(name="mlp")
         self._layers = [Hidden(config, num_tasks, name=f"linear_{i}") for i in range(2)]
 

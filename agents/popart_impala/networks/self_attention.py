@@ -109,7 +109,6 @@ class SelfAttentionSubnetworks(hk.Module):
     """K times: convolution 16 of 8x8 stride 4, attention-augmented convolution, 2x2 mean pool."""
 
     def __init__(self, subnets: int):
-        """Makes the sub-networks."""
         super().__init__(name="subnetworks")
         self._subnets = subnets
 

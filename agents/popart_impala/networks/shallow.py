@@ -14,7 +14,6 @@ class ShallowTorso(hk.Module):
     """Convolutions 16 of 8x8 stride 4 and 32 of 4x4 stride 2, then a linear layer of 256; ReLU."""
 
     def __init__(self, config: Config, num_tasks: int):
-        """Makes the torso."""
         super().__init__(name="shallow")
         self._hidden = Hidden(config, num_tasks)
 

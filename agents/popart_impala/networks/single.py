@@ -55,7 +55,6 @@ class SingleTorsoNetwork:
     """Torso, previous action and reward, LSTM if wanted, heads."""
 
     def __init__(self, torso: Torso, config: Config, num_actions: int, num_tasks: int):
-        """Makes the modules; within a Haiku transformation."""
         self._torso = torso
         self._core = ResetLSTM(LSTM_SIZE) if config.use_lstm else None
         self._num_actions = num_actions

@@ -78,7 +78,6 @@ class ConvSubnetworks(hk.Module):
     """K times the convolutions of the shallow network: 16 of 8x8 stride 4, 32 of 4x4 stride 2."""
 
     def __init__(self, subnets: int):
-        """Makes the sub-networks."""
         super().__init__(name="subnetworks")
         self._subnets = subnets
 
@@ -97,7 +96,6 @@ class BoardSubnetworks(hk.Module):
     """K times the convolution of the `minatar` network: 16 of 3x3."""
 
     def __init__(self, subnets: int):
-        """Makes the sub-networks."""
         super().__init__(name="subnetworks")
         self._subnets = subnets
 
