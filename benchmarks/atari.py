@@ -3,7 +3,7 @@
 Works off the list of experiments (`benchmarks.atari_runs`): `launch_programs.train`, and peers,
 each run in a program of its own, one after the other, for a number of frames or minutes. It takes
 days for the whole list, and may be stopped at any time, by a signal or by a power cut: the same
-command goes on with the run it was at, from its last checkpoint, and does not repeat a finished
+command continues with the run it was at, from its last checkpoint, and does not repeat a finished
 one.
 
     setsid nohup .venv/bin/python -m benchmarks.atari > atari.log 2>&1 &
@@ -15,7 +15,7 @@ Writes into --output, after each run,
     EXPERIMENT-minutes.png   scores against minutes of training
     table.md, table.csv      scores with intervals over seeds, and how the runs ran
 
-The run directories are in --runs. --report_only says how far everything is while it goes on.
+The run directories are in --runs. --report_only says how far everything is meanwhile.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def define_flags() -> None:
     flags.DEFINE_string("runs", "runs/atari", "Directory of the run directories.")
     flags.DEFINE_string("output", "benchmarks/results/atari", "Directory of the results.")
     flags.DEFINE_bool(
-        "report_only", False, "Trains nothing: lists the runs, and writes table and figures anew."
+        "report_only", False, "Trains nothing: lists the runs, and redraws table and figures."
     )
 
 
@@ -236,7 +236,7 @@ def main(argv: list[str]) -> int:
         command_line.fail(error)
     failed = work_off(runs, experiments, stop, lock)
     if stop():
-        print("Interrupted; the same command goes on.")
+        print("Interrupted; the same command continues.")
         return 130
     if failed:
         print(f"Failed: {', '.join(failed)}. The same command tries them again.")

@@ -67,7 +67,7 @@ class Record:
 
 
 def read_record(run: Run, logdir: pathlib.Path, starts: Sequence[float]) -> Record:
-    """Reads a run's tables, while it goes on too.
+    """Reads a run's tables, while it runs too.
 
     Args:
       run: which it is.
@@ -100,7 +100,7 @@ def training_minutes(times: np.ndarray, starts: Sequence[float]) -> np.ndarray:
     """Minutes of training at each row of metrics: those between the rows of one start, summed.
 
     So neither a program's own start counts, nor the time between two of them, nor what was
-    trained after the checkpoint from which the next one went on.
+    trained after the checkpoint from which the next one continued.
 
     Args:
       times: of the rows, seconds since 1970, float64 [N].

@@ -65,7 +65,7 @@ def read_result(output: pathlib.Path, run: Run) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}; remove it, to train anew") from error
+        raise ValueError(f"{path} is damaged: {error!r}; remove it to train again") from error
     configuration = CONFIGURATIONS[run.configuration]
     asked_for = [configuration.program, *configuration.flags]
     if made_with != asked_for:

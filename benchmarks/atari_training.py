@@ -32,8 +32,8 @@ class Outcome(enum.Enum):
     """How a call ended."""
 
     FINISHED = "finished"  # all of the run is done
-    INTERRUPTED = "interrupted"  # asked to stop; the next call goes on
-    FAILED = "failed"  # the program ended by itself before its time; the next call goes on
+    INTERRUPTED = "interrupted"  # asked to stop; the next call continues
+    FAILED = "failed"  # the program ended by itself before its time; the next call continues
 
 
 class Training:

@@ -33,7 +33,7 @@ BASE = Config(
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training. A later one goes on with the parameters of the one before."""
+    """A stretch of training. A later one continues with the parameters of the one before."""
 
     tasks: tuple[str, ...]  # that the network is made for
     played: tuple[str, ...]  # those of them that are trained on

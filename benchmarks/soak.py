@@ -191,7 +191,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def memory_growth(samples: list[tuple[float, int]]) -> dict[str, float] | None:
-    """How a process's memory went on after it had settled; None if it did not live to settle.
+    """How a process's memory grew after it had settled; None if it did not live to settle.
 
     Args:
       samples: age in seconds and resident bytes, by age.

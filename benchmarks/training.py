@@ -95,7 +95,7 @@ def normalised(task: Task, episode_return: float) -> float:
 def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> TrainingState:
     """The state in which a phase starts that follows another.
 
-    Parameters and PopArt statistics are the old ones, optimiser and counts start anew.
+    Parameters and PopArt statistics are the old ones, optimiser and counts start afresh.
 
     Args:
       old: at the end of the phase before; its tasks are the first of the new phase's.

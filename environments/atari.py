@@ -44,7 +44,7 @@ class _Game:
 class AtariBatch(BatchedEnvironment):
     """N Atari games, any mix of them, emulated in parallel by threads.
 
-    With `options.life_loss`, the loss of a life gives `discount` 0 and `first`, the game goes on,
+    With `options.life_loss`, the loss of a life gives `discount` 0 and `first`, the game continues,
     and `episode_end` tells the real end. The stack of frames is cleared then, as at any other
     start.
     """
@@ -201,8 +201,8 @@ class AtariEnvironment(dm_env.Environment):
     The last time step of an episode has its true last observation; its discount is 0 if the game is
     over and 1 if it was cut off at `options.max_frames_per_episode`. An episode is a whole game,
     unless `options.life_loss` is set: then the loss of a life is the last time step of an episode,
-    with discount 0, and the `reset` that follows goes on with the same game. Evaluation should not
-    set it.
+    with discount 0, and the `reset` that follows continues the same game. Evaluation should not set
+    it.
     """
 
     def __init__(self, tasks: Sequence[Task], index: int, *, options: AtariOptions, seed: int):
@@ -358,7 +358,7 @@ def make_emulator(
         full_action_space=options.action_set == "full",
         autoreset_mode=AutoresetMode.SAME_STEP,
         noop_max=options.noop_max,
-        # Its `episodic_life` would restart the game at the loss of a life; this one goes on.
+        # Its `episodic_life` would restart the game at the loss of a life; this one continues.
         episodic_life=False,
         life_loss_info=options.life_loss,
         reward_clipping=False,

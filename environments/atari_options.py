@@ -52,7 +52,7 @@ class AtariOptions:
             "help": "Atari: frames after which an episode is cut off (108,000: 30 min).",
         },
     )
-    # For the learner the discount is 0 there, while the game goes on.
+    # For the learner the discount is 0 there, while the game continues.
     life_loss: bool = dataclasses.field(
         default=False,
         metadata={

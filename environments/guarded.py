@@ -1,4 +1,4 @@
-"""Goes on when environments fail: they are made anew, and their episodes cut off."""
+"""Keeps acting when environments fail: they are recreated, and their episodes cut off."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ class EnvironmentFailure:
 
 
 class EnvironmentFailed(Exception):
-    """Environments failed too often in a row to go on."""
+    """Environments failed too often in a row to continue."""
 
     def __init__(self, failure: EnvironmentFailure):
         super().__init__(failure)
@@ -42,7 +42,7 @@ class EnvironmentFailed(Exception):
 
 
 class GuardedEnvironment(BatchedEnvironment):
-    """N environments that are made anew when they fail, so that a failure does not end the run.
+    """N environments that are recreated when they fail, so that a failure does not end the run.
 
     A failure is an exception, no answer before a deadline, a reward, discount or feature that is
     not finite, or an array of another shape or dtype than the specs say. All N environments are

@@ -62,7 +62,7 @@ _COLOURS = {
 
 
 class _Play:
-    """A game that goes on from episode to episode."""
+    """A game that continues from episode to episode."""
 
     def __init__(self, task: Task, seed: int):
         """Starts none yet.

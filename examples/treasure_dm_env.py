@@ -57,7 +57,7 @@ class Treasure(dm_env.Environment):
             self._running = False
             return dm_env.termination(reward=9.0, observation=self._board())
         if self._steps == TIME_LIMIT:
-            # Not `termination`: the game would go on, and the learner makes that difference.
+            # Not `termination`: the game would continue, and the learner makes that difference.
             self._running = False
             return dm_env.truncation(reward=-1.0, observation=self._board())
         return dm_env.transition(reward=-1.0, observation=self._board())

@@ -10,7 +10,7 @@ Writes, as PNG and SVG,
 
 into RUN/plots or, of several runs, plots. Runs that differ only in their seeds, and in settings
 that do not change what is learned, are drawn as one curve, their mean, with a band from the lowest
-to the highest. It can be called while runs go on.
+to the highest. It can be called while runs are in progress.
 """
 
 import pathlib

@@ -2,7 +2,7 @@
 
 One HTML page, RUN/report.html, that needs nothing else: settings, learning curves, PopArt's
 statistics, evaluation, videos, failures, and what the run was trained with. It can be called while
-the run goes on; an earlier report is replaced.
+the run continues; an earlier report is replaced.
 """
 
 import os

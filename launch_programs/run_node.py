@@ -131,7 +131,7 @@ def _claim(cluster: Cluster) -> RunDirectory:
         if differences:
             raise ValueError(
                 f"the run in {directory.path} cannot be resumed with the cluster file's settings: "
-                f"{'; '.join(differences)}; make the file anew with cluster_template"
+                f"{'; '.join(differences)}; recreate the file with cluster_template"
             )
     directory.write_config(cluster.run)
     return directory

@@ -7,7 +7,7 @@ Says of each what it trains, how far it is, how well it plays and whether it
     failed       its program ended since something failed, and said so
     interrupted  none of these: it was stopped, or killed with all that could have said why
 
-and with which command an unfinished one goes on. On a terminal that is a table; else lines of
+and with which command an unfinished one continues. On a terminal that is a table; else lines of
 values with tabs between them, the first of them names.
 """
 
@@ -50,7 +50,7 @@ class Run(NamedTuple):
     tasks: str = ""  # as in the names of run directories
     network: str = ""
     # Environment frames: while it runs as far as its rows tell, then those of the newest
-    # checkpoint, from which it goes on.
+    # checkpoint, from which it continues.
     frames: int = 0
     total_frames: int = 0
     score: Score | None = None  # None before every task has had an episode
@@ -171,7 +171,7 @@ _STYLES = {
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Prints a table, and below it what is wrong with which run, and how it goes on."""
+    """Prints a table, and below it what is wrong with which run, and how it continues."""
     rows: list[list[Cell]] = []
     for run in runs:
         frames = percent = score = source = ""

@@ -146,7 +146,7 @@ def launcher_flags() -> list[str]:
 
 
 def _check_wandb() -> None:
-    """Complains of `--wandb` where it cannot be had.
+    """Rejects `--wandb` where it is not available.
 
     Raises:
       ValueError: it is asked for, and cannot.

@@ -185,7 +185,7 @@ class BatchedActor:
         truncated = timestep.truncated
         if timestep.final_features is None or not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
-        # Of all N, so that it is compiled once; those that go on are not looked at.
+        # Of all N, so that it is compiled once; those that continue are not looked at.
         inputs = agent_input(
             timestep.final_features,
             timestep.observation.task,

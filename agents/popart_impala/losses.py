@@ -122,7 +122,7 @@ def bound_truncation_values(
     An observation at which a time limit always ends the episode is never learned from: its value is
     what the network makes of similar ones. Where an observation tells the time, that extrapolates a
     value that grows towards the limit, and bootstrapping from more than all known values diverges.
-    Within their range, values stay below those of rewards that go on for ever.
+    Within their range, values stay below those of rewards that continue for ever.
 
     Args:
       batch: the batch.

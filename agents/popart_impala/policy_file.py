@@ -265,7 +265,7 @@ class LoadedPolicy:
         self._step = step
 
     def reset(self) -> None:
-        """Starts an episode. The random numbers go on: the next episode is another one."""
+        """Starts an episode. The random numbers continue: the next episode is another one."""
         self._state = self._initial_state
         self._previous_action: int | None = None
 

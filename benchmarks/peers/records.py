@@ -55,7 +55,7 @@ class Records:
     """Writes the tables; a row is written whole."""
 
     def __init__(self, logdir: pathlib.Path, game: str):
-        """Goes on with the tables in `logdir`, which is made if it is not there."""
+        """Continues with the tables in `logdir`, which is made if it is not there."""
         logdir.mkdir(parents=True, exist_ok=True)
         self._paths = {name: logdir / f"{name}.csv" for name in _COLUMNS}
         self._game = game

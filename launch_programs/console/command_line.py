@@ -65,7 +65,7 @@ def _debug() -> bool:
 
 
 def reject_positional_arguments(argv: list[str]) -> None:
-    """Complains of arguments that are not flags.
+    """Rejects arguments that are not flags.
 
     Raises:
       ValueError: there is one.

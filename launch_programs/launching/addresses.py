@@ -24,7 +24,7 @@ def port(address: str) -> int:
 
 
 def check_localhost() -> None:
-    """Complains of a machine on which nodes would wait for each other for ever.
+    """Rejects a machine on which nodes would wait for each other for ever.
 
     Raises:
       ValueError: it cannot resolve `localhost`.

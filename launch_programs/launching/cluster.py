@@ -83,7 +83,7 @@ class Cluster:
         return num_nodes(self.run)
 
     def check_node(self, job: str, task: int) -> None:
-        """Complains of a node that is not in the program.
+        """Rejects a node that is not in the program.
 
         Raises:
           ValueError: it is not.

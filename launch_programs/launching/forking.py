@@ -36,7 +36,7 @@ _MALLOPT = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_MAX_": -4, "MALLOC_TRIM_THRESHO
 
 
 def prepare(environment: Mapping[str, str]) -> None:
-    """Starts the process that is forked, which imports while the caller goes on.
+    """Starts the process that is forked, which imports while the caller continues.
 
     Args:
       environment: variables that all nodes have besides this process's.

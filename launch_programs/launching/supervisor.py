@@ -43,7 +43,7 @@ class NodeProcess(Protocol):
 
 
 class ProgramFailed(Exception):
-    """The program cannot go on.
+    """The program cannot continue.
 
     Attributes:
       node: whose fault it is, such as "learner/0".

@@ -50,7 +50,7 @@ class Coordinator:
         self._write = PatientWriter(lambda text: self._failures.add("coordinator/0", text))
         self._tables = {name: CSVTable(path) for name, path in directory.tables.items()}
         self._scalars = ScalarStream(config)
-        self._events: EventWriter | None = None  # opened when it is known where the run goes on
+        self._events: EventWriter | None = None  # opened when it is known where the run continues
         self._first_frame = 0
         self._counter = counting.Counter()
         self._lock = threading.Lock()  # guards tables, events, and the status
@@ -85,7 +85,7 @@ class Coordinator:
         """
         with self._lock:
             # In here, so that frames never fall from a row to the next while a program runs: where
-            # they do, a resumed one went on from there (history.py).
+            # they do, a resumed one continued from there (history.py).
             frames = int(self.get_counts().get("learner_frames", 0))
             stamp: dict[str, Any] = {"time": round(time.time(), 3)}
             if table != "learner":
@@ -128,7 +128,7 @@ class Coordinator:
         self._failures.add(node, failure)
 
     def give_up(self, node: str, cause: str) -> None:
-        """Ends the program, since `node` cannot go on and a new start would not help.
+        """Ends the program, since `node` cannot continue and a new start would not help.
 
         Args:
           node: such as "actor/3".

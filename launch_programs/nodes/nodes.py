@@ -98,7 +98,7 @@ class LearnerNode:
             skipped.steps = state.steps
             coordinator.restore_counts(self._counts)
         elif (step := coordinator.last_checkpoint()) is not None:
-            # Beginning anew would lose it.
+            # Starting over would lose it.
             self._give_up(
                 f"the checkpoint of step {step} is not in {checkpoints}: this directory must be "
                 "the same wherever the learner runs (docs/cluster.md)"
@@ -148,7 +148,7 @@ class LearnerNode:
                 except CheckpointError as error:
                     # The earlier ones are still there, and the disk may be free again by the next.
                     if saved:
-                        self._coordinator.record_failure(_LEARNER, f"{error}; training goes on")
+                        self._coordinator.record_failure(_LEARNER, f"{error}; training continues")
                     saved = False
                 else:
                     if not saved:
@@ -250,7 +250,7 @@ class ActorNode:
             if failure.in_a_row < config.max_environment_failures:
                 self._coordinator.record_failure(
                     self._name,
-                    f"{failure.what}; its environments are made anew ({failure.in_a_row} of less "
+                    f"{failure.what}; its environments are recreated ({failure.in_a_row} of less "
                     f"than {config.max_environment_failures} in a row)",
                 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from launch_programs.nodes.ending import GRACE
 
-# How long a wait goes on before it looks for a stop request.
+# How long a wait continues before it looks for a stop request.
 _POLL_SECONDS = 0.2
 
 

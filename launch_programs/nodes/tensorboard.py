@@ -31,7 +31,7 @@ class EventWriter:
 
         Args:
           directory: of the run.
-          first_frame: frames that the run begins or goes on with. What earlier files of the
+          first_frame: frames that the run begins or continues with. What earlier files of the
             directory have from there on was not kept, and TensorBoard no longer shows it.
         """
         # TensorBoard reads the files in the order of their names, whatever became of the clock.

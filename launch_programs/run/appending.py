@@ -42,7 +42,7 @@ class PatientWriter:
         """Has written nothing.
 
         Args:
-          tell: gets a line when writing begins to fail, and another when it goes on.
+          tell: gets a line when writing begins to fail, and another when it continues.
           clock: seconds.
         """
         self._tell = tell
@@ -64,7 +64,7 @@ class PatientWriter:
             if not self._refused:
                 self._tell(
                     f"cannot write {what}: {error}; tables, logs and events pause until the disk "
-                    "takes them; training goes on"
+                    "takes them; training continues"
                 )
             self._refused[what] = self._refused.get(what, 0) + 1
             return False

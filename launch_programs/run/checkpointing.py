@@ -28,7 +28,7 @@ _MAX_TO_KEEP = 3
 # Directories that Orbax has not finished are named STEP.orbax-checkpoint-tmp.
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
 
-# Seconds that a failed save waits for threads that go on writing.
+# Seconds that a failed save waits for threads that continue writing.
 _WRITERS_TIMEOUT = 2.0
 
 # Seconds that removing a checkpoint may take, of which some files are gone already.
@@ -221,7 +221,7 @@ class Checkpointer:
             return found
         if not causes:
             return None
-        # All stay where they are: whether to begin anew is not for this program to decide.
+        # All stay where they are: whether to start over is not for this program to decide.
         listed = "; ".join(f"{step}: {cause}" for step, cause in causes.items())
         raise CheckpointError(f"no checkpoint in {self._directory} can be read: {listed}")
 
@@ -267,7 +267,7 @@ def _cause(error: Exception) -> str:
 
 
 def _check_shapes(restored: Any, like: Any, path: pathlib.Path) -> None:
-    """Complains about the first array of another shape, which Orbax lets pass."""
+    """Rejects the first array of another shape, which Orbax lets pass."""
     expected = jax.tree_util.tree_leaves_with_path(like)
     for array, (name, other) in zip(jax.tree.leaves(restored), expected, strict=True):
         if np.shape(array) != np.shape(other):

@@ -80,10 +80,10 @@ class History:
 
 
 def read_history(path: str | os.PathLike[str], last: int | None = None) -> History:
-    """Reads a run's tables, while the run goes on too.
+    """Reads a run's tables, while it runs too.
 
-    A run that is resumed goes on from its newest checkpoint: the frames after that are learned from
-    again, and rows of theirs from before are left out.
+    A resumed run continues from its newest checkpoint: the frames after that are learned from again,
+    and rows of theirs from before are left out.
 
     Args:
       path: of the run directory.
@@ -184,7 +184,7 @@ def _current(tables: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
     """The tables without rows that a resumed run made again.
 
     While a program runs, frames never fall from one row to the next. Where they do, a resumed run
-    went on from about there, and what is of later frames but was written before, in any of the
+    continued from about there, and what is of later frames but was written before, in any of the
     tables, is of parameters that no longer exist. The table of training episodes tells that point
     best, since its rows are the closest together.
     """

@@ -105,7 +105,7 @@ def read_columns(path: pathlib.Path) -> list[str] | None:
 
 
 class CSVTable:
-    """A CSV file that grows by rows, and goes on where an earlier run stopped."""
+    """A CSV file that grows by rows, and continues where an earlier run stopped."""
 
     def __init__(self, path: pathlib.Path):
         """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""

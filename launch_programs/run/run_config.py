@@ -83,13 +83,13 @@ class RunConfig:
     )
     environment_deadline: float = setting(
         300.0,
-        "Seconds after which an actor's environments that do not answer are made anew.",
+        "Seconds after which an actor's environments that do not answer are recreated.",
     )
     max_environment_failures: int = setting(
         5,
         "Failures of an actor's environments in a row (an exception, no answer, numbers that "
         "are not finite, arrays of another shape) with which the program ends; before, they "
-        "are made anew.",
+        "are recreated.",
     )
 
     def __post_init__(self) -> None:

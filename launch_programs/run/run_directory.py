@@ -128,7 +128,7 @@ class RunDirectory:
         return max(steps) * config.agent.frames_per_update
 
     def check_writable(self) -> None:
-        """Complains of a directory that cannot be written.
+        """Rejects a directory that cannot be written.
 
         Raises:
           ValueError: it cannot, for lack of permission or of room.
@@ -196,7 +196,7 @@ class RunDirectory:
         write_json(self.launch, [program, *flags])
 
     def resume_command(self) -> str:
-        """The command that goes on with the run, from the current directory.
+        """The command that continues with the run, from the current directory.
 
         Raises:
           ValueError: how it was started cannot be read.
@@ -229,7 +229,7 @@ def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def check_output(place: pathlib.Path) -> None:
-    """Complains, before any work, of a directory that cannot take what is made.
+    """Rejects, before any work, a directory that cannot take what is made.
 
     Raises:
       ValueError: it cannot be written.

@@ -145,7 +145,7 @@ class StatusFollower:
     """Feeds a status with the rows of a run's tables, as they come."""
 
     def __init__(self, directory: RunDirectory, status: TrainingStatus):
-        """Starts before the tables' ends, so that a resumed run goes on with its returns."""
+        """Starts before the tables' ends, so that a resumed run continues with its returns."""
         self._tables: list[tuple[TableFollower, Callable[[AnyRow], None]]] = [
             (TableFollower(directory.tables["learner"], _TAIL), status.add_learner_row),
             (TableFollower(directory.tables["actors"], _TAIL), status.add_episode),

@@ -1,1 +1,1 @@
-"""What a person sees while a run goes on."""
+"""What a person sees of a run in progress."""

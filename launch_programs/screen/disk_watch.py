@@ -43,7 +43,7 @@ class DiskWatch:
             if not self._full:
                 self._show(
                     f"! {self._directory.path} cannot be written: {os.strerror(error.errno or 0)}; "
-                    "training goes on; metrics, logs and checkpoints pause until it can"
+                    "training continues; metrics, logs and checkpoints pause until it can"
                 )
             self._full = True
         else:

@@ -29,7 +29,7 @@ class LineFollower:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return []
-        if size < self._read:  # begun anew
+        if size < self._read:  # started over
             self._read = 0
         if size == self._read:
             return []

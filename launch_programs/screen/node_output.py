@@ -123,7 +123,7 @@ class NodeOutput:
         self._files: dict[str, tuple[LineFollower, Parser]] = {}
         for name in self._names():
             path = directory.logs / name
-            # The launcher's is written anew by each start.
+            # The launcher's is rewritten by each start.
             start = 0 if path == directory.launcher_log else path.stat().st_size
             self._files[name] = LineFollower(path, start), Parser()
         self._counts: dict[str, _Count] = {}

@@ -15,7 +15,7 @@ def first_state(config: RunConfig, directory: RunDirectory) -> TrainingState | N
     """What a run starts from that grows from another: the other's columns, and a new one.
 
     The earlier columns' parameters and their tasks' PopArt statistics are kept as they are; the new
-    column is initialised, and the optimiser starts anew.
+    column is initialised, and the optimiser starts afresh.
 
     Args:
       config: the run; `grow_from` names the earlier one.
@@ -23,7 +23,7 @@ def first_state(config: RunConfig, directory: RunDirectory) -> TrainingState | N
 
     Returns:
       The state to be saved as the first checkpoint, with NumPy arrays; None if the run does not
-      grow, or has a checkpoint to go on from.
+      grow, or has a checkpoint to continue from.
 
     Raises:
       ValueError: the earlier run has no checkpoint, or its parameters do not fit.

@@ -112,7 +112,7 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
 
 
 def _check_tables(directory: RunDirectory) -> None:
-    """Complains of tables to which this version of the program cannot append.
+    """Rejects tables to which this version of the program cannot append.
 
     Raises:
       ValueError: there is one.
@@ -125,7 +125,7 @@ def _check_tables(directory: RunDirectory) -> None:
         if columns is not None and column not in columns:
             raise ValueError(
                 f"{path} was begun by an earlier version: it has no column {column!r}; rename the "
-                "file, and the run goes on with a new one"
+                "file, and the run continues with a new one"
             )
 
 

@@ -78,7 +78,7 @@ def format_frames(axes: Axes) -> None:
 
 
 def check_replaceable(stem: pathlib.Path) -> None:
-    """Complains if `save` would replace what is no figure of this project's.
+    """Refuses where `save` would replace what is no figure of this project's.
 
     Args:
       stem: path of the figure without the ending.

@@ -110,7 +110,7 @@ class Contents:
 
 
 def read_contents(directory: RunDirectory) -> Contents:
-    """Reads a run, which may go on meanwhile, and draws its plots anew.
+    """Reads a run, which may be in progress, and redraws its plots.
 
     Args:
       directory: of the run.

@@ -183,7 +183,7 @@ def _shortened(text: str, size: int, width: int) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _mask(text: str, size: int) -> Image.Image:
-    """Text as a grey image; drawing it anew costs ten times as much."""
+    """Text as a grey image; redrawing it costs ten times as much."""
     left, top, right, bottom = _font(size).getbbox(text)
     image = Image.new("L", (max(1, int(right)), max(1, int(bottom))), 0)
     ImageDraw.Draw(image).text((0, 0), text, fill=255, font=_font(size))

@@ -27,11 +27,11 @@ class WandbMirror:
     """Sends a run's rows to Weights & Biases.
 
     Its own settings are environment variables, such as WANDB_PROJECT, WANDB_ENTITY and
-    WANDB_MODE=offline. A resumed run goes on as the same run there.
+    WANDB_MODE=offline. A resumed run continues as the same run there.
     """
 
     def __init__(self, config: RunConfig, directory: RunDirectory):
-        """Begins, or goes on with, the run there.
+        """Begins, or continues with, the run there.
 
         Args:
           config: the run's.

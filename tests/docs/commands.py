@@ -91,7 +91,7 @@ def _without_comment(text: str) -> str:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quotation goes on in the next line."""
+    """Whether a quotation continues in the next line."""
     try:
         shlex.split(_without_comment(text))
     except ValueError:

@@ -180,7 +180,7 @@ def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
                 "killed by SIGKILL; all nodes start again from the last checkpoint "
                 f"({number + 1} of at most 5 in ten minutes)",
             )
-            # It went on where the last checkpoint was, at most some seconds back.
+            # It continued where the last checkpoint was, at most some seconds back.
             killed_at = float(before[-1]["time"])
             older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
             assert int(program.rows()[len(before)]["frames"]) >= older[-1]
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_for_a_while_loses_no_checkpoint(tmp_path: pathlib.P
             node, failure = failures(program)[0]
             assert node == "learner/0"
             assert failure.startswith(f"cannot save {checkpoints}/")
-            assert failure.endswith("; training goes on")
+            assert failure.endswith("; training continues")
             saved = saved_frames(program.logdir)  # of an earlier one, which is whole
             assert saved > 0
             program.wait_for_rows(3)
@@ -390,7 +390,7 @@ def test_an_environment_that_fails_once_is_made_anew(
         assert node == "actor/0"
         assert "(task " in text and ", catch_x" in text
         assert failure in text
-        assert text.endswith("are made anew (1 of less than 5 in a row)")
+        assert text.endswith("are recreated (1 of less than 5 in a row)")
         program.wait_until(lambda: episodes_since(program, 0, seen) > 0)
         assert len(failures(program)) == 1
 

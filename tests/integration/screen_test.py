@@ -160,7 +160,7 @@ def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path) -> None:
         assert_restored(screen.output)
     assert os.listdir(logdir / "checkpoints") != []
 
-    with terminal(logdir) as screen:  # goes on with frames and returns before anything has come
+    with terminal(logdir) as screen:  # continues with frames and returns before anything has come
         screen.read_until(lambda: "nodes " in screen.output)
         first = plain(screen.output)
         assert "waiting for the first batch" not in first

@@ -35,7 +35,7 @@ def consumed(program: TrainingProgram) -> int:
 
 
 def assert_statistics_go_on(before: dict[str, str], after: dict[str, str]) -> None:
-    """PopArt's statistics go on from where they were: far from a new run's 1."""
+    """PopArt's statistics continue from where they were: far from a new run's 1."""
     assert float(before["sigma/catch_x10000"]) > 100
     assert float(after["sigma/catch_x10000"]) > 0.5 * float(before["sigma/catch_x10000"])
 
@@ -153,7 +153,7 @@ def test_a_finished_run_goes_on_with_more_frames(
     metrics = read_rows(logdir / "learner.csv")
     assert metrics[: len(before)] == before
     assert int(metrics[len(before)]["learner_steps"]) > 100
-    # The schedule is that of the new length, the statistics go on.
+    # The schedule is that of the new length, the statistics continue.
     first = metrics[len(before)]
     assert float(first["learning_rate"]) == pytest.approx(
         learning_rate(Config(total_environment_frames=96000), int(first["frames"]) - 640)

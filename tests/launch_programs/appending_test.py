@@ -72,7 +72,7 @@ def test_one_warning_and_what_is_missing(tmp_path: pathlib.Path) -> None:
     assert write("b", add)  # may be a small one that fitted
     [warning] = told
     assert warning.startswith("cannot write a: [Errno 27] File too large; ")
-    assert warning.endswith("training goes on")
+    assert warning.endswith("training continues")
     now = 20.0
     assert write("a", add)
     assert told[1:] == ["the disk takes data again; writes that are missing: 2 of a, 1 of b"]

@@ -213,7 +213,7 @@ def test_a_table_that_an_earlier_version_began(
     message = refusal(train, f"--logdir={toy_run.path}")
     assert message == (
         f"{path} was begun by an earlier version: it has no column '{column}'; rename the file, "
-        "and the run goes on with a new one"
+        "and the run continues with a new one"
     )
     assert path.read_text() == "time,node,failure\n1.5,actor/1,killed\n"
     path.unlink()

@@ -362,7 +362,7 @@ def test_every_damage_of_every_file_is_harmless_or_noticed(
         if state.steps == 1:
             fell_back.add(name.parts[1] if name.parts[1] == "info" else name.parts[2])
             assert (directory / "broken-2").is_dir(), name
-        # Either way learning goes on from there, and what it saves can be restored.
+        # Either way learning continues from there, and what it saves can be restored.
         again = make_state(5, 2, width)
         checkpointer.save(again, {})
         restored = Checkpointer(directory).restore(make_state(0, width=width))
@@ -440,7 +440,7 @@ def test_reading_falls_back_and_renames_nothing(
 
 
 def test_no_readable_checkpoint(tmp_path: pathlib.Path) -> None:
-    """Nothing is renamed, and the run does not begin anew."""
+    """Nothing is renamed, and the run does not start over."""
     run = RunDirectory(tmp_path)
     for step in (1, 2):
         Checkpointer(run.checkpoints).save(make_state(step, step), {})

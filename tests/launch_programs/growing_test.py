@@ -81,7 +81,7 @@ def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
             np.testing.assert_array_equal(kept, x)
     assert first.params[VALUE_HEAD]["b"].shape == (3,)
     assert not directory.path.exists()
-    # It can be saved and restored as any other, and a run that has a checkpoint goes on from that.
+    # It can be saved and restored as any other, and a run with a checkpoint continues from that.
     directory.create()
     Checkpointer(directory.checkpoints).save(first, {})
     restored = restore_policy(directory)

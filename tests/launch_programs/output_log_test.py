@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_is_told_once(tmp_path: pathlib.Path) -> None:
         for _ in range(3):
             watch.update()
     [warning] = told
-    assert warning.startswith(f"! {tmp_path} cannot be written: File too large; training goes on")
+    assert warning.startswith(f"! {tmp_path} cannot be written: File too large; training continues")
     for _ in range(2):
         watch.update()
     assert told[1:] == [f"! {tmp_path} can be written again"]

@@ -1,4 +1,4 @@
-"""The list of runs: states, scores, what is wrong, and how runs go on."""
+"""The list of runs: states, scores, what is wrong, and how runs continue."""
 
 import pathlib
 import shlex

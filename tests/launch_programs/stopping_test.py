@@ -114,7 +114,7 @@ def test_a_call_to_a_peer_that_died_ends_when_the_program_stops() -> None:
     stop.set()
     caller.join(DEADLINE)
     assert not caller.is_alive()
-    # Courier may have noticed the death itself; what must not be is a call that goes on.
+    # Courier may have noticed the death itself; what must not be is a call that continues.
     assert len(ended) == 1
     # A new call has nobody to answer it.
     with pytest.raises(ProgramStopped):

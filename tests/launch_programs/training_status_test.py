@@ -73,7 +73,7 @@ def test_frames_are_of_the_newest_row_of_both_tables() -> None:
     assert status.frames == 500
     status.add_episode({"time": BEGAN + 12, "frames": 600, "task": "pong", "episode_return": 1.0})
     assert status.frames == 600
-    # The run was killed and went on from a checkpoint.
+    # The run was killed and continued from a checkpoint.
     status.add_learner_row(learner_row(time=BEGAN + 90, frames=300))
     assert status.frames == 300
 
@@ -93,8 +93,8 @@ def test_a_run_directory_is_followed_and_a_resumed_run_goes_on(tmp_path: pathlib
     CSVTable(directory.tables["learner"]).append([learner_row(frames=640, frames_per_second=7.0)])
     log = FailureLog(directory)
     log.add_restart("actor/1", "killed; started again")
-    log.add("learner/0", "no space left; training goes on")
-    log.add("actor/0", "no answer; its environments are made anew")
+    log.add("learner/0", "no space left; training continues")
+    log.add("actor/0", "no answer; its environments are recreated")
     follower.close()
     assert status.frames == 640
     assert status.frames_per_second == 7.0

@@ -1,4 +1,4 @@
-"""The recurrent core: an LSTM that starts anew where an episode starts."""
+"""The recurrent core: an LSTM that is reset where an episode starts."""
 
 import haiku as hk
 import jax

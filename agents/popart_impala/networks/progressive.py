@@ -13,7 +13,7 @@ logits and values, so that every column's heads and LSTM have the same sizes; be
 are no adapters.
 
 Every task belongs to one column. All columns are computed for every observation, and each sample
-goes on with that of its task.
+continues with that of its task.
 """
 
 from collections.abc import Callable

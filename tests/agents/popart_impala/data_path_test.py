@@ -463,7 +463,7 @@ def test_a_stop_ends_a_blocked_write() -> None:
     [
         # Games of 7 agent steps.
         ("pong,riverraid,seaquest", AtariOptions(max_frames_per_episode=28), 8),
-        # The loss of a life starts an episode while the game goes on.
+        # The loss of a life starts an episode while the game continues.
         ("montezuma_revenge", AtariOptions(life_loss=True), 15),
     ],
     ids=["cut off", "lost lives"],
