@@ -82,7 +82,7 @@ class History:
 def read_history(path: str | os.PathLike[str], last: int | None = None) -> History:
     """Reads a run's tables, while it runs too.
 
-    A resumed run continues from its newest checkpoint: the frames after that are learned from again,
+    A resumed run continues from its newest checkpoint: frames after that are learned from again,
     and rows of theirs from before are left out.
 
     Args:
