@@ -44,7 +44,7 @@ test-slow: setup
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 test-by-hand: setup-vertex
-	$(PYTHON) -m pytest -m "" tests/launch_programs/vertex_test.py $(ARGS)
+	$(PYTHON) -m pytest -m "" tests/launch_programs/launching/vertex_test.py $(ARGS)
 	$(PYTHON) -m pytest -m by_hand tests/benchmarks tests/integration $(ARGS)
 
 test-browser: setup

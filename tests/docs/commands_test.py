@@ -154,7 +154,9 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     ),
     (
         r"--launch_type=vertex_ai",
-        NotHere("needs an account; tests/launch_programs/vertex_test.py has stand-ins for it"),
+        NotHere(
+            "needs an account; tests/launch_programs/launching/vertex_test.py has stand-ins for it"
+        ),
     ),
     # After training.
     (

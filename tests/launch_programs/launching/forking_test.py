@@ -91,7 +91,7 @@ def test_environment_variables_count_although_libraries_are_loaded() -> None:
     def node() -> None:
         import jax
 
-        print(os.environ["FOR_ALL_NODES"], os.environ["NPROC"], jax.config.read("jax_platforms"))
+        print(os.environ["FOR_ALL_NODES"], os.environ["NPROC"], jax.config.values["jax_platforms"])
         assert jax.devices()[0].platform == "cpu"
 
     environment = process_environments(1)["actor"]

@@ -27,7 +27,7 @@ from launch_programs.run.checkpointing import (
 from launch_programs.run.run_directory import RunDirectory
 from tests.agents.popart_impala.statistics import settled
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 FRAMES = 2**40 + 3  # more than an int32 holds
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from launch_programs.launching import private_network
 
-ROOT = pathlib.Path(private_network.__file__).parents[1]
+ROOT = pathlib.Path(private_network.__file__).parents[2]
 
 # Serves on a port of all interfaces from within, and is its own client.
 INSIDE = """

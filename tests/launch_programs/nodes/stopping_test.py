@@ -16,7 +16,7 @@ import pytest
 from launch_programs.nodes import stopping
 from launch_programs.nodes.stopping import ProgramStopped, StoppableClient, ends_on_stop
 
-ROOT = pathlib.Path(stopping.__file__).parents[1]
+ROOT = pathlib.Path(stopping.__file__).parents[2]
 
 # Seconds after which a test has failed; nothing here should come near it.
 DEADLINE = 30.0

@@ -26,7 +26,7 @@ from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 needs_xmanager = pytest.mark.skipif(
     importlib.util.find_spec("xmanager") is None, reason="XManager comes with `make setup-vertex`"

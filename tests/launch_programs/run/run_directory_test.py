@@ -92,7 +92,7 @@ def test_one_process_at_a_time(tmp_path: pathlib.Path) -> None:
         [sys.executable, "-c", HOLDER, tmp_path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=pathlib.Path(run_directory.__file__).parents[1],
+        cwd=pathlib.Path(run_directory.__file__).parents[2],
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
