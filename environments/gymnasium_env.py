@@ -145,7 +145,7 @@ def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> G
     # Environments that cannot be rendered may not take the argument.
     rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        # What the checker looks for, the adapter and the guard around environments find as well.
+        # The adapter and the guard around environments find what the checker looks for.
         environment = gymnasium.make(name, disable_env_checker=True, **rendering)
     except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(str(error)) from error

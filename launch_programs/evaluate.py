@@ -301,7 +301,7 @@ def _film(
         player.actor,
         task=task.name,
         index=index,
-        scale=scale_of(policy.popart, agent.popart_scale_min, agent.popart_scale_max),
+        scale=scale_of(policy.popart, agent),
         action_repeat=task.action_repeat,
         value_label="value" if agent.reward_clipping == "none" else "value (clipped)",
     )

@@ -72,7 +72,7 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
         frames=policy.frames,
         environment=_environment(config),
     )
-    scale = scale_of(policy.popart, config.agent.popart_scale_min, config.agent.popart_scale_max)
+    scale = scale_of(policy.popart, config.agent)
     try:
         save_policy(path, info, policy.params, scale)
     except FileExistsError:

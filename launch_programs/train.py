@@ -114,7 +114,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "wandb",
         False,
-        "Sends the metrics to Weights & Biases as well (extra [wandb]), whose own variables say "
+        "Also sends the metrics to Weights & Biases (extra [wandb]), whose own variables say "
         "where to: WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE=offline and others.",
     )
 
@@ -244,11 +244,11 @@ def _train(
     """Runs the program and says how it ended; evaluates and draws what has finished.
 
     Args:
-      config: as for `run_program`.
-      directory: as well.
-      arguments: as well.
-      lock: as well.
-      mirror: as well.
+      config: this and all others as for `run_program`.
+      directory: of the run.
+      arguments: of the launcher.
+      lock: of the run directory.
+      mirror: besides the screen.
 
     Returns:
       The exit code, and the scores, if it was evaluated.

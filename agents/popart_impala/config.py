@@ -42,7 +42,7 @@ class Config:
     )
     task_input: bool = setting(
         False,
-        "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task as well.",
+        "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task, too.",
     )
     subnets: int | None = setting(
         None,
@@ -205,7 +205,7 @@ class Config:
             self._require(name, getattr(self, name) in accepted, "one of " + ", ".join(accepted))
 
     def _require(self, field: str, accepted: bool, what: str) -> None:
-        # `accepted` is false for NaN as well, since every comparison with NaN is.
+        # `accepted` is false for NaN, too, since every comparison with NaN is.
         if not accepted:
             raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
 

@@ -110,8 +110,8 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
             params, popart_state, batch
         )
         # PopArt: the value head's outputs are preserved, and the step is taken from there.
-        old = popart.scale_of(popart_state, config.popart_scale_min, config.popart_scale_max)
-        new = popart.scale_of(new_popart_state, config.popart_scale_min, config.popart_scale_max)
+        old = popart.scale_of(popart_state, config)
+        new = popart.scale_of(new_popart_state, config)
         head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
         head_gradient = popart.preserved_head_gradient(
             popart.Head(**gradients[VALUE_HEAD]), old, new

@@ -18,7 +18,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     An illegal flag is one line like all bad input, without absl's hints. So is Ctrl-C, with a
     shell's exit code. Every program has --debug.
     """
-    flags.DEFINE_bool("debug", False, "Shows where an error comes from: its traceback as well.")
+    flags.DEFINE_bool("debug", False, "Shows the traceback of an error, too.")
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # for --help
     at_start.raise_at_interrupt()
     standard_streams.set_up()

@@ -25,7 +25,7 @@ from launch_programs.run.parts import make_builder
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
-# A remote call that takes longer means that the peer is gone. It covers the peer's start as well.
+# A remote call that takes longer means that the peer is gone. It also covers the peer's start.
 _CLIENT = {"call_timeout": 120.0}
 
 

@@ -49,8 +49,8 @@ def nothing_to_do(config: RunConfig, directory: RunDirectory) -> str | None:
     """What is to be said of a run that has all the frames that the flags ask for.
 
     Args:
-      config: as `resolve_run` gives it.
-      directory: as well.
+      config: of the run, as `resolve_run` gives it.
+      directory: of the run.
     """
     saved, asked = directory.saved_frames(config), config.agent.total_environment_frames
     if saved < asked:

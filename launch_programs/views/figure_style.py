@@ -59,7 +59,7 @@ def short(value: float, position: object = None) -> str:
 
     Args:
       value: the number.
-      position: of the tick, which matplotlib gives as well.
+      position: of the tick; matplotlib passes it, too.
     """
     del position
     for unit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

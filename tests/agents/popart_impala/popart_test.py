@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from agents.popart_impala import popart
+from agents.popart_impala.config import Config
 from tests.agents.popart_impala import oracle
 from tests.agents.popart_impala.statistics import settled
 
 Array = np.ndarray
 
 UNIT = 2.0**-24  # the largest relative error of one rounding to float32
-SCALE_MIN, SCALE_MAX = 1e-4, 1e6
+CONFIG = Config(popart_scale_min=1e-4, popart_scale_max=1e6)
 
 
 @jax.jit
@@ -27,7 +28,7 @@ def update_statistics(
 
 
 def scale_of(state: popart.PopArtState) -> popart.Scale:
-    return popart.scale_of(state, SCALE_MIN, SCALE_MAX)
+    return popart.scale_of(state, CONFIG)
 
 
 def exact(array: Any) -> Array:
@@ -131,7 +132,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
         targets = rng.normal(centre, 1.0, size=(20, 32)).astype(np.float32)
         state = update_statistics(state, targets, weights, task, step_size)
         statistics = oracle.update_statistics(statistics, exact(targets), weights, task, step_size)
-        mu, sigma = oracle.scale(statistics, SCALE_MIN, SCALE_MAX)
+        mu, sigma = oracle.scale(statistics, CONFIG.popart_scale_min, CONFIG.popart_scale_max)
         assert abs(float(state.mean[0]) - mu[0]) <= bound
         assert abs(float(scale_of(state).sigma[0]) / sigma[0] - 1) <= 0.01
 
@@ -142,7 +143,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
             second_moment_form[index] = old + np.float32(step_size) * (moment - old)
         variance = second_moment_form[1] - np.square(second_moment_form[0])
         assert variance.dtype == np.float32
-        naive = np.sqrt(max(float(variance), SCALE_MIN**2))
+        naive = np.sqrt(max(float(variance), CONFIG.popart_scale_min**2))
         errors_of_second_moments.append(abs(naive / sigma[0] - 1))
     assert np.median(errors_of_second_moments) > 0.5
 
@@ -157,7 +158,8 @@ def test_statistics_do_not_depend_on_the_precision_of_matrix_products() -> None:
 
 def test_sigma_stays_in_its_bounds() -> None:
     variance = jnp.array([0.0, 1e-12, 0.25, 1e11, 1e20])
-    scale = popart.scale_of(settled(jnp.zeros(5), variance), 1e-2, 1e5)
+    config = Config(popart_scale_min=1e-2, popart_scale_max=1e5)
+    scale = popart.scale_of(settled(jnp.zeros(5), variance), config)
     expected = np.array([1e-2, 1e-2, 0.5, 1e5, 1e5], np.float32)
     np.testing.assert_array_equal(scale.sigma, expected)
 
@@ -167,7 +169,7 @@ def test_sigma_stays_in_its_bounds() -> None:
     for _ in range(300):
         state = update_statistics(state, targets, weights, jnp.zeros(2, jnp.int32), 0.3)
     assert 0 <= state.variance[0] < 1e-12
-    assert scale_of(state).sigma[0] == np.float32(SCALE_MIN)
+    assert scale_of(state).sigma[0] == np.float32(CONFIG.popart_scale_min)
 
 
 @pytest.mark.parametrize(
