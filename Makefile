@@ -38,7 +38,7 @@ train: setup
 	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) --test_num_episodes=$(EPISODES) $(ARGS)
 
 test: setup
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(ARGS)
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow $(ARGS)

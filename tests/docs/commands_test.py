@@ -278,8 +278,8 @@ def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", command],
         cwd=copy,
-        # The set-up would make the copy's own .venv.
-        env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true"}
+        # The set-up would make the copy's own .venv; `make test` hands its ARGS on by MAKEFLAGS.
+        env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true", "MAKEFLAGS": ""}
         | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -134,6 +134,7 @@ def test_forks_differ_in_numpys_random_numbers() -> None:
     assert first[1] != second[1]
 
 
+@pytest.mark.slow
 def test_a_node_ends_with_its_launcher(tmp_path: pathlib.Path) -> None:
     """The launcher is killed, and can tell nobody."""
     program = tmp_path / "launcher.py"
