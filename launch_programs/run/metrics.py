@@ -2,10 +2,11 @@
 
 import csv
 import io
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from acme.utils import loggers
@@ -13,6 +14,9 @@ from acme.utils import loggers
 from launch_programs.run.appending import append
 
 Row = dict[str, str | int | float]
+
+# What a table has where a row has no value for a column.
+MISSING = "nan"
 
 
 def flatten_row(data: Mapping[str, Any], tasks: Sequence[str]) -> Row:
@@ -48,7 +52,11 @@ class RowLogger(loggers.Logger):
 
 
 class TableFollower:
-    """Reads a table that another process appends to, each row once."""
+    """Reads a table that another process appends to, each row once.
+
+    A table that gains a column is a new file in the place of the old one (`CSVTable`), with as many
+    rows.
+    """
 
     def __init__(self, path: pathlib.Path, tail: int | None = None):
         """Starts at the table's beginning; it need not be there yet.
@@ -61,26 +69,46 @@ class TableFollower:
         self._path = path
         self._tail = tail
         self._read = 0  # bytes
+        self._passed = 0  # rows, also those that were not read
+        self._file: int | None = None  # inode
         self._columns: list[str] | None = None
 
     def new_rows(self) -> list[dict[str, str]]:
         """The complete rows that have come since the last call."""
-        if not self._path.exists():
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
             return []
-        if self._columns is None:
-            with self._path.open("rb") as file:
+        with file:
+            inode = os.fstat(file.fileno()).st_ino
+            if self._columns is None or inode != self._file:
                 header = file.readline()
                 if not header.endswith(b"\n"):
                     return []
                 [self._columns] = csv.reader([header.decode()])
-                if self._tail is not None:
-                    file.seek(max(len(header) - 1, file.seek(0, os.SEEK_END) - self._tail))
-                    file.readline()  # the end of a row, or of the header
-                self._read = file.tell()
-        complete = complete_lines(self._path, self._read)
+                self._skip(file)
+                self._file = inode
+            file.seek(self._read)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
         self._read += len(complete)
-        rows = csv.reader(complete.decode().splitlines())
+        rows = list(csv.reader(complete.decode().splitlines()))
+        self._passed += len(rows)
         return [dict(zip(self._columns, row, strict=True)) for row in rows]
+
+    def _skip(self, file: BinaryIO) -> None:
+        """Finds the first row that is wanted, from the end of the header on."""
+        first = file.tell()
+        if self._file is None and self._tail is not None:
+            file.seek(max(first - 1, file.seek(0, os.SEEK_END) - self._tail))
+            file.readline()  # the end of a row, or of the header
+            self._read = file.tell()
+            file.seek(first)
+            self._passed = file.read(self._read - first).count(b"\n")
+            return
+        for _ in range(self._passed):
+            file.readline()
+        self._read = file.tell()
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
@@ -105,7 +133,11 @@ def read_columns(path: pathlib.Path) -> list[str] | None:
 
 
 class CSVTable:
-    """A CSV file that grows by rows, and continues where an earlier run stopped."""
+    """A CSV file that grows by rows, and continues where an earlier run stopped.
+
+    Rows may have other columns than those before, as after an update of this program: a new column
+    is "nan" in the earlier rows, one that no longer comes in the later ones.
+    """
 
     def __init__(self, path: pathlib.Path):
         """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""
@@ -116,20 +148,34 @@ class CSVTable:
         self._columns = read_columns(path)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Appends rows, which all have the columns of the file's first row: all of them or none.
+        """Appends rows: all of them or none.
 
         Raises:
-          ValueError: a row has other columns.
           OSError: they cannot be written, as on a full disk.
         """
         if not rows:
             return
-        columns = list(rows[0]) if self._columns is None else self._columns
-        header, lines = io.StringIO(), io.StringIO()
-        csv.writer(header).writerow(columns)
-        for row in rows:
-            if set(row) != set(columns):
-                raise ValueError(f"{self._path} has the columns {columns}, not {list(row)}")
-            csv.writer(lines).writerow([row[column] for column in columns])
-        append(self._path, lines.getvalue().encode(), header.getvalue().encode())
+        columns = list(dict.fromkeys([*(self._columns or []), *itertools.chain(*rows)]))
+        if self._columns is not None and columns != self._columns:
+            self._widen(columns)
+        lines = _lines([[row.get(column, MISSING) for column in columns] for row in rows])
+        append(self._path, lines, _lines([columns]))
         self._columns = columns
+
+    def _widen(self, columns: list[str]) -> None:
+        """Puts a table with these columns, the first of which it has, in the place of this one."""
+        rows = [[row.get(c, MISSING) for c in columns] for row in read_rows(self._path)]
+        new = self._path.with_name(f"{self._path.name}.new")
+        try:
+            new.write_bytes(_lines([columns, *rows]))
+            os.replace(new, self._path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+        self._columns = columns
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

@@ -7,7 +7,6 @@ from absl import flags
 from environments import check_tasks, sticky_names, suite_name
 from environments.trial import largest_feature
 from launch_programs.run.checkpointing import Checkpointer
-from launch_programs.run.metrics import read_columns
 from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig, contradictions
 from launch_programs.run.run_directory import RunDirectory, default_path, make_new
@@ -107,26 +106,7 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
             f"the run in {directory.path} cannot be resumed with other settings: "
             f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
         )
-    _check_tables(directory)
     return config
-
-
-def _check_tables(directory: RunDirectory) -> None:
-    """Rejects tables to which this version of the program cannot append.
-
-    Raises:
-      ValueError: there is one.
-    """
-    for path, column in (
-        (directory.tables["learner"], "queue_fill"),
-        (directory.failures, "restart"),
-    ):
-        columns = read_columns(path)
-        if columns is not None and column not in columns:
-            raise ValueError(
-                f"{path} was begun by an earlier version: it has no column {column!r}; rename the "
-                "file, and the run continues with a new one"
-            )
 
 
 def _describe_large(config: RunConfig) -> list[str]:

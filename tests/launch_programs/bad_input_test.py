@@ -202,23 +202,6 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert contents(toy_run) == before
 
 
-@pytest.mark.parametrize(
-    ("table", "column"), [("learner.csv", "queue_fill"), ("failures.csv", "restart")]
-)
-def test_a_table_that_an_earlier_version_began(
-    table: str, column: str, refusal: Refusal, toy_run: RunDirectory
-) -> None:
-    path = toy_run.path / table
-    path.write_text("time,node,failure\n1.5,actor/1,killed\n")
-    message = refusal(train, f"--logdir={toy_run.path}")
-    assert message == (
-        f"{path} was begun by an earlier version: it has no column '{column}'; rename the file, "
-        "and the run continues with a new one"
-    )
-    assert path.read_text() == "time,node,failure\n1.5,actor/1,killed\n"
-    path.unlink()
-
-
 def test_a_broken_configuration(refusal: Refusal, tmp_path: pathlib.Path) -> None:
     (tmp_path / "config.json").write_text('{"tasks": ["pong"]')
     for program in (train, evaluate):

@@ -18,6 +18,7 @@ from launch_programs.run.metrics import (
     flatten_row,
     read_rows,
 )
+from tests.launch_programs.full_disk import full_beyond
 
 TASKS = ("pong", "seaquest")
 
@@ -123,13 +124,37 @@ def test_a_float_is_read_back_exactly(tmp_path: pathlib.Path) -> None:
     assert float(read(tmp_path / "table.csv")[1][0]) == value
 
 
-@pytest.mark.parametrize("row", [{"x": 1}, {"x": 1, "y": 2, "z": 3}, {"x": 1, "z": 2}, {}])
-def test_other_columns_are_refused(tmp_path: pathlib.Path, row: Row) -> None:
+def test_other_columns_than_before(tmp_path: pathlib.Path) -> None:
+    """A run that an earlier version began, or a later one: it resumes, and nothing is lost."""
     path = tmp_path / "table.csv"
-    CSVTable(path).append([{"x": 1, "y": 2}])
-    with pytest.raises(ValueError, match=r"table.csv has the columns \['x', 'y'\], not "):
-        CSVTable(path).append([row])
-    assert read(path) == [["x", "y"], ["1", "2"]]
+    CSVTable(path).append([{"x": 1, "y": "a, b"}, {"x": 2, "y": "c"}])
+    table = CSVTable(path)
+    table.append([{"x": 3, "z": 0.5, "y": "d"}])
+    table.append([{"x": 4}])
+    assert read(path) == [
+        ["x", "y", "z"],
+        ["1", "a, b", "nan"],
+        ["2", "c", "nan"],
+        ["3", "d", "0.5"],
+        ["4", "nan", "nan"],
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_column_on_a_full_disk(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "table.csv"
+    table = CSVTable(path)
+    table.append([{"x": "1" * 1000} for _ in range(10)])
+    before = path.read_bytes()
+    with full_beyond(5000):
+        for _ in range(2):
+            with pytest.raises(OSError):
+                table.append([{"x": 2, "y": 3}])
+            assert path.read_bytes() == before
+            assert list(tmp_path.iterdir()) == [path]
+    table.append([{"x": 2, "y": 3}])
+    assert read_rows(path)[-1] == {"x": "2", "y": "3"}
+    assert len(read_rows(path)) == 11
 
 
 def test_an_empty_file_is_a_new_one(tmp_path: pathlib.Path) -> None:
@@ -180,4 +205,20 @@ def test_a_follower_that_begins_near_the_end(tmp_path: pathlib.Path, tail: int |
     number = 3 if tail is None else min(3, max(0, (tail - 1) // 4))
     assert follower.new_rows() == rows[3 - number :]
     path.write_text(path.read_text() + "7,8\n")
+    assert follower.new_rows() == [{"a": "7", "b": "8"}]
+
+
+@pytest.mark.parametrize("tail", [None, 5, 100])
+def test_a_follower_of_a_table_that_gains_a_column(
+    tmp_path: pathlib.Path, tail: int | None
+) -> None:
+    path = tmp_path / "table.csv"
+    table = CSVTable(path)
+    table.append([{"a": 1}, {"a": 2}, {"a": 3}])
+    follower = TableFollower(path, tail)
+    assert follower.new_rows()[-1] == {"a": "3"}
+    table.append([{"a": 4}])
+    table.append([{"a": 5, "b": 6}])
+    assert follower.new_rows() == [{"a": "4", "b": "nan"}, {"a": "5", "b": "6"}]
+    table.append([{"a": 7, "b": 8}])
     assert follower.new_rows() == [{"a": "7", "b": "8"}]
