@@ -10,21 +10,22 @@ not survive.
 import ctypes
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from typing import IO
+from typing import IO, TypeVar
 
 import cloudpickle
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
+_T = TypeVar("_T")
+
 # What the nodes are made of.
 _PRELOADED = [
     "launch_programs.launching.node_process",
-    "launch_programs.nodes.coordinator",
-    "launch_programs.nodes.nodes",
+    "launch_programs.nodes.program",
 ]
 
 # OpenBLAS starts its threads when it is loaded, by default one for each core. Nodes multiply
@@ -54,6 +55,38 @@ def prepare(environment: Mapping[str, str]) -> None:
             f"the process that nodes are forked from cannot be started: {error}; its socket lies "
             f"in TMPDIR={directory}, which must be writable and at most 70 characters long"
         ) from error
+
+
+def call(function: Callable[..., _T], *arguments: object) -> _T:
+    """Calls a function in a fork, which has what nodes are made of, and returns what it returns.
+
+    Args:
+      function: of a module; what it prints goes where this process's output does.
+      *arguments: of the function; they and its result can be pickled.
+
+    Raises:
+      ChildProcessError: it did not return; a traceback says why.
+    """
+    reader, writer = _CONTEXT.Pipe(duplex=False)
+    with reader:
+        with writer:
+            process = _CONTEXT.Process(target=_reply, args=(writer, function, arguments))
+            process.start()
+        try:
+            result: _T = reader.recv()
+        except EOFError as error:
+            process.join()
+            raise ChildProcessError(
+                f"{function.__name__}: ended with exit code {process.exitcode}"
+            ) from error
+    process.join()
+    return result
+
+
+def _reply(
+    writer: Connection, function: Callable[..., object], arguments: Sequence[object]
+) -> None:
+    writer.send(function(*arguments))
 
 
 def fork_node(

@@ -59,7 +59,6 @@ def main(arguments: list[str]) -> int:
 
     from launch_programs.launching import local_launch
     from launch_programs.launching.supervisor import ProgramFailed
-    from launch_programs.nodes.program import make_program
     from launch_programs.run.failure_log import FailureLog
     from launch_programs.run.run_directory import RunDirectory
 
@@ -69,6 +68,8 @@ def main(arguments: list[str]) -> int:
     if open_network:
         failures.add("launcher", open_network)
     if options.launch_type == "local_mt":
+        from launch_programs.nodes.program import make_program
+
         _run_threads(make_program(config, directory))
         # Launchpad's launcher does not say why it ended.
         steps = directory.read_last_checkpoint() or 0
@@ -81,6 +82,7 @@ def main(arguments: list[str]) -> int:
         if options.launch_type == "ray":
             _show_ray_token()
             from launch_programs.launching import ray_launch
+            from launch_programs.nodes.program import make_program
 
             ray_launch.connect(options.ray_address)
             signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())  # not Ray's own
@@ -96,9 +98,8 @@ def main(arguments: list[str]) -> int:
         else:
             signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
             finished = local_launch.run(
-                make_program(config, directory),
+                directory,
                 config.cores_per_actor,
-                logs,
                 options.max_restarts,
                 failures.add_restart,
                 stop,

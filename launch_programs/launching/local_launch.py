@@ -5,14 +5,13 @@ import threading
 from collections.abc import Callable, Mapping
 
 import cloudpickle
-import launchpad as lp
 from launchpad.nodes.python import addressing
 
-from launch_programs.launching.forking import fork_node
+from launch_programs.launching import forking
 from launch_programs.launching.output_log import OutputLog
 from launch_programs.launching.process_environments import process_environments
 from launch_programs.launching.supervisor import RestartLimit, Supervisor
-from launch_programs.nodes.program import named_nodes
+from launch_programs.run.run_directory import RunDirectory
 
 
 class LocalProcess:
@@ -28,7 +27,7 @@ class LocalProcess:
           log: file for what it prints.
         """
         self._log = OutputLog(log)
-        self._process, output = fork_node(name, node, environment)
+        self._process, output = forking.fork_node(name, node, environment)
         self._log.copy(output)
 
     def poll(self) -> int | None:
@@ -50,19 +49,17 @@ class LocalProcess:
 
 
 def run(
-    program: lp.Program,
+    directory: RunDirectory,
     cores_per_actor: int,
-    logs: pathlib.Path,
     max_restarts: int,
     report: Callable[[str, str], None],
     stop: threading.Event,
 ) -> bool:
-    """Runs a program on this machine to its end.
+    """Runs a run's program on this machine to its end; `forking.prepare` has been called.
 
     Args:
-      program: with unbound addresses.
+      directory: of the run.
       cores_per_actor: CPU cores that an actor may use.
-      logs: directory for what nodes print.
       max_restarts: of each actor, and the evaluator, in ten minutes.
       report: gets the name of a node that died and what became of it.
       stop: asks the program to stop.
@@ -73,13 +70,25 @@ def run(
     Raises:
       ProgramFailed: a node died without which there is no program, or another too often.
     """
-    nodes = named_nodes(program)
-    for node in nodes.values():
-        addressing.bind_addresses_local(node.addresses)
-    pickled = {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}
+    pickled = forking.call(_pickled_nodes, str(directory.path))
     environments = process_environments(cores_per_actor)
+    logs = directory.logs.absolute()
 
     def start(name: str) -> LocalProcess:
         return LocalProcess(name, pickled[name], environments[name.split("/")[0]], logs / name)
 
-    return Supervisor(list(nodes), start, RestartLimit(max_restarts), report).run(stop)
+    return Supervisor(list(pickled), start, RestartLimit(max_restarts), report).run(stop)
+
+
+def _pickled_nodes(path: str) -> dict[str, bytes]:
+    """The functions of a run's nodes by name, pickled, with addresses of this machine.
+
+    In a fork, so that the launcher does without Reverb, and so without TensorFlow.
+    """
+    from launch_programs.nodes.program import make_program, named_nodes
+
+    directory = RunDirectory(path)
+    nodes = named_nodes(make_program(directory.read_config(), directory))
+    for node in nodes.values():
+        addressing.bind_addresses_local(node.addresses)
+    return {name: cloudpickle.dumps(node.function) for name, node in nodes.items()}

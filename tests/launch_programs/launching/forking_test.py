@@ -59,6 +59,20 @@ def test_what_it_prints_and_how_it_ends() -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
+def double(number: int) -> tuple[int, bool]:
+    return 2 * number, "reverb" in sys.modules
+
+
+def fail() -> None:
+    raise LookupError
+
+
+def test_calls() -> None:
+    assert forking.call(double, 21) == (42, True)
+    with pytest.raises(ChildProcessError, match="^fail: ended with exit code 1$"):
+        forking.call(fail)
+
+
 def test_what_cannot_be_unpickled_is_told() -> None:
     process, output = forking.fork_node("actor/0", b"no pickle", {})
     with output:
