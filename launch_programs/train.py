@@ -7,19 +7,18 @@ Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
 import importlib.util
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import jax
 from absl import flags
 
 from launch_programs.console import command_line
-from launch_programs.launching import launcher, vertex
+from launch_programs.launching import backends, launcher
 from launch_programs.launching.addresses import check_localhost
-from launch_programs.launching.process_environments import process_environments
 from launch_programs.launching.program_process import ProgramProcess
-from launch_programs.launching.vertex import LEARNER_GPUS
+from launch_programs.run.failure_log import FailureLog
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.run.training_status import StatusFollower, TrainingStatus
@@ -39,17 +38,6 @@ if TYPE_CHECKING:  # they take seconds to import
 
 FLAGS = flags.FLAGS
 
-# Flags that say how a run is started, and are not in its configuration.
-_LAUNCH_FLAGS = (
-    "launch_type",
-    "private_network",
-    "ray_address",
-    "ray_resources",
-    "max_restarts",
-    "test_num_episodes",
-    "wandb",
-)
-
 # Seconds between looks at the run directory.
 _POLL_SECONDS = 0.25
 
@@ -60,46 +48,8 @@ def define_flags() -> None:
     flags.adopt_module_key_flags(run_flags)  # so that --help shows them
     preparing.define_logdir_flag()
     flags.adopt_module_key_flags(preparing)
-    flags.DEFINE_enum(
-        "launch_type",
-        "local_mp",
-        ["local_mp", "local_mt", "ray", "vertex_ai"],
-        "Nodes as processes of this machine (local_mp), as threads of one process (local_mt), as "
-        "processes on the hosts of a Ray cluster (ray; docs/cluster.md), or on machines of Vertex "
-        "AI (vertex_ai; docs/vertex.md).",
-    )
-    flags.DEFINE_bool(
-        "private_network",
-        True,
-        "Gives a program on this machine a network that nothing else reaches, and that reaches "
-        "nothing else; off for environments that need the network.",
-    )
-    flags.DEFINE_string(
-        "ray_address",
-        "auto",
-        "Ray cluster: HOST:PORT of its head, auto for the one that this machine belongs to, local "
-        "for a new one of this machine only.",
-    )
-    flags.DEFINE_multi_string(
-        "ray_resources",
-        [],
-        "What each node of a group asks of a Ray host, such as learner:CPU=4,GPU=1; any resource "
-        "of the cluster's. Groups: coordinator (on this machine), learner, queue, actor, "
-        "evaluator; by default CPU=1, for the coordinator CPU=0.",
-    )
-    flags.DEFINE_integer(
-        "max_restarts",
-        5,
-        "Times in ten minutes that an actor, or the evaluator, that died is started again before "
-        "the program stops; with Ray, also the whole program from its last checkpoint.",
-        lower_bound=0,
-    )
-    flags.DEFINE_enum(
-        "vertex_learner_gpu",
-        None,
-        list(LEARNER_GPUS),
-        "GPU of the learner on Vertex AI; by default none.",
-    )
+    backends.define_flags()
+    flags.adopt_module_key_flags(backends)
     flags.DEFINE_integer(
         "test_num_episodes",
         3,
@@ -119,32 +69,6 @@ def define_flags() -> None:
     )
 
 
-def launcher_flags() -> list[str]:
-    """The flags that the launcher gets as they are, checked.
-
-    Raises:
-      ValueError: a flag's value is not acceptable, or the launcher that it asks for not installed.
-    """
-    if FLAGS.launch_type == "ray":
-        try:
-            from launch_programs.launching.ray_launch import check_address, parse_resources
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"launch_type='ray': needs the package {error.name}: install the extra [ray]"
-            ) from error
-        parse_resources(FLAGS.ray_resources)
-        check_address(FLAGS.ray_address)
-    if FLAGS.launch_type == "vertex_ai":
-        vertex.check(FLAGS.logdir or "")
-    return [
-        f"--launch_type={FLAGS.launch_type}",
-        f"--max_restarts={FLAGS.max_restarts}",
-        *(["--private_network"] if FLAGS.private_network else []),
-        f"--ray_address={FLAGS.ray_address}",
-        *(f"--ray_resources={value}" for value in FLAGS.ray_resources),
-    ]
-
-
 def _check_wandb() -> None:
     """Rejects `--wandb` where it is not available.
 
@@ -155,33 +79,17 @@ def _check_wandb() -> None:
         return
     if importlib.util.find_spec("wandb") is None:
         raise ValueError("wandb=True: needs the package wandb: install the extra [wandb]")
-    if FLAGS.launch_type == "vertex_ai":
+    if backends.chosen().HANDS_OVER:
         raise ValueError(
-            "wandb=True: not with launch_type='vertex_ai', where the run outlives this program; "
-            "its run directory has TensorBoard's files"
+            f"wandb=True: not with launch_type={FLAGS.launch_type!r}, where the run outlives this "
+            "program; its run directory has TensorBoard's files"
         )
 
 
-def _given_launch_flags() -> list[str]:
-    """Those of `_LAUNCH_FLAGS` that were given, as on the command line."""
-    given = [FLAGS[name].serialize() for name in _LAUNCH_FLAGS if FLAGS[name].present]
+def _given(names: Sequence[str]) -> list[str]:
+    """Those of the flags that were given, as on the command line."""
+    given = [FLAGS[name].serialize() for name in names if FLAGS[name].present]
     return [flag for flags_of_name in given for flag in flags_of_name.splitlines()]
-
-
-def _check_start(config: RunConfig) -> None:
-    """Checks what the launcher needs of a run.
-
-    Raises:
-      ValueError: the launcher cannot start it.
-    """
-    if FLAGS.launch_type in ("local_mp", "local_mt"):
-        # Of the CPU: this process leaves accelerators to the learner, which says the same of them.
-        config.agent.num_minibatches(jax.local_device_count())
-    if FLAGS.launch_type == "vertex_ai" and config.num_queues == 0:
-        raise ValueError(
-            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
-            "there, so the learner's process has none for a queue"
-        )
 
 
 def main(argv: list[str]) -> int:
@@ -190,17 +98,18 @@ def main(argv: list[str]) -> int:
     try:
         command_line.reject_positional_arguments(argv)
         resumed = FLAGS.logdir is not None and RunDirectory(FLAGS.logdir).config.exists()
-        arguments = launcher_flags()
         config, directory = resolve_run()
-        _check_start(config)
+        backend = backends.chosen()
+        backend.check(config, FLAGS.logdir or "")
         _check_wandb()
         if done := nothing_to_do(config, directory):
             print(done)
             return 0
-        if FLAGS.launch_type != "vertex_ai":
+        if not backend.HANDS_OVER:
             check_localhost()
         directory, lock, num_params = claim(config, directory)
-        directory.write_launch("train", _given_launch_flags())
+        arguments = _given(backends.flag_names())
+        directory.write_launch("train", [*arguments, *_given(("test_num_episodes", "wandb"))])
         mirror = _wandb_mirror(config, directory)
     except (ValueError, OSError) as error:
         command_line.fail(error)
@@ -208,13 +117,8 @@ def main(argv: list[str]) -> int:
         print(f"run directory {directory.path}", flush=True)
     else:
         print(describe(config, directory, num_params, resumed), flush=True)
-    if FLAGS.launch_type == "vertex_ai":
-        from launch_programs.nodes.program import make_program
-
-        environments = process_environments(config.cores_per_actor)
-        vertex.launch(
-            make_program(config, directory), environments["learner"], FLAGS.vertex_learner_gpu
-        )
+    if backend.HANDS_OVER:
+        backend.run(directory, FailureLog(directory), threading.Event())
         print("The job is submitted; its run directory will show how it goes.")
         return 0
     if mirror is not None and not FLAGS.quiet:

@@ -2,16 +2,27 @@
 
 import pathlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import cloudpickle
+import jax
+from absl import flags
 from launchpad.nodes.python import addressing
 
 from launch_programs.launching import forking
 from launch_programs.launching.output_log import OutputLog
-from launch_programs.launching.process_environments import process_environments
+from launch_programs.launching.process_environments import (
+    common_environment,
+    process_environments,
+)
 from launch_programs.launching.supervisor import RestartLimit, Supervisor
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
+
+HELP = "as processes of this machine"
+ON_THIS_MACHINE = True
+HANDS_OVER = False
 
 
 class LocalProcess:
@@ -48,36 +59,37 @@ class LocalProcess:
         self._process.join()
 
 
-def run(
-    directory: RunDirectory,
-    cores_per_actor: int,
-    max_restarts: int,
-    report: Callable[[str, str], None],
-    stop: threading.Event,
-) -> bool:
-    """Runs a run's program on this machine to its end; `forking.prepare` has been called.
+def define_flags() -> None:
+    """None of its own."""
 
-    Args:
-      directory: of the run.
-      cores_per_actor: CPU cores that an actor may use.
-      max_restarts: of each actor, and the evaluator, in ten minutes.
-      report: gets the name of a node that died and what became of it.
-      stop: asks the program to stop.
 
-    Returns:
-      Whether training has finished; else `stop` came.
+def check(config: RunConfig, logdir: str) -> None:
+    """Checks that this machine's devices share a batch.
 
     Raises:
-      ProgramFailed: a node died without which there is no program, or another too often.
+      ValueError: they do not.
     """
+    del logdir
+    # Of the CPU: this process leaves accelerators to the learner, which says the same of them.
+    config.agent.num_minibatches(jax.local_device_count())
+
+
+def prepare() -> None:
+    """Starts the process that nodes are forked from."""
+    forking.prepare(common_environment())
+
+
+def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
+    """Runs the program; see `Backend`."""
     pickled = forking.call(_pickled_nodes, str(directory.path))
-    environments = process_environments(cores_per_actor)
+    environments = process_environments(directory.read_config().cores_per_actor)
     logs = directory.logs.absolute()
 
     def start(name: str) -> LocalProcess:
         return LocalProcess(name, pickled[name], environments[name.split("/")[0]], logs / name)
 
-    return Supervisor(list(pickled), start, RestartLimit(max_restarts), report).run(stop)
+    limit = RestartLimit(flags.FLAGS.max_restarts)
+    return Supervisor(list(pickled), start, limit, failures.add_restart).run(stop)
 
 
 def _pickled_nodes(path: str) -> dict[str, bytes]:

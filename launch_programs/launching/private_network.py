@@ -12,6 +12,8 @@ import os
 import socket
 import struct
 
+from absl import flags
+
 # <linux/sched.h>
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -20,6 +22,16 @@ _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 _IFREQ = "16sH22x"  # struct ifreq: the interface's name, its flags
+
+
+def define_flags() -> None:
+    """Defines --private_network."""
+    flags.DEFINE_bool(
+        "private_network",
+        True,
+        "Gives a program on this machine a network that nothing else reaches, and that reaches "
+        "nothing else; off for environments that need the network.",
+    )
 
 
 def enter() -> None:

@@ -6,13 +6,11 @@ them, and the keeper starts the node in a process of its own and hands on what i
 nothing else: nodes talk through Courier and Reverb as they do on one machine.
 """
 
-import logging
 import pathlib
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cloudpickle
@@ -31,19 +29,8 @@ from launch_programs.launching.supervisor import (
     Supervisor,
     last_line,
 )
-from launch_programs.nodes.groups import GROUPS
 from launch_programs.nodes.program import named_nodes
 from launch_programs.run.failure_log import FailureLog
-
-# What a node of each group asks for, where the user does not say.
-DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
-    name: {"CPU": group.cpus} for name, group in GROUPS.items()
-}
-
-_ADDRESSES = (
-    "it must be auto, local, or HOST:PORT of the head of a cluster that this machine belongs to "
-    "(`ray start --address=HOST:PORT`)"
-)
 
 # Seconds between looks at the nodes.
 _POLL_SECONDS = 0.5
@@ -56,49 +43,6 @@ _WAITING_SECONDS = 60.0
 
 # Seconds that a keeper has to kill its node.
 _KILL_SECONDS = 5.0
-
-
-def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What the nodes of each group ask of a Ray host.
-
-    Args:
-      values: such as "learner:CPU=4,GPU=1", which replaces that group's default.
-
-    Raises:
-      ValueError: a value is not of that form, or names a group that there is not.
-    """
-    resources = {group: dict(amounts) for group, amounts in DEFAULT_RESOURCES.items()}
-    for value in values:
-        group, _, rest = value.partition(":")
-        amounts: dict[str, float] = {}
-        for part in rest.split(","):
-            name, _, amount = part.partition("=")
-            try:
-                amounts[name] = float(amount)
-            except ValueError:
-                amounts[name] = -1.0
-            if group not in resources or not name or not 0 <= amounts[name] < float("inf"):
-                raise ValueError(
-                    f"ray_resources={value!r}: must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as "
-                    f"learner:CPU=4,GPU=1; groups are {', '.join(resources)}"
-                )
-        resources[group] = amounts
-    return resources
-
-
-def check_address(address: str) -> None:
-    """Looks whether somebody listens at a cluster's address, before anything is started.
-
-    Raises:
-      ValueError: nobody does, or it is no address of a Ray head.
-    """
-    if address in ("auto", "local"):
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise ValueError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
 
 
 class RayProcess:
@@ -183,7 +127,7 @@ class RayLauncher:
 
         Args:
           program: with unbound addresses.
-          resources: what the nodes of each group ask for; see `parse_resources`.
+          resources: what the nodes of each group ask for; see `ray_backend.parse_resources`.
           logs: directory for what nodes print.
           report: gets the name of a node that waits for a host, and what it waits for.
 
@@ -266,27 +210,6 @@ def _describe(resources: Mapping[str, float]) -> str:
         f"{name}={amount:g}" for name, amount in resources.items() if not name.startswith("node:")
     ]
     return ", ".join(parts) or "nothing"
-
-
-def connect(address: str) -> None:
-    """Joins the cluster.
-
-    Args:
-      address: "HOST:PORT" of its head, "auto" for the one that this machine belongs to, or "local"
-        for a new one of this machine only.
-
-    Raises:
-      ConnectionError: there is no cluster at the address.
-    """
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,  # nodes' output comes through their keepers
-            include_dashboard=False if address == "local" else None,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConnectionError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
 
 
 def run(

@@ -12,10 +12,21 @@ import os
 import pathlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import launchpad as lp
+from absl import flags
+
+from launch_programs.launching.process_environments import process_environments
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+
+HELP = "on machines of Vertex AI, docs/vertex.md"
+ON_THIS_MACHINE = False
+HANDS_OVER = True
 
 # GPUs of the learner, by the names that XManager has for them.
 LEARNER_GPUS = {"t4": "t4", "v100": "v100", "l4": "l4_24th", "a100": "a100"}
@@ -30,10 +41,21 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _SET_UP = ("setup.cfg", "pyproject.toml", "README.md", "requirements*")
 
 
-def check(logdir: str | os.PathLike[str]) -> None:
+def define_flags() -> None:
+    """Defines the learner's machine."""
+    flags.DEFINE_enum(
+        "vertex_learner_gpu",
+        None,
+        list(LEARNER_GPUS),
+        "GPU of the learner on Vertex AI; by default none.",
+    )
+
+
+def check(config: RunConfig, logdir: str) -> None:
     """Checks what a launch needs, before anything is built.
 
     Args:
+      config: the run.
       logdir: the run directory, which this machine and the nodes must see at the same path.
 
     Raises:
@@ -49,7 +71,7 @@ def check(logdir: str | os.PathLike[str]) -> None:
     bucket = pathlib.Path(logdir).parts[:3]
     if bucket[:2] != ("/", "gcs") or not os.path.ismount(os.path.join(*bucket)):
         raise ValueError(
-            f"logdir={os.fspath(logdir)!r}: must be /gcs/BUCKET/..., as on the machines of Vertex "
+            f"logdir={logdir!r}: must be /gcs/BUCKET/..., as on the machines of Vertex "
             "AI, with the bucket mounted there: `gcsfuse BUCKET /gcs/BUCKET`"
         )
     try:
@@ -65,6 +87,26 @@ def check(logdir: str | os.PathLike[str]) -> None:
         raise ValueError(
             "Vertex AI needs a staging bucket: set GOOGLE_CLOUD_BUCKET_NAME to one in us-central1"
         )
+    if config.num_queues == 0:
+        raise ValueError(
+            "num_queues=0: must be at least 1 with launch_type='vertex_ai': each node has one port "
+            "there, so the learner's process has none for a queue"
+        )
+
+
+def prepare() -> None:
+    """Needs nothing."""
+
+
+def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
+    """Submits the job, and returns at once; see `Backend`."""
+    del failures, stop
+    from launch_programs.nodes.program import make_program
+
+    config = directory.read_config()
+    environments = process_environments(config.cores_per_actor)
+    launch(make_program(config, directory), environments["learner"], flags.FLAGS.vertex_learner_gpu)
+    return False
 
 
 def machines(learner_gpu: str | None) -> dict[str, Any]:

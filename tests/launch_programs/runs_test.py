@@ -12,6 +12,7 @@ from rich.console import Console
 from environments import TASKS
 from launch_programs import runs
 from launch_programs import train as train_program
+from launch_programs.launching import backends
 from launch_programs.run.history import read_history
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
@@ -108,7 +109,7 @@ def test_what_a_start_notes_of_its_flags() -> None:
         "--ray_resources=actor:CPU=2",
     ]
     with given(train_program.define_flags, "--level_name=toy", "--nopopart", *flags):
-        assert train_program._given_launch_flags() == flags
+        assert train_program._given(backends.flag_names()) == flags
 
 
 def evaluation(path: pathlib.Path, frames: int, means: dict[str, float]) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from launch_programs.launching.ray_launch import DEFAULT_RESOURCES, parse_resources
+from launch_programs.launching.ray_backend import DEFAULT_RESOURCES, parse_resources
 
 
 def test_defaults() -> None:

@@ -4,6 +4,7 @@ Docker and Google Cloud are missing here (see vertex_launch.py). Launchpad and X
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -25,12 +26,15 @@ from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
 from tests.launch_programs.command_lines import given
+from tests.launch_programs.runs import CONFIG
 
 ROOT = pathlib.Path(__file__).parents[3]
 
 needs_xmanager = pytest.mark.skipif(
     importlib.util.find_spec("xmanager") is None, reason="XManager comes with `make setup-vertex`"
 )
+
+RUN = dataclasses.replace(CONFIG, num_queues=1)
 
 FRAMES = 32 * 20 * 10  # of the toy suite's updates
 
@@ -188,7 +192,7 @@ def test_a_node_with_two_ports_is_refused() -> None:
 def test_missing_xmanager_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xmanager", None)
     with pytest.raises(ValueError, match="run `make setup-vertex`"):
-        vertex.check("/gcs/bucket/run")
+        vertex.check(RUN, "/gcs/bucket/run")
 
 
 @needs_xmanager
@@ -217,7 +221,7 @@ def test_what_is_missing_is_named(
         else:
             monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match=message):
-        vertex.check(logdir)
+        vertex.check(RUN, logdir)
 
 
 @needs_xmanager
@@ -227,7 +231,9 @@ def test_a_complete_account_is_accepted(
     monkeypatch.setattr(os.path, "ismount", lambda path: path == "/gcs/b")
     for name, value in cloud_account(tmp_path).items():
         monkeypatch.setenv(name, value)
-    vertex.check("/gcs/b/run")
+    vertex.check(RUN, "/gcs/b/run")
+    with pytest.raises(ValueError, match="^num_queues=0: must be at least 1 with"):
+        vertex.check(dataclasses.replace(RUN, num_queues=0), "/gcs/b/run")
 
 
 def free_ports(number: int) -> list[int]:

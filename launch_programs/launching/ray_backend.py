@@ -1,0 +1,158 @@
+"""`--launch_type=ray`: its flags and checks, without Ray itself, which is an extra."""
+
+import importlib.util
+import logging
+import os
+import pathlib
+import signal
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from launch_programs.nodes.groups import GROUPS
+from launch_programs.run.failure_log import FailureLog
+from launch_programs.run.run_config import RunConfig
+from launch_programs.run.run_directory import RunDirectory
+
+FLAGS = flags.FLAGS
+
+HELP = "as processes on the hosts of a Ray cluster, docs/cluster.md"
+ON_THIS_MACHINE = False
+HANDS_OVER = False
+
+# What a node of each group asks for, where the user does not say.
+DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
+    name: {"CPU": group.cpus} for name, group in GROUPS.items()
+}
+
+_ADDRESSES = (
+    "it must be auto, local, or HOST:PORT of the head of a cluster that this machine belongs to "
+    "(`ray start --address=HOST:PORT`)"
+)
+
+
+def define_flags() -> None:
+    """Defines where the cluster is, and what nodes ask of it."""
+    flags.DEFINE_string(
+        "ray_address",
+        "auto",
+        "Ray cluster: HOST:PORT of its head, auto for the one that this machine belongs to, local "
+        "for a new one of this machine only.",
+    )
+    flags.DEFINE_multi_string(
+        "ray_resources",
+        [],
+        "What each node of a group asks of a Ray host, such as learner:CPU=4,GPU=1; any resource "
+        "of the cluster's. Groups: coordinator (on this machine), learner, queue, actor, "
+        "evaluator; by default CPU=1, for the coordinator CPU=0.",
+    )
+
+
+def check(config: RunConfig, logdir: str) -> None:
+    """Checks Ray, the resources and the address.
+
+    Raises:
+      ValueError: Ray is not installed, or a flag is wrong.
+    """
+    del config, logdir
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError("launch_type='ray': needs the package ray: install the extra [ray]")
+    parse_resources(FLAGS.ray_resources)
+    check_address(FLAGS.ray_address)
+
+
+def prepare() -> None:
+    """Lets Ray show its token, if there is one, to clusters that ask for it.
+
+    `ray start` asks for it as soon as there is one, but a program shows it only if it is told to,
+    before it imports Ray. A cluster that asks for none does not mind.
+    """
+    file = pathlib.Path("~/.ray/auth_token").expanduser()
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or file.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
+    """Runs the program; see `Backend`."""
+    from launch_programs.launching import ray_launch
+    from launch_programs.nodes.program import make_program
+
+    handler = signal.getsignal(signal.SIGTERM)
+    connect(FLAGS.ray_address)
+    signal.signal(signal.SIGTERM, handler)  # not Ray's own
+    return ray_launch.run(
+        lambda: make_program(directory.read_config(), directory),
+        parse_resources(FLAGS.ray_resources),
+        directory.logs.absolute(),
+        FLAGS.max_restarts,
+        failures,
+        stop,
+    )
+
+
+def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What the nodes of each group ask of a Ray host.
+
+    Args:
+      values: such as "learner:CPU=4,GPU=1", which replaces that group's default.
+
+    Raises:
+      ValueError: a value is not of that form, or names a group that there is not.
+    """
+    resources = {group: dict(amounts) for group, amounts in DEFAULT_RESOURCES.items()}
+    for value in values:
+        group, _, rest = value.partition(":")
+        amounts: dict[str, float] = {}
+        for part in rest.split(","):
+            name, _, amount = part.partition("=")
+            try:
+                amounts[name] = float(amount)
+            except ValueError:
+                amounts[name] = -1.0
+            if group not in resources or not name or not 0 <= amounts[name] < float("inf"):
+                raise ValueError(
+                    f"ray_resources={value!r}: must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as "
+                    f"learner:CPU=4,GPU=1; groups are {', '.join(resources)}"
+                )
+        resources[group] = amounts
+    return resources
+
+
+def check_address(address: str) -> None:
+    """Looks whether somebody listens at a cluster's address, before anything is started.
+
+    Raises:
+      ValueError: nobody does, or it is no address of a Ray head.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
+
+
+def connect(address: str) -> None:
+    """Joins the cluster.
+
+    Args:
+      address: "HOST:PORT" of its head, "auto" for the one that this machine belongs to, or "local"
+        for a new one of this machine only.
+
+    Raises:
+      ConnectionError: there is no cluster at the address.
+    """
+    import ray
+
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,  # nodes' output comes through their keepers
+            include_dashboard=False if address == "local" else None,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConnectionError(f"ray_address={address!r}: {error}; {_ADDRESSES}") from error
