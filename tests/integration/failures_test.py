@@ -158,6 +158,7 @@ def test_a_launcher_that_somebody_else_stops_is_an_interruption(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # all nodes start four times
 def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
     with training(tmp_path / "run", *TOY, *RAY, "--num_queues=1") as program:
         program.wait_for_rows(4)
