@@ -17,7 +17,7 @@ from absl import flags
 from acme.utils import observers
 
 from agents.popart_impala.acting import EpisodeResult
-from agents.popart_impala.popart import scale_of
+from agents.popart_impala.popart import configured_scale
 from environments import Task, check_tasks, parse_level_name
 from environments.scores import Aggregate, TaskScore, aggregate, score
 from launch_programs.console import command_line
@@ -301,7 +301,7 @@ def _film(
         player.actor,
         task=task.name,
         index=index,
-        scale=scale_of(policy.popart, agent),
+        scale=configured_scale(policy.popart, agent),
         action_repeat=task.action_repeat,
         value_label="value" if agent.reward_clipping == "none" else "value (clipped)",
     )

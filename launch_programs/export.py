@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from agents.popart_impala.policy_file import PolicyInfo, save_policy
-from agents.popart_impala.popart import scale_of
+from agents.popart_impala.popart import configured_scale
 from environments import StackedFrames, check_tasks, suite_name
 from launch_programs.console import command_line
 from launch_programs.run.checkpointing import restore_policy
@@ -72,7 +72,7 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
         frames=policy.frames,
         environment=_environment(config),
     )
-    scale = scale_of(policy.popart, config.agent)
+    scale = configured_scale(policy.popart, config.agent)
     try:
         save_policy(path, info, policy.params, scale)
     except FileExistsError:

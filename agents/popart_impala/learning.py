@@ -247,7 +247,7 @@ class PopArtIMPALALearner(acme.Learner):
         published = self._published
         if published is None or published.step != state.steps:
             # Once for each version, however many actors ask.
-            scale = popart.scale_of(state.popart, self._config)
+            scale = popart.configured_scale(state.popart, self._config)
             params, scale = jax.device_get((state.params, scale))
             published = PolicyVariables(state.steps, params, scale.mu, scale.sigma)
             self._published = published

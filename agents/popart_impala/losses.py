@@ -134,7 +134,7 @@ def bound_truncation_values(
     """
     if batch.truncation_value is None:
         return batch
-    scale = popart.scale_of(state, config)
+    scale = popart.configured_scale(state, config)
     values = _of_own_task(batch) * scale.sigma[batch.task][None] + scale.mu[batch.task][None]
     values = jax.lax.stop_gradient(values)
     own = batch.task[:, None] == batch.task[None, :]  # [B, B]
@@ -198,7 +198,7 @@ def popart_vtrace_loss(
     chex.assert_shape(batch.logits, (length + 1, batch_size, num_actions))
     chex.assert_shape(batch.normalised_values, (length + 1, batch_size, *state.mean.shape))
 
-    old = popart.scale_of(state, config)
+    old = popart.configured_scale(state, config)
     own_old = popart.Scale(old.mu[batch.task], old.sigma[batch.task])  # [B]
     normalised = _of_own_task(batch)  # [T+1, B]
     values = jax.lax.stop_gradient(normalised) * own_old.sigma[None] + own_old.mu[None]
@@ -224,7 +224,7 @@ def popart_vtrace_loss(
     if config.popart:
         step_size = popart.step_sizes(state, config.popart_step_size)
         new_state = popart.update_statistics(state, targets, known, batch.task, step_size)
-    new = popart.scale_of(new_state, config)
+    new = popart.configured_scale(new_state, config)
     own_new = popart.Scale(new.mu[batch.task], new.sigma[batch.task])
     renormalised = popart.renormalise(
         normalised[:-1],

@@ -55,10 +55,14 @@ def extend(kept: PopArtState, initial: PopArtState) -> PopArtState:
     return jax.tree.map(lambda k, i: jnp.concatenate([k, i[len(k) :]]), kept, initial)
 
 
-def scale_of(state: PopArtState, config: Config) -> Scale:
-    """mu and sigma = sqrt(variance), with sigma between the config's bounds."""
-    sigma = jnp.sqrt(state.variance)
-    return Scale(state.mean, jnp.clip(sigma, config.popart_scale_min, config.popart_scale_max))
+def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
+    """mu and sigma = sqrt(variance), sigma clipped to [scale_min, scale_max]."""
+    return Scale(state.mean, jnp.clip(jnp.sqrt(state.variance), scale_min, scale_max))
+
+
+def configured_scale(state: PopArtState, config: Config) -> Scale:
+    """`scale_of` with an agent's bounds."""
+    return scale_of(state, config.popart_scale_min, config.popart_scale_max)
 
 
 def step_sizes(state: PopArtState, step_size: float) -> jax.Array:

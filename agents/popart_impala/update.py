@@ -10,7 +10,17 @@ from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
-from agents.popart_impala.training_state import make_optimiser
+
+# The state and the optimiser are part of what this module offers.
+from agents.popart_impala.training_state import (
+    TrainingState as TrainingState,
+)
+from agents.popart_impala.training_state import (
+    learning_rate as learning_rate,
+)
+from agents.popart_impala.training_state import (
+    make_optimiser as make_optimiser,
+)
 from agents.popart_impala.types import Params, Unroll
 
 
@@ -110,8 +120,8 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
             params, popart_state, batch
         )
         # PopArt: the value head's outputs are preserved, and the step is taken from there.
-        old = popart.scale_of(popart_state, config)
-        new = popart.scale_of(new_popart_state, config)
+        old = popart.configured_scale(popart_state, config)
+        new = popart.configured_scale(new_popart_state, config)
         head = popart.preserve_outputs(popart.Head(**params[VALUE_HEAD]), old, new)
         head_gradient = popart.preserved_head_gradient(
             popart.Head(**gradients[VALUE_HEAD]), old, new

@@ -32,7 +32,7 @@ class FixedVariables(core.VariableSource):
 
     def __init__(self, policy: SavedPolicy, config: Config):
         """Serves this policy, of an agent of these settings, for ever."""
-        scale = popart.scale_of(policy.popart, config)
+        scale = popart.configured_scale(policy.popart, config)
         self._variables = PolicyVariables(policy.steps, policy.params, scale.mu, scale.sigma)
 
     def get_variables(self, names: Sequence[str]) -> list[PolicyVariables]:

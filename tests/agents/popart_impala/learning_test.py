@@ -347,7 +347,7 @@ def unnormalised_values(state: TrainingState, unrolls: Unroll) -> Array:
     """float64 [T+1, B, NUM_TASKS], of all tasks."""
     batch = time_major(unrolls, stacked=False)
     output = NETWORKS[False].unroll(state.params, batch.inputs, batch.initial_state)
-    scale = popart.scale_of(state.popart, CONFIG)
+    scale = popart.configured_scale(state.popart, CONFIG)
     mu, sigma = (np.asarray(x, np.float64) for x in scale)
     return mu + sigma * np.asarray(output.normalised_values)
 
@@ -436,7 +436,7 @@ def test_counter_and_metrics() -> None:
     assert row["learning_rate"] == pytest.approx(0.9 * CONFIG.learning_rate)
     lag = 8 - random_unrolls(1).params_step
     assert (row["policy_lag_mean"], row["policy_lag_max"]) == (lag.mean(), lag.max())
-    scale = popart.scale_of(learner.save().popart, Config())
+    scale = popart.configured_scale(learner.save().popart, Config())
     np.testing.assert_allclose(row["mu"], scale.mu, rtol=1e-6)
     np.testing.assert_allclose(row["sigma"], scale.sigma, rtol=1e-6)
     for name in METRICS - {"mu", "sigma"}:

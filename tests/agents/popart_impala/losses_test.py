@@ -561,7 +561,7 @@ def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
 
     gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=2)
     one_pass, (new_state, _) = gradient(params, state(), config)
-    old, new = (popart.scale_of(s, config) for s in (state(), new_state))
+    old, new = (popart.configured_scale(s, config) for s in (state(), new_state))
     preserved = params | {"head": popart.preserve_outputs(params["head"], old, new)}
     # With the statistics already updated and held, old and new are the same in the second pass.
     two_pass, _ = gradient(preserved, new_state, Config(popart=False))

@@ -28,7 +28,7 @@ def update_statistics(
 
 
 def scale_of(state: popart.PopArtState) -> popart.Scale:
-    return popart.scale_of(state, CONFIG)
+    return popart.configured_scale(state, CONFIG)
 
 
 def exact(array: Any) -> Array:
@@ -158,8 +158,7 @@ def test_statistics_do_not_depend_on_the_precision_of_matrix_products() -> None:
 
 def test_sigma_stays_in_its_bounds() -> None:
     variance = jnp.array([0.0, 1e-12, 0.25, 1e11, 1e20])
-    config = Config(popart_scale_min=1e-2, popart_scale_max=1e5)
-    scale = popart.scale_of(settled(jnp.zeros(5), variance), config)
+    scale = popart.scale_of(settled(jnp.zeros(5), variance), 1e-2, 1e5)
     expected = np.array([1e-2, 1e-2, 0.5, 1e5, 1e5], np.float32)
     np.testing.assert_array_equal(scale.sigma, expected)
 
