@@ -10,18 +10,18 @@ from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
-
-# The state and the optimiser are part of what this module offers.
-from agents.popart_impala.training_state import (
-    TrainingState as TrainingState,
-)
-from agents.popart_impala.training_state import (
-    learning_rate as learning_rate,
-)
-from agents.popart_impala.training_state import (
-    make_optimiser as make_optimiser,
-)
+from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import Params, Unroll
+
+__all__ = [
+    "TrainingState",
+    "all_finite",
+    "learning_rate",
+    "make_optimiser",
+    "make_update",
+    "mean_attention",
+    "time_major",
+]
 
 
 def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
