@@ -105,7 +105,6 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     ),
     (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Prepared()),
     (r"--level_name=minatar .*--logdir=runs/minatar$", Prepared()),
-    (r"--network=shallow --action_set=minimal .*--logdir=runs/pong", Prepared()),
     (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
     (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Prepared()),
     (r"--level_name=dm_env:.*--launch_type=local_mt", Prepared()),
