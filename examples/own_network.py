@@ -9,7 +9,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala import Config
+from agents.popart_impala import Config, NetworkConfig
 from agents.popart_impala.networks import NETWORKS, TorsoOutput
 from agents.popart_impala.networks.registry import Entry
 from agents.popart_impala.networks.single import with_torso
@@ -20,11 +20,11 @@ from examples.single_process import train
 class ResidualTorso(hk.Module):
     """Residual blocks of layer normalisation and two linear layers, on the flattened features."""
 
-    def __init__(self, config: Config, num_tasks: int):
+    def __init__(self, config: NetworkConfig, num_tasks: int):
         """Makes the torso; an LSTM, the heads and their inputs are added around it.
 
         Args:
-          config: the agent's settings.
+          config: the network's settings.
           num_tasks: of the run, for torsos that are told the task.
         """
         super().__init__(name="residual")

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from agents.popart_impala.builder import PopArtIMPALABuilder
     from agents.popart_impala.config import Config
     from agents.popart_impala.learning import NonFiniteUpdates, PopArtIMPALALearner
+    from agents.popart_impala.network_config import NetworkConfig
     from agents.popart_impala.policy_file import load_policy
 
 _MODULE_OF = {
     "Actor": "acting",
     "BatchedActor": "acting",
     "Config": "config",
+    "NetworkConfig": "network_config",
     "NonFiniteUpdates": "learning",
     "PopArtIMPALABuilder": "builder",
     "PopArtIMPALALearner": "learning",
@@ -28,6 +30,7 @@ __all__ = [
     "Actor",
     "BatchedActor",
     "Config",
+    "NetworkConfig",
     "NonFiniteUpdates",
     "PopArtIMPALABuilder",
     "PopArtIMPALALearner",

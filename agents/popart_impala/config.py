@@ -7,6 +7,7 @@ Defaults are what learns on a small machine (docs/results.md). They come from IM
 import dataclasses
 import math
 
+from agents.popart_impala.network_config import NetworkConfig, is_count
 from agents.popart_impala.setting import setting
 
 REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
@@ -18,48 +19,13 @@ MOST_MINIBATCHES = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of the PopArt-IMPALA agent; checked when made.
+class Config(NetworkConfig):
+    """Settings of the PopArt-IMPALA agent, those of its network among them; checked when made.
 
     Raises:
       ValueError: a field is out of range; the message names the field, its value and what is
         accepted.
     """
-
-    # Network.
-    network: str = setting(
-        "shallow",
-        "Network: shallow, deep, self_attention (images); minatar (boards); mlp (anything "
-        "else); attentive, progressive (any); by default shallow, minatar or mlp, whichever "
-        "suits the observations.",
-        derived=True,
-    )
-    use_lstm: bool = setting(False, "Puts an LSTM of 256 units between torso and heads.")
-    hidden_size: int = setting(
-        256,
-        "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
-        derived=True,
-    )
-    task_input: bool = setting(
-        False,
-        "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task, too.",
-    )
-    subnets: int | None = setting(
-        None,
-        "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
-    )
-    use_gap: bool = setting(
-        False,
-        "Attentive networks: weights from global average pools of the feature maps instead of "
-        "the maps.",
-    )
-    use_separate_attn_net: bool = setting(
-        False,
-        "Attentive networks: weights from a sub-network of their own.",
-    )
-    # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
-    # tasks are the newest column's, which learns.
-    frozen_columns: tuple[int, ...] = ()
 
     # Data.
     unroll_length: int = setting(20, "Agent steps in one unroll.")
@@ -137,43 +103,33 @@ class Config:
     gradient_clipping: float = setting(0.5, "Global norm to which gradients are clipped.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in (
-            "hidden_size",
             "unroll_length",
             "batch_size",
             "action_repeat",
             "total_environment_frames",
             "passes",
         ):
-            self._require(name, _is_count(getattr(self, name)), "a whole number of at least 1")
-        self._require(
-            "subnets",
-            self.subnets is None or _is_count(self.subnets),
-            "a whole number of at least 1, or left out",
-        )
-        self._require(
-            "frozen_columns",
-            isinstance(self.frozen_columns, tuple) and all(map(_is_count, self.frozen_columns)),
-            "a tuple of whole numbers of at least 1",
-        )
-        self._require(
+            self.require(name, is_count(getattr(self, name)), "a whole number of at least 1")
+        self.require(
             "queue_size",
-            self.queue_size is None or _is_count(self.queue_size),
+            self.queue_size is None or is_count(self.queue_size),
             "a whole number of at least 1, or left out",
         )
-        self._require(
+        self.require(
             "minibatches",
             self.minibatches is None
-            or (_is_count(self.minibatches) and self.batch_size % self.minibatches == 0),
+            or (is_count(self.minibatches) and self.batch_size % self.minibatches == 0),
             f"a whole number that divides batch_size={self.batch_size}, or left out",
         )
-        self._require(
+        self.require(
             "ratio_clip",
             self.ratio_clip is None or 0 < self.ratio_clip < math.inf,
             "finite and more than 0, or left out",
         )
         for name in ("baseline_cost", "entropy_cost"):
-            self._require(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
+            self.require(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
         for name in (
             "learning_rate",
             "rmsprop_epsilon",
@@ -181,17 +137,17 @@ class Config:
             "popart_scale_min",
             "popart_scale_max",
         ):
-            self._require(name, 0 < getattr(self, name) < math.inf, "finite and more than 0")
+            self.require(name, 0 < getattr(self, name) < math.inf, "finite and more than 0")
         for name in ("discounting", "vtrace_lambda"):
-            self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        self._require("rmsprop_decay", 0 <= self.rmsprop_decay < 1, "in [0, 1)")
-        self._require("popart_step_size", 0 < self.popart_step_size <= 1, "in (0, 1]")
-        self._require(
+            self.require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        self.require("rmsprop_decay", 0 <= self.rmsprop_decay < 1, "in [0, 1)")
+        self.require("popart_step_size", 0 < self.popart_step_size <= 1, "in (0, 1]")
+        self.require(
             "popart_scale_max",
             self.popart_scale_max >= self.popart_scale_min,
             f"at least popart_scale_min={self.popart_scale_min}",
         )
-        self._require(
+        self.require(
             "popart",
             self.popart or self.popart_scale_min <= 1 <= self.popart_scale_max,
             "True unless popart_scale_min and popart_scale_max have 1, the scale of plain IMPALA, "
@@ -202,12 +158,7 @@ class Config:
             ("loss_reduction", LOSS_REDUCTIONS),
             ("optimiser", OPTIMISERS),
         ):
-            self._require(name, getattr(self, name) in accepted, "one of " + ", ".join(accepted))
-
-    def _require(self, field: str, accepted: bool, what: str) -> None:
-        # `accepted` is false for NaN, too, since every comparison with NaN is.
-        if not accepted:
-            raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
+            self.require(name, getattr(self, name) in accepted, "one of " + ", ".join(accepted))
 
     @property
     def queue_capacity(self) -> int:
@@ -226,7 +177,7 @@ class Config:
                 if self.batch_size % (parts * num_devices) == 0:
                     return parts
         parts = self.minibatches or 1
-        self._require(
+        self.require(
             "batch_size",
             self.batch_size % (parts * num_devices) == 0,
             f"a multiple of the {num_devices} local devices"
@@ -238,7 +189,3 @@ class Config:
     def frames_per_update(self) -> int:
         """Environment frames consumed by one learner step."""
         return self.batch_size * self.unroll_length * self.action_repeat
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

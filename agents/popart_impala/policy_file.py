@@ -41,9 +41,8 @@ import jax
 import numpy as np
 
 from agents.popart_impala.choosing import choose_actions
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks import Networks, make_networks
-from agents.popart_impala.networks.registry import OPTIONS
 from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState, agent_input
 
 if TYPE_CHECKING:
@@ -51,9 +50,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "popart-impala policy"
 _VERSION = 1
-
-# Fields of Config that the network is made from.
-_NETWORK_FIELDS = ("network", "use_lstm", "hidden_size", *OPTIONS)
 
 # What NumPy, zip and JSON raise for a file that is none of ours, or not any more.
 _UNREADABLE = (
@@ -71,7 +67,7 @@ _UNREADABLE = (
 class PolicyInfo:
     """What a policy file says besides its arrays."""
 
-    config: Config  # of what is loaded, only the network's fields are those of training
+    config: NetworkConfig
     observation_shape: tuple[int, ...]  # of one observation, without a batch axis
     observation_dtype: np.dtype
     # Observations are stacks [S, ...] of the last S frames, newest last; frames from before the
@@ -127,7 +123,10 @@ def save_policy(
     about = {
         "format": _FORMAT,
         "version": _VERSION,
-        "network": {name: getattr(info.config, name) for name in _NETWORK_FIELDS},
+        "network": {
+            field.name: getattr(info.config, field.name)
+            for field in dataclasses.fields(NetworkConfig)
+        },
         "features": {
             "shape": list(info.observation_shape),
             "dtype": info.observation_dtype.name,
@@ -351,7 +350,7 @@ def _info(about: Mapping[str, Any]) -> PolicyInfo:
     """What the file's JSON says."""
     network, features = about["network"], about["features"]
     return PolicyInfo(
-        config=Config(**{**network, "frozen_columns": tuple(network["frozen_columns"])}),
+        config=NetworkConfig(**{**network, "frozen_columns": tuple(network["frozen_columns"])}),
         observation_shape=tuple(features["shape"]),
         observation_dtype=np.dtype(features["dtype"]),
         stacked=features["stacked"],

@@ -12,6 +12,7 @@ from absl import flags
 from dm_env import specs
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.setting import defaults, settings
@@ -141,8 +142,7 @@ def _settings(config: RunConfig | None) -> dict[str, Any]:
 
 def _inherited(parent: RunConfig) -> dict[str, Any]:
     """The settings of an earlier run that its columns must keep to mean the same."""
-    names = ["network", "use_lstm", "hidden_size"]
-    names += [*defaults(AtariOptions)]
+    names = [*defaults(NetworkConfig), *defaults(AtariOptions)]
     return {name: value for name, value in _settings(parent).items() if name in names}
 
 
@@ -196,4 +196,4 @@ def default_action_set(tasks: Sequence[Task], network: str) -> str:
 
 def default_hidden_size(network: str) -> int:
     """Units of the linear layers of this network, where the user does not say."""
-    return NETWORKS[network].hidden_size if network in NETWORKS else Config.hidden_size
+    return NETWORKS[network].hidden_size if network in NETWORKS else NetworkConfig.hidden_size

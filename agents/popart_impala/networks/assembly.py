@@ -8,8 +8,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.config import Config
-from agents.popart_impala.networks.registry import NETWORKS, OPTIONS
+from agents.popart_impala.network_config import NetworkConfig
+from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
 
@@ -33,12 +33,12 @@ class Networks(NamedTuple):
 
 
 def make_networks(
-    config: Config, *, features_spec: Any, num_actions: int, num_tasks: int
+    config: NetworkConfig, *, features_spec: Any, num_actions: int, num_tasks: int
 ) -> Networks:
     """Builds the network that `config` names, with the options it gives.
 
     Args:
-      config: the agent's settings; `network` is a key of `NETWORKS`.
+      config: the network's settings; `network` is a key of `NETWORKS`.
       features_spec: `shape` and `dtype` of one environment's features.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
@@ -51,8 +51,8 @@ def make_networks(
     if name not in NETWORKS:
         raise ValueError(f"network={name!r}: must be one of {', '.join(sorted(NETWORKS))}")
     entry = NETWORKS[name]
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    for option in OPTIONS:
+    defaults = {field.name: field.default for field in dataclasses.fields(NetworkConfig)}
+    for option in sorted({option for other in NETWORKS.values() for option in other.options}):
         value = getattr(config, option)
         if value != defaults[option] and option not in entry.options:
             able = ", ".join(n for n, other in sorted(NETWORKS.items()) if option in other.options)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.subnetworks import (
@@ -37,14 +37,14 @@ class AttentiveTorso(hk.Module):
 
     def __init__(
         self,
-        config: Config,
+        config: NetworkConfig,
         num_tasks: int,
         make_subnetworks: Callable[[int], Callable[[jax.Array], jax.Array]] | None = None,
     ):
         """Makes the torso.
 
         Args:
-          config: the agent's settings.
+          config: the network's settings.
           num_tasks: length of the one-hot task.
           make_subnetworks: number of sub-networks -> features [B, ...] -> [B, H, W, number, C]; by
             default convolutions for images and boards, linear layers for the rest.

@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_images
 from agents.popart_impala.networks.types import TorsoOutput
@@ -20,7 +20,7 @@ class DeepTorso(hk.Module):
     3x3 convolution, ReLU, 3x3 convolution.
     """
 
-    def __init__(self, config: Config, num_tasks: int):
+    def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="deep")
         self._hidden = Hidden(config, num_tasks)
 

@@ -4,13 +4,13 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 
 
 class Hidden(hk.Module):
     """Linear layer of `config.hidden_size` with ReLU; given the one-hot task if configured."""
 
-    def __init__(self, config: Config, num_tasks: int, name: str = "linear"):
+    def __init__(self, config: NetworkConfig, num_tasks: int, name: str = "linear"):
         super().__init__(name=name)
         self._config = config
         self._num_tasks = num_tasks

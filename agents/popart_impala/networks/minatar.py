@@ -3,7 +3,7 @@
 import haiku as hk
 import jax
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.convolution import BoardConv2D
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_boards
@@ -16,7 +16,7 @@ HIDDEN_SIZE = 128
 class MinAtarTorso(hk.Module):
     """A convolution, 16 of 3x3 without padding, then a linear layer of `hidden_size`; ReLU."""
 
-    def __init__(self, config: Config, num_tasks: int):
+    def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="minatar")
         self._hidden = Hidden(config, num_tasks)
 

@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.types import TorsoOutput
 
@@ -12,7 +12,7 @@ from agents.popart_impala.networks.types import TorsoOutput
 class MLPTorso(hk.Module):
     """Two linear layers of `hidden_size` with ReLU on the flattened features."""
 
-    def __init__(self, config: Config, num_tasks: int):
+    def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="mlp")
         self._layers = [Hidden(config, num_tasks, name=f"linear_{i}") for i in range(2)]
 

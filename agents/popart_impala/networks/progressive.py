@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.images import are_boards, are_images, check_boards, check_images
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
@@ -47,11 +47,13 @@ class _Layer(NamedTuple):
 class ProgressiveNetwork:
     """Columns, an LSTM for each if wanted, a policy head for each, one value output per task."""
 
-    def __init__(self, config: Config, num_actions: int, num_tasks: int, *, freeze: bool = True):
+    def __init__(
+        self, config: NetworkConfig, num_actions: int, num_tasks: int, *, freeze: bool = True
+    ):
         """Makes the network; within a Haiku transformation.
 
         Args:
-          config: the agent's settings; `frozen_columns` says which tasks are which column's.
+          config: the network's settings; `frozen_columns` says which tasks are which column's.
           num_actions: size of the policy's output.
           num_tasks: number of value outputs.
           freeze: no gradient reaches anything of the frozen columns.
@@ -250,12 +252,12 @@ def grow(old: Params, new: Params) -> Params:
 
 
 def make_sensitivity(
-    config: Config, *, num_actions: int, num_tasks: int
+    config: NetworkConfig, *, num_actions: int, num_tasks: int
 ) -> Callable[..., tuple[Activations, Activations]]:
     """What a policy's choices depend on, for the Fisher sensitivity of arXiv 1606.04671, section 3.
 
     Args:
-      config: the agent's settings; its network is progressive.
+      config: the network's settings; its network is progressive.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.deep import DeepTorso
 from agents.popart_impala.networks.minatar import HIDDEN_SIZE, MinAtarTorso
@@ -14,18 +14,16 @@ from agents.popart_impala.networks.shallow import ShallowTorso
 from agents.popart_impala.networks.single import with_torso
 from agents.popart_impala.networks.types import Network
 
-# Fields of Config that are for some networks only.
-OPTIONS = ("task_input", "subnets", "use_gap", "use_separate_attn_net", "frozen_columns")
-
 _ATTENTION = ("subnets", "use_gap", "use_separate_attn_net")
 
 
 class Entry(NamedTuple):
     """A network of the registry."""
 
-    make: Callable[[Config, int, int], Network]  # (config, num_actions, num_tasks) -> network
-    options: tuple[str, ...] = ()  # those of `OPTIONS` that it has
-    hidden_size: int = Config.hidden_size  # the programs' default
+    # (config, num_actions, num_tasks) -> network
+    make: Callable[[NetworkConfig, int, int], Network]
+    options: tuple[str, ...] = ()  # fields of NetworkConfig that not every network has
+    hidden_size: int = NetworkConfig.hidden_size  # the programs' default
 
 
 NETWORKS: dict[str, Entry] = {

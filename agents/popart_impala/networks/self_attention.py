@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.images import check_images
 from agents.popart_impala.networks.subnetworks import SharedInputConv2D, SubnetConv2D
@@ -127,6 +127,6 @@ class SelfAttentionSubnetworks(hk.Module):
         return jnp.mean(x, axis=(2, 4))
 
 
-def self_attention_torso(config: Config, num_tasks: int) -> AttentiveTorso:
+def self_attention_torso(config: NetworkConfig, num_tasks: int) -> AttentiveTorso:
     """The attentive torso with these sub-networks."""
     return AttentiveTorso(config, num_tasks, SelfAttentionSubnetworks)

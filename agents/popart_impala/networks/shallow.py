@@ -3,7 +3,7 @@
 import haiku as hk
 import jax
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_images
@@ -13,7 +13,7 @@ from agents.popart_impala.networks.types import TorsoOutput
 class ShallowTorso(hk.Module):
     """Convolutions 16 of 8x8 stride 4 and 32 of 4x4 stride 2, then a linear layer of 256; ReLU."""
 
-    def __init__(self, config: Config, num_tasks: int):
+    def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="shallow")
         self._hidden = Hidden(config, num_tasks)
 

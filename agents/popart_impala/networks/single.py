@@ -6,7 +6,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
 from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput, Torso
@@ -54,7 +54,7 @@ def action_codes(action: jax.Array) -> jax.Array:
 class SingleTorsoNetwork:
     """Torso, previous action and reward, LSTM if wanted, heads."""
 
-    def __init__(self, torso: Torso, config: Config, num_actions: int, num_tasks: int):
+    def __init__(self, torso: Torso, config: NetworkConfig, num_actions: int, num_tasks: int):
         self._torso = torso
         self._core = ResetLSTM(LSTM_SIZE) if config.use_lstm else None
         self._num_actions = num_actions
@@ -94,15 +94,15 @@ class SingleTorsoNetwork:
 
 
 def with_torso(
-    make_torso: Callable[[Config, int], Torso],
-) -> Callable[[Config, int, int], SingleTorsoNetwork]:
+    make_torso: Callable[[NetworkConfig, int], Torso],
+) -> Callable[[NetworkConfig, int, int], SingleTorsoNetwork]:
     """A maker of networks, as the registry has them, from a maker of torsos.
 
     Args:
       make_torso: (config, num_tasks) -> torso.
     """
 
-    def make(config: Config, num_actions: int, num_tasks: int) -> SingleTorsoNetwork:
+    def make(config: NetworkConfig, num_actions: int, num_tasks: int) -> SingleTorsoNetwork:
         return SingleTorsoNetwork(make_torso(config, num_tasks), config, num_actions, num_tasks)
 
     return make

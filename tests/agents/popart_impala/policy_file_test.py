@@ -14,6 +14,7 @@ import pytest
 
 from agents.popart_impala.acting import make_policy
 from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks import Networks
 from agents.popart_impala.policy_file import LoadedPolicy, PolicyInfo, load_policy, save_policy
 from agents.popart_impala.popart import Scale
@@ -25,7 +26,9 @@ TASKS = ("first", "second", "third")
 SCALE = Scale(mu=jnp.array([0.5, -30.0, 2e5]), sigma=jnp.array([1.0, 20.0, 3e4]))
 
 
-def make_info(config: Config, *, images: bool, environment: dict[str, Any] | None = None) -> Any:
+def make_info(
+    config: NetworkConfig, *, images: bool, environment: dict[str, Any] | None = None
+) -> Any:
     return PolicyInfo(
         config=config,
         observation_shape=(4, 36, 44) if images else (7,),
@@ -71,16 +74,20 @@ def lstm_path(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-LSTM = make_info(Config(network="mlp", use_lstm=True, hidden_size=8), images=False)
+LSTM = make_info(NetworkConfig(network="mlp", use_lstm=True, hidden_size=8), images=False)
 CASES = {
-    "shallow": make_info(Config(hidden_size=16), images=True),
+    "shallow": make_info(NetworkConfig(hidden_size=16), images=True),
     "mlp-lstm": LSTM,
-    "attentive": make_info(Config(network="attentive", hidden_size=8, subnets=3), images=False),
+    "attentive": make_info(
+        NetworkConfig(network="attentive", hidden_size=8, subnets=3), images=False
+    ),
     "progressive-lstm": make_info(
-        Config(network="progressive", hidden_size=8, use_lstm=True, frozen_columns=(1,)),
+        NetworkConfig(network="progressive", hidden_size=8, use_lstm=True, frozen_columns=(1,)),
         images=False,
     ),
-    "task-input": make_info(Config(network="mlp", hidden_size=8, task_input=True), images=False),
+    "task-input": make_info(
+        NetworkConfig(network="mlp", hidden_size=8, task_input=True), images=False
+    ),
 }
 
 
@@ -122,7 +129,7 @@ def test_it_acts_as_the_policy_of_training(name: str, greedy: bool, tmp_path: pa
 
 def test_what_the_file_says(tmp_path: pathlib.Path) -> None:
     environment = {"action_set": "full", "noop_max": 30}
-    info = make_info(Config(hidden_size=16), images=True, environment=environment)
+    info = make_info(NetworkConfig(hidden_size=16), images=True, environment=environment)
     save(tmp_path / "p", info)
     loaded = load_policy(tmp_path / "p")
     assert loaded.info == info
@@ -205,10 +212,12 @@ def test_a_file_is_not_overwritten(lstm_path: pathlib.Path) -> None:
 
 def test_parameters_of_another_network_are_not_saved(tmp_path: pathlib.Path) -> None:
     _, params = save(tmp_path / "p", LSTM)
-    wider = dataclasses.replace(LSTM, config=Config(network="mlp", use_lstm=True, hidden_size=9))
+    wider = dataclasses.replace(
+        LSTM, config=NetworkConfig(network="mlp", use_lstm=True, hidden_size=9)
+    )
     with pytest.raises(ValueError, match=r"params/.* is float32 of shape .*; the network's is"):
         save_policy(tmp_path / "q", wider, params, SCALE)
-    without = dataclasses.replace(LSTM, config=Config(network="mlp", hidden_size=8))
+    without = dataclasses.replace(LSTM, config=NetworkConfig(network="mlp", hidden_size=8))
     with pytest.raises(ValueError, match="the network and the arrays differ in params/lstm/b, "):
         save_policy(tmp_path / "q", without, params, SCALE)
     with pytest.raises(ValueError, match=r"popart/mu is float32 of shape \(2,\)"):

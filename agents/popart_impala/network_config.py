@@ -1,0 +1,75 @@
+"""The settings that shape the network."""
+
+import dataclasses
+
+from agents.popart_impala.setting import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """What a network is made from, besides observations, actions and tasks; checked when made.
+
+    A policy file has all of these, and a network that grows keeps them.
+
+    Raises:
+      ValueError: a field is out of range; the message names the field, its value and what is
+        accepted.
+    """
+
+    network: str = setting(
+        "shallow",
+        "Network: shallow, deep, self_attention (images); minatar (boards); mlp (anything "
+        "else); attentive, progressive (any); by default shallow, minatar or mlp, whichever "
+        "suits the observations.",
+        derived=True,
+    )
+    use_lstm: bool = setting(False, "Puts an LSTM of 256 units between torso and heads.")
+    hidden_size: int = setting(
+        256,
+        "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
+        derived=True,
+    )
+    task_input: bool = setting(
+        False,
+        "Gives the linear layers of shallow, deep, minatar and mlp the one-hot task, too.",
+    )
+    subnets: int | None = setting(
+        None,
+        "Attentive networks: number K of sub-networks; by default floor((tasks+2)/4)+1.",
+    )
+    use_gap: bool = setting(
+        False,
+        "Attentive networks: weights from global average pools of the feature maps instead of "
+        "the maps.",
+    )
+    use_separate_attn_net: bool = setting(
+        False,
+        "Attentive networks: weights from a sub-network of their own.",
+    )
+    # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
+    # tasks are the newest column's, which learns.
+    frozen_columns: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.require("hidden_size", is_count(self.hidden_size), "a whole number of at least 1")
+        self.require(
+            "subnets",
+            self.subnets is None or is_count(self.subnets),
+            "a whole number of at least 1, or left out",
+        )
+        self.require(
+            "frozen_columns",
+            isinstance(self.frozen_columns, tuple) and all(map(is_count, self.frozen_columns)),
+            "a tuple of whole numbers of at least 1",
+        )
+
+    def require(self, field: str, accepted: bool, what: str) -> None:
+        """Raises ValueError unless `accepted`: `field` must be `what`."""
+        # `accepted` is false for NaN, too, since every comparison with NaN is.
+        if not accepted:
+            raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
