@@ -4,7 +4,6 @@ Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised 
 them into the run directory.
 """
 
-import csv
 import functools
 import itertools
 import sys
@@ -24,9 +23,10 @@ from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
 from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
 from launch_programs.run.checkpointing import SavedPolicy, restore_policy
+from launch_programs.run.evaluations import Evaluation, evaluation_name, write_evaluation
 from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
-from launch_programs.run.run_directory import RunDirectory, write_json
+from launch_programs.run.run_directory import RunDirectory
 from launch_programs.views.video import (
     GIF_SECONDS,
     EpisodeRecorder,
@@ -176,7 +176,20 @@ def evaluate(
         raise
     total = aggregate([s.human_normalised for s in scores])
     try:  # written before they are printed, and printed even if they cannot be written
-        _write(directory, stem, policy, scores, total, attention, videos, greedy=greedy, seed=seed)
+        write_evaluation(
+            directory,
+            Evaluation(
+                name=evaluation_name(stem),
+                learner_steps=policy.steps,
+                frames=policy.frames,
+                greedy=greedy,
+                seed=seed,
+                tasks=scores,
+                aggregate=total,
+                attention=attention,
+                videos=_relative(videos, directory),
+            ),
+        )
     finally:
         _print(scores, total, reference=tasks[0].reference)
         if attention:
@@ -349,39 +362,6 @@ def _print_attention(attention: dict[str, list[float]]) -> None:
     print_table(screen(sys.stdout), headings, rows, names=[name])
 
 
-def _write(
-    directory: RunDirectory,
-    stem: str,
-    policy: SavedPolicy,
-    scores: list[TaskScore],
-    total: Aggregate | None,
-    attention: dict[str, list[float]],
-    videos: dict[str, VideoPaths],
-    *,
-    greedy: bool,
-    seed: int,
-) -> None:
-    write_json(
-        directory.path / f"evaluation-{stem}.json",
-        {
-            "learner_steps": policy.steps,
-            "frames": policy.frames,
-            "greedy": greedy,
-            "seed": seed,
-            "tasks": [s._asdict() for s in scores],
-            "human_normalised": None if total is None else total._asdict(),
-            **({"attention": attention} if attention else {}),
-            **({"videos": _relative(videos, directory)} if videos else {}),
-        },
-    )
-    with (directory.path / f"evaluation-{stem}.csv").open(
-        "w", newline="", encoding="utf-8"
-    ) as file:
-        writer = csv.writer(file)
-        writer.writerow(TaskScore._fields)
-        writer.writerows(scores)
-
-
 def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[str, dict[str, str]]:
     """Task -> kind of file -> its path within the run directory."""
     return {
@@ -400,7 +380,7 @@ def _videos(directory: RunDirectory, config: RunConfig, stem: str) -> list[Video
 def _free_stem(directory: RunDirectory, stem: str, config: RunConfig, video: bool) -> str:
     """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
-        if (directory.path / f"evaluation-{name}.json").exists():
+        if (directory.path / evaluation_name(name)).exists():
             continue
         if not video or not any(paths.taken for paths in _videos(directory, config, name)):
             return name

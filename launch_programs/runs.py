@@ -11,12 +11,11 @@ and with which command an unfinished one continues. On a terminal that is a tabl
 values with tabs between them, the first of them names.
 """
 
-import json
 import pathlib
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -25,6 +24,7 @@ from environments import suite_name
 from environments.scores import aggregate
 from launch_programs.console import command_line
 from launch_programs.console.tables import Cell, print_table
+from launch_programs.run.evaluations import read_evaluations
 from launch_programs.run.history import History, read_history
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory, user_path
@@ -114,20 +114,12 @@ def _read_run(directory: RunDirectory) -> Run:
 
 
 def _evaluation_score(directory: RunDirectory, config: RunConfig) -> Score | None:
-    """That of the evaluation of all tasks that was of most frames, of these the last one."""
-    best: tuple[tuple[int, float], Any] | None = None
-    for path in directory.path.glob("evaluation-*.json"):
-        try:
-            values = json.loads(path.read_text())
-            means = {score["task"]: score["mean"] for score in values["tasks"]}
-            newness = (values["frames"], path.stat().st_mtime)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        if set(means) == set(config.tasks) and (best is None or newness > best[0]):
-            best = newness, means
-    if best is None:
-        return None
-    return _score(config, best[1], f"evaluation at {best[0][0]:,}")
+    """That of the newest evaluation of all tasks."""
+    for evaluation in read_evaluations(directory):
+        means = {score.task: score.mean for score in evaluation.tasks}
+        if means.keys() == set(config.tasks):
+            return _score(config, means, f"evaluation at {evaluation.frames:,}")
+    return None
 
 
 def _training_score(history: History) -> Score | None:

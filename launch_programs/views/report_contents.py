@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from agents.popart_impala.config import Config
 from agents.popart_impala.setting import defaults as setting_defaults
 from environments import AtariOptions, Task, features_spec
 from environments.families import FAMILIES, OnDemandFamily
-from environments.scores import TaskScore
 from launch_programs.run import provenance
+from launch_programs.run.evaluations import Evaluation, read_evaluations
 from launch_programs.run.history import History, read_history
 from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_config import (
@@ -53,21 +52,6 @@ class Setting:
     value: str
     default: str  # "" where there is none
     differs: bool  # from the default
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """One evaluation's file."""
-
-    name: str  # of the file
-    learner_steps: int
-    frames: int
-    greedy: bool
-    seed: int
-    tasks: list[dict[str, Any]]  # as `TaskScore`
-    aggregate: dict[str, float] | None  # as `Aggregate`
-    attention: dict[str, list[float]]  # task -> mean weights; empty without
-    videos: dict[str, dict[str, str]]  # task -> kind -> path in the run directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,35 +181,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
-
-
-def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
-    """A run's evaluations, newest first: by learner steps, then by when they were written.
-
-    Raises:
-      ValueError: one is damaged.
-      OSError: one cannot be read.
-    """
-    found = []
-    for path in directory.path.glob("evaluation-*.json"):
-        try:
-            values = json.loads(path.read_text())
-            evaluation = Evaluation(
-                name=path.name,
-                learner_steps=int(values["learner_steps"]),
-                frames=int(values["frames"]),
-                greedy=bool(values["greedy"]),
-                seed=int(values["seed"]),
-                tasks=[TaskScore(**task)._asdict() for task in values["tasks"]],
-                aggregate=values["human_normalised"],
-                attention=values.get("attention", {}),
-                videos=values.get("videos", {}),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-        found.append((evaluation.learner_steps, path.stat().st_mtime_ns, evaluation))
-    found.sort(key=lambda item: item[:2], reverse=True)
-    return [evaluation for _, _, evaluation in found]
 
 
 def read_videos(

@@ -8,13 +8,13 @@ import pytest
 
 from launch_programs import report
 from launch_programs.run import provenance
+from launch_programs.run.evaluations import read_evaluations
 from launch_programs.run.failure_log import FailureLog
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.views.report_contents import (
     MAX_FAILURES,
     Setting,
     read_contents,
-    read_evaluations,
     read_videos,
     settings,
 )

@@ -9,10 +9,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from environments import TASKS
+from environments import TASKS, scores
 from launch_programs import runs
 from launch_programs import train as train_program
 from launch_programs.launching import backends
+from launch_programs.run.evaluations import Evaluation, evaluation_name, write_evaluation
 from launch_programs.run.history import read_history
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
@@ -112,9 +113,19 @@ def test_what_a_start_notes_of_its_flags() -> None:
         assert train_program._given(backends.flag_names()) == flags
 
 
-def evaluation(path: pathlib.Path, frames: int, means: dict[str, float]) -> None:
-    tasks = [{"task": task, "mean": mean} for task, mean in means.items()]
-    write_json(path, {"frames": frames, "tasks": tasks})
+def evaluation(run: pathlib.Path, steps: int, means: dict[str, float]) -> None:
+    evaluation = Evaluation(
+        name=evaluation_name(str(steps)),
+        learner_steps=steps,
+        frames=640 * steps,
+        greedy=False,
+        seed=1,
+        tasks=[scores.score(TASKS[task], [mean]) for task, mean in means.items()],
+        aggregate=None,
+        attention={},
+        videos={},
+    )
+    write_evaluation(RunDirectory(run), evaluation)
 
 
 def test_scores(tmp_path: pathlib.Path) -> None:
@@ -132,9 +143,9 @@ def test_scores(tmp_path: pathlib.Path) -> None:
     assert score.value == pytest.approx(50.0)
     assert score[1:] == ("%", "training")
     # The evaluation of most frames; one of fewer tasks does not count.
-    evaluation(tmp_path / "evaluation-2.json", 1280, dict.fromkeys(SUITE, 1.0))
-    evaluation(tmp_path / "evaluation-1.json", 640, dict.fromkeys(SUITE, 0.0))
-    evaluation(tmp_path / "evaluation-3.json", 1920, {"catch_x1": -0.6})
+    evaluation(tmp_path, 2, dict.fromkeys(SUITE, 1.0))
+    evaluation(tmp_path, 1, dict.fromkeys(SUITE, 0.0))
+    evaluation(tmp_path, 3, {"catch_x1": -0.6})
     score = read_run(tmp_path).score
     assert score is not None
     # A return of 1 is 100 % of catch_x1, 38.1 % of catch_x100 and 37.5 % of catch_x10000.

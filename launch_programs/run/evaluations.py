@@ -1,0 +1,87 @@
+"""The files of a run's evaluations: what is written is what is read."""
+
+import csv
+import dataclasses
+import json
+from typing import Any
+
+from environments.scores import Aggregate, TaskScore
+from launch_programs.run.run_directory import RunDirectory, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation of a checkpoint found."""
+
+    name: str  # of its JSON file
+    learner_steps: int  # of the checkpoint
+    frames: int
+    greedy: bool
+    seed: int
+    tasks: list[TaskScore]
+    aggregate: Aggregate | None  # None without scores to normalise by
+    attention: dict[str, list[float]]  # task -> mean weights; empty without
+    videos: dict[str, dict[str, str]]  # task -> kind of file -> path within the run directory
+
+
+def evaluation_name(stem: str) -> str:
+    """The JSON file's name for an evaluation called `stem`."""
+    return f"evaluation-{stem}.json"
+
+
+def write_evaluation(directory: RunDirectory, evaluation: Evaluation) -> None:
+    """Writes the JSON file, and the tasks' scores as .csv beside it.
+
+    Raises:
+      OSError: one cannot be written.
+    """
+    path = directory.path / evaluation.name
+    write_json(
+        path,
+        {
+            "learner_steps": evaluation.learner_steps,
+            "frames": evaluation.frames,
+            "greedy": evaluation.greedy,
+            "seed": evaluation.seed,
+            "tasks": [score._asdict() for score in evaluation.tasks],
+            "human_normalised": evaluation.aggregate and evaluation.aggregate._asdict(),
+            **({"attention": evaluation.attention} if evaluation.attention else {}),
+            **({"videos": evaluation.videos} if evaluation.videos else {}),
+        },
+    )
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(TaskScore._fields)
+        writer.writerows(evaluation.tasks)
+
+
+def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
+    """A run's evaluations, newest first: by learner steps, then by when they were written.
+
+    Raises:
+      ValueError: one is damaged.
+      OSError: one cannot be read.
+    """
+    found = []
+    for path in directory.path.glob(evaluation_name("*")):
+        try:
+            evaluation = _evaluation(path.name, json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        found.append((evaluation.learner_steps, path.stat().st_mtime_ns, evaluation))
+    found.sort(key=lambda item: item[:2], reverse=True)
+    return [evaluation for _, _, evaluation in found]
+
+
+def _evaluation(name: str, values: dict[str, Any]) -> Evaluation:
+    return Evaluation(
+        name=name,
+        learner_steps=int(values["learner_steps"]),
+        frames=int(values["frames"]),
+        greedy=bool(values["greedy"]),
+        seed=int(values["seed"]),
+        tasks=[TaskScore(**task) for task in values["tasks"]],
+        aggregate=(total := values["human_normalised"]) and Aggregate(**total),
+        attention=values.get("attention", {}),
+        videos=values.get("videos", {}),
+    )
