@@ -10,11 +10,10 @@ import numpy as np
 
 from benchmarks.atari_runs import CONFIGURATIONS, Run
 from environments import parse_level_name
+from environments.scores import RECENT_EPISODES
 from launch_programs.run.history import Episodes, read_tables
 from launch_programs.run.run_directory import RunDirectory
 
-# Training episodes of a task that a score is the mean of, the last ones at any moment.
-EPISODES = 100
 # Points of a curve.
 POINTS = 200
 # Frames after which the lowest score is looked for: before, a policy is as good as random.
@@ -116,7 +115,7 @@ def training_minutes(times: np.ndarray, starts: Sequence[float]) -> np.ndarray:
 
 
 def mean_returns(episodes: Episodes, at: np.ndarray) -> np.ndarray:
-    """Mean return of the last `EPISODES` episodes at given frames; of fewer at the beginning.
+    """Mean return of the last `RECENT_EPISODES` at given frames; of fewer at the beginning.
 
     Args:
       episodes: of one task.
@@ -127,7 +126,7 @@ def mean_returns(episodes: Episodes, at: np.ndarray) -> np.ndarray:
     """
     sums = np.concatenate([[0.0], np.cumsum(episodes.returns)])
     end = np.searchsorted(episodes.frames, at, side="right")
-    begin = np.maximum(end - EPISODES, 0)
+    begin = np.maximum(end - RECENT_EPISODES, 0)
     return (sums[end] - sums[begin]) / np.where(end > 0, end - begin, np.nan)
 
 

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import atari_plot
-from benchmarks.atari_curves import EPISODES, SETTLED_FRAMES
+from benchmarks.atari_curves import SETTLED_FRAMES
 from benchmarks.atari_runs import CONFIGURATIONS, Experiment, Run
 from benchmarks.atari_statistics import interquartile_mean
 from environments import parse_level_name
+from environments.scores import RECENT_EPISODES
 
 # A run's result file (`atari_curves.result`).
 Result = Mapping[str, Any]
@@ -36,8 +37,8 @@ COLUMNS = (
 _TEXT = frozenset(COLUMNS[:5])
 
 _EXPLANATION = (
-    f"A run's score is the mean return of the last {EPISODES} training episodes of the task, with "
-    "unclipped rewards and sampled actions; a game with several lives is one episode. Median and "
+    f"A run's score is the mean return of the last {RECENT_EPISODES} training episodes of the "
+    "task, with unclipped rewards and sampled actions; a game with several lives is one episode. Median and "
     "interquartile mean (IQM) are over runs, those of several tasks together over runs and tasks, "
     "in percent of the way from random to human play; the interval is a stratified bootstrap's "
     f"(rliable). lowest: the lowest score of any run after its first {SETTLED_FRAMES:,} frames. "

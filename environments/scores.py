@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from environments.task import Task
 
+# Training episodes whose mean return is a task's score; fewer while there are no more.
+RECENT_EPISODES = 100
+
 
 class TaskScore(NamedTuple):
     """Returns of one task's evaluation episodes."""

@@ -16,11 +16,7 @@ class Task:
     # A human's mean episode return; for toy tasks the optimum. None: not known.
     human_score: float | None
     action_repeat: int  # frames per agent step
-
-    @property
-    def reference(self) -> str:
-        """What `human_score` is called: "human", or "optimum" of toy tasks."""
-        return "optimum" if self.domain == "toy" else "human"
+    reference: str = "human"  # what `human_score` is called: of toy tasks "optimum"
 
     def human_normalised(self, score: float) -> float | None:
         """Returns a score in percent: 0 is the random policy's, 100 the human's.

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from environments.scores import RECENT_EPISODES
 from launch_programs.console import command_line
 from launch_programs.run.history import History, read_history
 from launch_programs.run.run_directory import RunDirectory, user_path
 from launch_programs.views.curves import Group, group
-from launch_programs.views.drawing import EPISODES, draw
+from launch_programs.views.drawing import draw
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +37,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer(
         "episodes",
-        EPISODES,
+        RECENT_EPISODES,
         "Training episodes of a task that a return is the mean of, the last ones at each point.",
         lower_bound=1,
     )

@@ -21,14 +21,13 @@ from rich.console import Console
 from rich.text import Text
 
 from environments import suite_name
-from environments.scores import aggregate
+from environments.scores import RECENT_EPISODES, aggregate
 from launch_programs.console import command_line
 from launch_programs.console.tables import Cell, print_table
 from launch_programs.run.evaluations import read_evaluations
 from launch_programs.run.history import History, read_history
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory, user_path
-from launch_programs.views.drawing import EPISODES
 
 # Bytes at the end of each table that are read: some ten thousand episodes.
 _TAIL = 2**19
@@ -127,7 +126,9 @@ def _training_score(history: History) -> Score | None:
     learned = [history.config.tasks[i] for i in history.config.learned_tasks]
     if not all(len(history.actors[task]) for task in learned):
         return None
-    means = {task: float(history.actors[task].returns[-EPISODES:].mean()) for task in learned}
+    means = {
+        task: float(history.actors[task].returns[-RECENT_EPISODES:].mean()) for task in learned
+    }
     return _score(history.config, means, "training")
 
 

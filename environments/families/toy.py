@@ -12,7 +12,8 @@ class Toy(DmFamily):
 
     name = "toy"
     tasks = tuple(
-        Task(name, "toy", game.random_score, game.optimum, 1) for name, game in GAMES.items()
+        Task(name, "toy", game.random_score, game.optimum, 1, "optimum")
+        for name, game in GAMES.items()
     )
     suites = {
         "toy": ("catch_x1", "catch_x100", "catch_x10000"),

@@ -6,13 +6,10 @@ import statistics
 from collections.abc import Callable, Mapping
 
 from environments import Task
-from environments.scores import Aggregate, aggregate
+from environments.scores import RECENT_EPISODES, Aggregate, aggregate
 from launch_programs.run.metrics import TableFollower
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
-
-# How many of a task's last training episodes its mean return is of.
-RECENT_EPISODES = 100
 
 # Bytes of an earlier start's rows that are read: a second's work, and some 100,000 episodes.
 _TAIL = 2**23
@@ -40,7 +37,7 @@ class TaskStatus:
 
     @property
     def mean_return(self) -> float | None:
-        """Of the last 100 episodes; None before the first."""
+        """Of the last `RECENT_EPISODES`; None before the first."""
         return statistics.fmean(self._recent) if self._recent else None
 
     @property

@@ -3,12 +3,10 @@
 import pathlib
 from collections.abc import Sequence
 
+from environments.scores import RECENT_EPISODES
 from launch_programs.run.history import read_history
 from launch_programs.run.run_directory import RunDirectory, check_output
 from launch_programs.views.curves import Group
-
-# Training episodes that a return is the mean of, as in the lines that training prints.
-EPISODES = 100
 
 
 def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
@@ -27,7 +25,7 @@ def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
     history = read_history(directory.path)
     if not history.frames:
         return []
-    return draw([Group("", (history,))], directory.plots, EPISODES)
+    return draw([Group("", (history,))], directory.plots, RECENT_EPISODES)
 
 
 def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:
