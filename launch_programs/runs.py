@@ -126,9 +126,8 @@ def _training_score(history: History) -> Score | None:
     learned = [history.config.tasks[i] for i in history.config.learned_tasks]
     if not all(len(history.actors[task]) for task in learned):
         return None
-    means = {
-        task: float(history.actors[task].returns[-RECENT_EPISODES:].mean()) for task in learned
-    }
+    recent = {task: history.actors[task].returns[-RECENT_EPISODES:] for task in learned}
+    means = {task: float(returns.mean()) for task, returns in recent.items()}
     return _score(history.config, means, "training")
 
 
