@@ -39,9 +39,10 @@ _TEXT = frozenset(COLUMNS[:5])
 _EXPLANATION = (
     f"A run's score is the mean return of the last {RECENT_EPISODES} training episodes of the "
     "task, with unclipped rewards and sampled actions; a game with several lives is one episode. "
-    "Median and interquartile mean (IQM) are over runs, those of several tasks together over runs and tasks, "
-    "in percent of the way from random to human play; the interval is a stratified bootstrap's "
-    f"(rliable). lowest: the lowest score of any run after its first {SETTLED_FRAMES:,} frames. "
+    "Median and interquartile mean (IQM) are over runs, those of several tasks together over runs "
+    "and tasks, in percent of the way from random to human play; the interval is a stratified "
+    "bootstrap's (rliable). lowest: the lowest score of any run after its first "
+    f"{SETTLED_FRAMES:,} frames. "
     "runs: finished, of those in the list; only finished ones count. Minutes are of training: "
     "programs' starts are not in them. Frames are agent steps times 4 on Atari, over all tasks; "
     "policy lag is in updates, waiting the share of the time that the learner waited for batches."
