@@ -4,14 +4,13 @@ A kernel that is a multiple of its stride s sees whole blocks of s x s pixels. W
 block as channels ("space to depth"), a kernel of size / s without stride makes the same sums. The
 gradients of a strided convolution are what XLA is slow at on a CPU (docs/performance.md).
 
-Parameters are those of `hk.Conv2D` with padding "VALID": names and shapes.
+Parameters are those of `hk.Conv2D` with padding "VALID": names, shapes and initial values.
 """
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
-
-from agents.popart_impala.networks import initial
+import numpy as np
 
 
 def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
@@ -68,8 +67,6 @@ def _seen(size: int, kernel: int, stride: int) -> int:
 class StridedConv2D(hk.Module):
     """Maps float32 [B, H, W, C] to float32 [B, (H-k)//s + 1, (W-k)//s + 1, channels]."""
 
-    _w_init = staticmethod(initial.before_relu)
-
     def __init__(self, channels: int, kernel: int, stride: int, name: str = "conv2_d"):
         """Makes the layer.
 
@@ -96,7 +93,8 @@ class StridedConv2D(hk.Module):
     def _convolve(self, blocks: jax.Array) -> jax.Array:
         """Convolves blocks of pixels: float32 [B, H/s, W/s, row s, column s, C]."""
         k, c = self._kernel, blocks.shape[-1]
-        w = hk.get_parameter("w", (k, k, c, self._channels), init=self._w_init)
+        w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(k * k * c))
+        w = hk.get_parameter("w", (k, k, c, self._channels), init=w_init)
         b = hk.get_parameter("b", (self._channels,), init=jnp.zeros)
         y = convolve_blocks(blocks, w)
         return y + jnp.broadcast_to(b, y.shape)
@@ -112,8 +110,6 @@ class BoardConv2D(StridedConv2D):
 
 class ImageConv2D(StridedConv2D):
     """The first layer: the same on uint8 images [B, C, H, W], whose pixels it scales to [0, 1]."""
-
-    _w_init = staticmethod(initial.of_images)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The convolution; see the class."""

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.initial import before_relu
 
 
 class Hidden(hk.Module):
@@ -21,4 +20,4 @@ class Hidden(hk.Module):
         x = hk.Flatten()(x)
         if self._config.task_input:
             x = jnp.concatenate([x, jax.nn.one_hot(task, self._num_tasks)], axis=1)
-        return jax.nn.relu(hk.Linear(self._config.hidden_size, w_init=before_relu)(x))
+        return jax.nn.relu(hk.Linear(self._config.hidden_size)(x))
