@@ -31,7 +31,7 @@ def in_site(config: MkDocsConfig, name: str, markdown: str) -> str:
         ("index.md", "docs/cluster.md", "cluster.md"),
         ("index.md", "docs/guides/metrics.md#learnercsv", "guides/metrics.md#learnercsv"),
         ("index.md", "examples/single_process.py", "source/examples/single_process.py.md"),
-        ("results.md", "../benchmarks/results/pong.png", "source/benchmarks/results/pong.png"),
+        ("results.md", "../benchmarks/results/pong.csv", "source/benchmarks/results/pong.csv"),
         ("guides/papers.md", "../../README.md#speed", "../index.md#speed"),
         ("guides/papers.md", "../results.md", "../results.md"),
         ("contributing.md", "CHANGELOG.md", "changelog.md"),
