@@ -41,7 +41,7 @@ test: setup
 	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(ARGS)
 
 test-slow: setup
-	$(PYTHON) -m pytest -m slow $(ARGS)
+	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-by-hand: setup-vertex
 	$(PYTHON) -m pytest -m "" tests/launch_programs/launching/vertex_test.py $(ARGS)

@@ -118,7 +118,7 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
             "-e '/^from agents.popart_impala.networks import/c\\from "
             "agents.popart_impala.networks.types import TorsoOutput' "
             "-e '/^from agents.popart_impala import Config/c\\from "
-            "agents.popart_impala.config import Config' -e '/^# From here/,$d' "
+            "agents.popart_impala.network_config import NetworkConfig' -e '/^# From here/,$d' "
             "agents/popart_impala/networks/residual.py && "
             "sed -i -e 's/^NETWORKS.*/&\\n    \"residual\": Entry(with_torso(ResidualTorso)),/' "
             "-e '/networks.shallow import/i\\from agents.popart_impala.networks.residual import "
