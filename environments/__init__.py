@@ -13,6 +13,8 @@ from environments.factory import (
     make_batched_environment,
     make_environment,
     make_filmed_environment,
+    scored_tasks,
+    unseen_options,
 )
 from environments.guarded import EnvironmentFailed, EnvironmentFailure, GuardedEnvironment
 from environments.rendering import NoPicture, Renderable, Screen
@@ -48,6 +50,8 @@ __all__ = [
     "make_filmed_environment",
     "parse_level_name",
     "reported",
+    "scored_tasks",
     "sticky_names",
     "suite_name",
+    "unseen_options",
 ]

@@ -1,9 +1,10 @@
-"""Options and observations of the Atari environments, readable without the emulator."""
+"""Options of the environments, and what Atari shows, readable without the emulator."""
 
 import dataclasses
 
 import numpy as np
 
+from environments.procgen_games import DISTRIBUTION_MODES, LEVELS
 from environments.types import StackedFrames
 
 # What a game shows: the last four frames, grey.
@@ -15,7 +16,7 @@ MAX_NOOPS = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class AtariOptions:
-    """How Atari games are played. The preprocessing itself is fixed (see `environments.atari`).
+    """How Atari games are played, and which of Procgen's levels. Atari's preprocessing itself is fixed (see `environments.atari`).
 
     The fields' metadata is that of `agents.popart_impala.setting`.
     """
@@ -61,6 +62,26 @@ class AtariOptions:
         },
     )
 
+    # Procgen's own names. 200 levels of the easy kind are what its paper trains on; of the hard kind
+    # it takes 500.
+    distribution_mode: str = dataclasses.field(
+        default="easy",
+        metadata={
+            "help": "Procgen: which levels are made, easy or hard.",
+            "choices": DISTRIBUTION_MODES,
+        },
+    )
+    num_levels: int = dataclasses.field(
+        default=200,
+        metadata={
+            "help": "Procgen: levels to train on, 0 for all; `evaluate` plays the others too.",
+        },
+    )
+    start_level: int = dataclasses.field(
+        default=0,
+        metadata={"help": "Procgen: the first level to train on."},
+    )
+
     def __post_init__(self) -> None:
         """Checks the values.
 
@@ -79,4 +100,16 @@ class AtariOptions:
         if self.max_frames_per_episode < 1:
             raise ValueError(
                 f"max_frames_per_episode is {self.max_frames_per_episode}; it must be at least 1"
+            )
+        if self.distribution_mode not in DISTRIBUTION_MODES:
+            raise ValueError(
+                f"distribution_mode is {self.distribution_mode!r}; it must be one of "
+                f"{DISTRIBUTION_MODES}"
+            )
+        if not 0 <= self.num_levels <= LEVELS:
+            raise ValueError(f"num_levels is {self.num_levels}; it must be in [0, {LEVELS}]")
+        if not 0 <= self.start_level <= LEVELS - self.num_levels:
+            raise ValueError(
+                f"start_level is {self.start_level}; it must be in [0, {LEVELS - self.num_levels}] "
+                f"with num_levels={self.num_levels}"
             )

@@ -113,6 +113,20 @@ def make_batched_environment(
     return _family(tasks).make_batch(tasks, task_indices, atari, seed, num_threads)
 
 
+def scored_tasks(tasks: Sequence[Task], *, atari: AtariOptions) -> tuple[Task, ...]:
+    """The tasks with the scores that hold for how they are played."""
+    return tuple(FAMILIES[task.domain].scored(task, atari) for task in tasks)
+
+
+def unseen_options(tasks: Sequence[Task], *, atari: AtariOptions) -> AtariOptions | None:
+    """Options of levels that training with these does not show; None if there are none.
+
+    Raises:
+      ValueError: if there is no task, or if the tasks' domains differ.
+    """
+    return _family(tasks).unseen(atari)
+
+
 def _family(tasks: Sequence[Task]) -> Family:
     """The tasks' family; raises ValueError if they have not one."""
     domains = sorted({task.domain for task in tasks})

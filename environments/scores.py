@@ -22,6 +22,9 @@ class TaskScore(NamedTuple):
     human: float | None
     human_normalised: float | None  # percent, of the mean; None without the two above
     cut_off: int = 0  # episodes that were cut off for their length
+    # Of as many episodes on levels that training does not show; None where there are none.
+    unseen_mean: float | None = None
+    unseen_normalised: float | None = None  # percent
 
 
 class Aggregate(NamedTuple):
@@ -32,15 +35,22 @@ class Aggregate(NamedTuple):
     capped_mean: float  # of min(score, 100)
 
 
-def score(task: Task, returns: Sequence[float], cut_off: int = 0) -> TaskScore:
+def score(
+    task: Task,
+    returns: Sequence[float],
+    cut_off: int = 0,
+    unseen_returns: Sequence[float] = (),
+) -> TaskScore:
     """Summarises the returns of one task's episodes, of which there is at least one.
 
     Args:
       task: that was played.
       returns: of the episodes.
       cut_off: how many of them were cut off for their length.
+      unseen_returns: of episodes on levels that training does not show; empty for none.
     """
     mean = statistics.fmean(returns)
+    unseen = statistics.fmean(unseen_returns) if unseen_returns else None
     return TaskScore(
         task=task.name,
         episodes=len(returns),
@@ -50,6 +60,8 @@ def score(task: Task, returns: Sequence[float], cut_off: int = 0) -> TaskScore:
         human=task.human_score,
         human_normalised=task.human_normalised(mean),
         cut_off=cut_off,
+        unseen_mean=unseen,
+        unseen_normalised=None if unseen is None else task.human_normalised(unseen),
     )
 
 

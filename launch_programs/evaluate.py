@@ -1,9 +1,11 @@
 """Evaluates a run's newest checkpoint: `python -m launch_programs.evaluate --logdir=RUN`.
 
 Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes
-them into the run directory.
+them into the run directory. Tasks with levels are played once more, on levels that training does not
+show.
 """
 
+import dataclasses
 import functools
 import itertools
 import sys
@@ -17,7 +19,7 @@ from acme.utils import observers
 
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import configured_scale
-from environments import Task, check_tasks, parse_level_name
+from environments import Task, check_tasks, parse_level_name, unseen_options
 from environments.scores import Aggregate, TaskScore, aggregate, score
 from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
@@ -142,6 +144,7 @@ def evaluate(
     stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", config, video)
     scores: list[TaskScore] = []
     limit = max_frames or config.evaluation_limit
+    unseen = unseen_options(tasks, atari=config.atari)
     attention: dict[str, list[float]] = {}
     videos: dict[str, VideoPaths] = {}
     progress = _Progress(episodes, brief=brief)
@@ -168,7 +171,21 @@ def evaluate(
             player.close()
             if player.mean_attention is not None:
                 attention[task.name] = player.mean_attention
-            scores.append(score(task, returns, cut_off))
+            unseen_returns: list[float] = []
+            if unseen is not None:
+                other = TaskPlayer(
+                    dataclasses.replace(config, atari=unseen),
+                    networks,
+                    index,
+                    source,
+                    greedy=greedy,
+                    seed=seed,
+                    max_frames=limit,
+                )
+                unseen_returns, cut_unseen, _ = _play(other, task, episodes, progress, None)
+                other.close()
+                cut_off += cut_unseen
+            scores.append(score(task, returns, cut_off, unseen_returns))
     except (Exception, KeyboardInterrupt):
         if scores:
             print("The tasks that were played until then:")
@@ -330,6 +347,7 @@ def _film(
 
 
 def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
+    unseen = any(s.unseen_mean is not None for s in scores)
     rows = [
         (
             s.task,
@@ -339,10 +357,15 @@ def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> 
                 for x in (s.mean, s.standard_deviation, s.random, s.human)
             ),
             "-" if s.human_normalised is None else f"{s.human_normalised:.1f}",
+            *(
+                "-" if x is None else f"{x:,.1f}"
+                for x in ((s.unseen_mean, s.unseen_normalised) if unseen else ())
+            ),
         )
         for s in scores
     ]
-    headings = ("task", "episodes", "mean", "std", "random", reference, "normalised %")
+    headings = ["task", "episodes", "mean", "std", "random", reference, "normalised %"]
+    headings += ["unseen", "unseen %"] if unseen else []
     # The files have all of them.
     spare = ("random", reference, "episodes", "std")
     print_table(screen(sys.stdout), headings, rows, names=["task"], spare=spare)
@@ -352,6 +375,8 @@ def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> 
         f"{reference}-normalised over tasks: mean {total.mean:.1f} %, median {total.median:.1f} %, "
         f"capped mean {total.capped_mean:.1f} %",
     )
+    if other := aggregate([s.unseen_normalised for s in scores]):
+        print(f"on unseen levels: mean {other.mean:.1f} %, median {other.median:.1f} %")
 
 
 def _print_attention(attention: dict[str, list[float]]) -> None:

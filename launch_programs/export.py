@@ -14,6 +14,7 @@ from absl import flags
 from agents.popart_impala.policy_file import PolicyInfo, save_policy
 from agents.popart_impala.popart import configured_scale
 from environments import StackedFrames, check_tasks, suite_name
+from environments.families import FAMILIES
 from launch_programs.console import command_line
 from launch_programs.run.checkpointing import restore_policy
 from launch_programs.run.parts import environment_spec
@@ -82,7 +83,7 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
 
 def _environment(config: RunConfig) -> dict[str, object]:
     """The options of the environments to play in."""
-    if config.task_list()[0].domain != "atari":
+    if not FAMILIES[config.task_list()[0].domain].has_options:
         return {}
     # Whole games are played, also where training ended episodes with a life.
     return dataclasses.asdict(dataclasses.replace(config.atari, life_loss=False))

@@ -18,6 +18,7 @@ class Atari(Family):
     """The 57 games of the papers with their scores, and ale-py's others."""
 
     name = "atari"
+    has_options = True
     tasks = (
         *(Task(name, "atari", random, human, 4) for name, random, human in ATARI57_SCORES),
         *(Task(name, "atari", None, None, 4) for name in OTHER_ATARI_GAMES),

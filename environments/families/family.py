@@ -27,11 +27,23 @@ class Family(abc.ABC):
       name: the `domain` of its tasks.
       tasks: those that are known by name.
       suites: names of several of them together.
+      has_options: whether `AtariOptions` say how its tasks are played.
     """
 
     name: str
     tasks: tuple[Task, ...] = ()
     suites: Mapping[str, tuple[str, ...]] = {}
+    has_options: bool = False
+
+    def scored(self, task: Task, atari: AtariOptions) -> Task:
+        """The task with the scores that hold for these options."""
+        del atari
+        return task
+
+    def unseen(self, atari: AtariOptions) -> AtariOptions | None:
+        """Options of levels that training with these does not show; None if there are none."""
+        del atari
+        return None
 
     @abc.abstractmethod
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.setting import setting
-from environments import AtariOptions, Task, parse_level_name
+from environments import AtariOptions, Task, parse_level_name, scored_tasks
 
 # What may differ when a run is resumed: it changes neither what is learned from nor how.
 CHANGEABLE = frozenset(
@@ -138,7 +138,7 @@ class RunConfig:
 
     def task_list(self) -> tuple[Task, ...]:
         """The tasks that `tasks` names."""
-        return parse_level_name(",".join(self.tasks))
+        return scored_tasks(parse_level_name(",".join(self.tasks)), atari=self.atari)
 
     @property
     def evaluation_limit(self) -> int:

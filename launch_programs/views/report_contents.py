@@ -162,7 +162,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
         del defaults["agent.network"]
     else:
         defaults["agent.network"] = network
-    if tasks[0].domain != "atari":
+    if not FAMILIES[tasks[0].domain].has_options:
         defaults = {k: v for k, v in defaults.items() if not k.startswith("atari.")}
     return defaults
 

@@ -1,0 +1,50 @@
+"""ViZDoom's scenarios and what they show, readable without the library.
+
+ViZDoom (Kempka et al. 2016, arXiv 1605.02097) is Doom's engine, seen from the first person.
+"""
+
+import dataclasses
+
+import numpy as np
+from dm_env import specs
+
+# What every scenario shows: red, green and blue, rows, columns. The engine draws 120 x 160, the
+# smallest that it can; each pixel here is the mean of 2 x 2.
+FEATURES = specs.BoundedArray((3, 60, 80), np.uint8, 0, 255, "screen")
+
+# The engine's tics, 35 a second, that an action is repeated for.
+FRAME_SKIP = 4
+
+# All buttons of the eight scenarios. An action presses one or none; a button that a scenario lacks
+# does nothing there.
+BUTTONS = (
+    *("MOVE_LEFT", "MOVE_RIGHT", "ATTACK", "MOVE_FORWARD", "MOVE_BACKWARD"),
+    *("TURN_LEFT", "TURN_RIGHT"),
+)
+ACTION_NAMES = ("noop", *(button.lower() for button in BUTTONS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """One scenario, as the library configures it."""
+
+    config: str  # the library's file, without .cfg
+    random_score: float | None  # a uniform random policy's mean episode return
+    # The return at which OpenAI Gym called it solved: `reward_threshold` of
+    # https://github.com/ppaquette/gym-doom, ppaquette_gym_doom/__init__.py. Difficulty differs there
+    # in some, and good play gets more: about 80 in `basic`, 2,100 in `health_gathering`.
+    goal: float
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "basic": Scenario("basic", None, 10.0),
+    "deadly_corridor": Scenario("deadly_corridor", None, 1_000.0),
+    "defend_center": Scenario("defend_the_center", None, 10.0),
+    "defend_line": Scenario("defend_the_line", None, 15.0),
+    "health_gathering": Scenario("health_gathering", None, 1_000.0),
+    "my_way_home": Scenario("my_way_home", None, 0.5),
+    "predict_position": Scenario("predict_position", None, 0.5),
+    "take_cover": Scenario("take_cover", None, 750.0),
+}
+
+SUITE = tuple(f"doom:{name}" for name in SCENARIOS)

@@ -1,0 +1,84 @@
+"""Procgen's sixteen games."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import dm_env
+from dm_env import specs
+
+from environments.atari_options import AtariOptions
+from environments.batched import WithTask
+from environments.families.family import Family
+from environments.procgen_games import FEATURES, GAMES, LEVELS, SUITE4, SUITE16
+from environments.rendering import Screen
+from environments.task import Task
+from environments.types import BatchedEnvironment
+
+
+class Procgen(Family):
+    """procgen:GAME, with scores of the easy levels unless the options say hard."""
+
+    name = "procgen"
+    tasks = tuple(
+        Task(f"procgen:{name}", "procgen", *game.easy, 1, "R_max") for name, game in GAMES.items()
+    )
+    suites = {"procgen16": SUITE16, "procgen4": SUITE4}
+    has_options = True
+
+    def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
+        """Checks that the library is there."""
+        from environments.procgen import check_package
+
+        del tasks, atari
+        check_package()
+
+    def scored(self, task: Task, atari: AtariOptions) -> Task:
+        """The task with R_min and R_max of the levels that the options name."""
+        game = GAMES[task.name.partition(":")[2]]
+        low, high = game.hard if atari.distribution_mode == "hard" else game.easy
+        return dataclasses.replace(task, random_score=low, human_score=high)
+
+    def unseen(self, atari: AtariOptions) -> AtariOptions | None:
+        """All levels behind those that are trained on; None if there is no other level."""
+        if atari.num_levels == 0:
+            return None
+        begin = atari.start_level + atari.num_levels
+        if begin >= LEVELS:
+            return None
+        return dataclasses.replace(atari, start_level=begin, num_levels=LEVELS - begin)
+
+    def features_spec(self, task: Task) -> specs.Array:
+        """A screen in colour, whatever the game."""
+        del task
+        return FEATURES
+
+    def make(
+        self, tasks: Sequence[Task], index: int, atari: AtariOptions, seed: int
+    ) -> dm_env.Environment:
+        """Makes a game."""
+        from environments.procgen import ProcgenEnvironment
+
+        return WithTask(ProcgenEnvironment(tasks[index], atari, seed), index, len(tasks))
+
+    def make_filmed(
+        self, tasks: Sequence[Task], index: int, atari: AtariOptions, seed: int
+    ) -> tuple[dm_env.Environment, Screen]:
+        """Makes a game that is also drawn large."""
+        from environments.procgen import ProcgenEnvironment
+
+        game = ProcgenEnvironment(tasks[index], atari, seed, large=True)
+        screen = Screen(lambda _: game.picture()[None], 15.0, game.action_names)
+        return WithTask(game, index, len(tasks)), screen
+
+    def make_batch(
+        self,
+        tasks: Sequence[Task],
+        task_indices: Sequence[int],
+        atari: AtariOptions,
+        seed: int,
+        num_threads: int | None,
+    ) -> BatchedEnvironment:
+        """Makes games that are stepped together, in C++."""
+        from environments.procgen import ProcgenBatch
+
+        return ProcgenBatch(tasks, task_indices, options=atari, seed=seed, num_threads=num_threads)
