@@ -16,7 +16,9 @@ MAX_NOOPS = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class AtariOptions:
-    """How Atari games are played, and which of Procgen's levels. Atari's preprocessing itself is fixed (see `environments.atari`).
+    """How Atari games are played, and which of Procgen's levels.
+
+    Atari's preprocessing itself is fixed (see `environments.atari`).
 
     The fields' metadata is that of `agents.popart_impala.setting`.
     """
@@ -62,8 +64,8 @@ class AtariOptions:
         },
     )
 
-    # Procgen's own names. 200 levels of the easy kind are what its paper trains on; of the hard kind
-    # it takes 500.
+    # The names are Procgen's own. Its paper trains on 200 levels of the easy kind, or on 500 of the
+    # hard kind.
     distribution_mode: str = dataclasses.field(
         default="easy",
         metadata={

@@ -31,8 +31,8 @@ class Scenario:
     config: str  # the library's file, without .cfg
     random_score: float | None  # a uniform random policy's mean episode return
     # The return at which OpenAI Gym called it solved: `reward_threshold` of
-    # https://github.com/ppaquette/gym-doom, ppaquette_gym_doom/__init__.py. Difficulty differs there
-    # in some, and good play gets more: about 80 in `basic`, 2,100 in `health_gathering`.
+    # https://github.com/ppaquette/gym-doom, ppaquette_gym_doom/__init__.py. That is no limit: the
+    # monster in `basic` is worth 101, and its scenarios differ in difficulty from the library's.
     goal: float
 
 

@@ -1,7 +1,7 @@
 """Evaluates a run's newest checkpoint: `python -m launch_programs.evaluate --logdir=RUN`.
 
 Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes
-them into the run directory. Tasks with levels are played once more, on levels that training does not
+them into the run directory. Tasks with levels are played again, on those that training does not
 show.
 """
 
