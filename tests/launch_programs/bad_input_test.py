@@ -87,6 +87,14 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         ("--hidden_size=0", "hidden_size=0: must be a whole number of at least 1"),
         ("--preset=amt --level_name=toy --task_input", "task_input=True: network='attentive' has"),
         ("--grow_from=nowhere", "grow_from='nowhere': nowhere is not a run directory: it has no "),
+        (
+            "--level_name=procgen:coinrum",
+            "unknown task 'procgen:coinrum': did you mean procgen:coinrun",
+        ),
+        ("--level_name=doom:basik", "unknown task 'doom:basik': did you mean doom:basic"),
+        ("--level_name=procgen4,doom8", "the tasks of a run must be of one domain, but "),
+        ("--num_levels=-1", "num_levels is -1; it must be in [0, 2147483647]"),
+        ("--start_level=-1", "start_level is -1; it must be in [0, 2147483447]"),
         ("--level_name=minatar:pong", "unknown task 'minatar:pong': "),
         ("--level_name=minatar,breakout", "the tasks of a run must be of one domain, but "),
         (

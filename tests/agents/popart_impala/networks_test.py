@@ -16,6 +16,8 @@ from agents.popart_impala.types import AgentInput
 T, B = 6, 2
 NUM_ACTIONS, NUM_TASKS = 5, 3
 IMAGES = specs.BoundedArray((4, 36, 44), np.uint8, 0, 255, "images")
+SCREENS = specs.BoundedArray((3, 64, 64), np.uint8, 0, 255, "screens")  # Procgen's
+WIDE = specs.BoundedArray((3, 60, 80), np.uint8, 0, 255, "wide")  # ViZDoom's
 BOARDS = specs.BoundedArray((5, 6, 4), np.bool_, False, True, "boards")
 VECTOR = specs.Array((7,), np.float32, "vector")
 
@@ -24,6 +26,10 @@ Case = tuple[str, specs.Array, dict[str, Any]]
 TASK_BLIND: list[Case] = [
     ("shallow", IMAGES, {}),
     ("deep", IMAGES, {}),
+    ("shallow", SCREENS, {}),
+    ("shallow", WIDE, {}),
+    ("deep", SCREENS, {}),
+    ("deep", WIDE, {}),
     ("minatar", BOARDS, {}),
     ("mlp", VECTOR, {}),
 ]
@@ -40,8 +46,14 @@ TASK_AWARE: list[Case] = [
     ("attentive", VECTOR, {"subnets": 4}),
     ("attentive", BOARDS, {}),
     ("attentive", BOARDS, {"use_gap": True, "use_separate_attn_net": True}),
+    ("attentive", SCREENS, {}),
+    ("attentive", WIDE, {}),
     ("self_attention", IMAGES, {}),
+    ("self_attention", SCREENS, {}),
+    ("self_attention", WIDE, {}),
     ("progressive", IMAGES, {"frozen_columns": (1, 1)}),
+    ("progressive", SCREENS, {"frozen_columns": (1, 1)}),
+    ("progressive", WIDE, {"frozen_columns": (1, 1)}),
     ("progressive", VECTOR, {"frozen_columns": (1, 1)}),
     ("progressive", BOARDS, {"frozen_columns": (1, 1)}),
 ]
