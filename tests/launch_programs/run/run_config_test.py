@@ -64,6 +64,9 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "atari.noop_max": (0, False),
     "atari.max_frames_per_episode": (18_000, False),
     "atari.life_loss": (True, False),
+    "atari.distribution_mode": ("hard", False),
+    "atari.num_levels": (500, False),
+    "atari.start_level": (100, False),
 }
 
 
