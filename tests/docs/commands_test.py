@@ -108,6 +108,8 @@ HOW: list[tuple[str, Run | InCI | ByAnotherTest | Prepared | NotHere]] = [
     (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
     (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Prepared()),
     (r"--level_name=dm_env:.*--launch_type=local_mt", Prepared()),
+    (r"--level_name=procgen4", Run(f"{_FAST} --environments_per_actor=4", says="unseen")),
+    (r"--level_name=doom8", Run(f"{_FAST} --environments_per_actor=8", says="doom:basic")),
     (
         r"--network=residual --level_name=toy",
         Run(

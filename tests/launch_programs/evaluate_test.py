@@ -93,7 +93,9 @@ def test_what_is_printed_and_written(toy: RunDirectory, capsys: pytest.CaptureFi
         "seed": 3,
     }
     assert values["tasks"] == [score._asdict() for score in scores]
-    assert [{k: str(v) for k, v in score.items()} for score in values["tasks"]] == table
+    assert table == [
+        {k: "" if v is None else str(v) for k, v in score.items()} for score in values["tasks"]
+    ]
 
     assert [score.task for score in scores] == list(toy.read_config().tasks)
     normalised = []
