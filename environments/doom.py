@@ -22,7 +22,7 @@ from environments.doom_scenarios import (
     SCENARIOS,
     SUITE,
 )
-from environments.task import Task
+from environments.task import Task, rest_of
 
 
 class DoomEnvironment(dm_env.Environment):
@@ -46,7 +46,7 @@ class DoomEnvironment(dm_env.Environment):
           ValueError: the library is not installed.
         """
         library = _library()
-        scenario = SCENARIOS[task.name.partition(":")[2]]
+        scenario = SCENARIOS[rest_of(task)]
         self._random = np.random.default_rng(seed)
         # The engine writes its settings; engines that start at once must not share the file.
         self._settings = tempfile.TemporaryDirectory(prefix="doom-")

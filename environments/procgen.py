@@ -9,7 +9,7 @@ from dm_env import specs
 
 from environments.atari_options import AtariOptions
 from environments.procgen_games import ACTION_NAMES, FEATURES, GAMES
-from environments.task import Task
+from environments.task import Task, rest_of
 from environments.types import (
     BatchedEnvironment,
     BatchedTimeStep,
@@ -71,7 +71,7 @@ class ProcgenBatch(BatchedEnvironment):
             rows = np.flatnonzero(self._tasks == task)
             game = library(
                 len(rows),
-                _game_of(tasks[task]),
+                rest_of(tasks[task]),
                 distribution_mode=options.distribution_mode,
                 num_levels=options.num_levels,
                 start_level=options.start_level,
@@ -81,7 +81,7 @@ class ProcgenBatch(BatchedEnvironment):
                 render_mode="rgb_array" if large else None,
             )
             self._games.append((game, rows))
-        limits = [GAMES[_game_of(task)].time_limit for task in tasks]
+        limits = [GAMES[rest_of(task)].time_limit for task in tasks]
         self._limits = np.array(limits)[self._tasks]
         self._age = np.zeros(len(self._tasks), np.int64)  # steps since the episode's start
         self._fresh = True  # the library starts episodes when games are made
@@ -233,10 +233,6 @@ class ProcgenEnvironment(dm_env.Environment):
         if self._large:
             self._picture = self._batch.pictures()[0]
         return self._last
-
-
-def _game_of(task: Task) -> str:
-    return task.name.partition(":")[2]
 
 
 def _library() -> Any:

@@ -16,7 +16,7 @@ class Task:
     # A human's mean episode return; for toy tasks the optimum. None: not known.
     human_score: float | None
     action_repeat: int  # frames per agent step
-    reference: str = "human"  # what `human_score` is called: of toy tasks "optimum"
+    reference: str = "human"  # what `human_score` is called: of toy tasks "optimum", for example
 
     def human_normalised(self, score: float) -> float | None:
         """Returns a score in percent: 0 is the random policy's, 100 the human's.
@@ -26,3 +26,8 @@ class Task:
         if self.random_score is None or self.human_score is None:
             return None
         return 100.0 * (score - self.random_score) / (self.human_score - self.random_score)
+
+
+def rest_of(task: Task) -> str:
+    """What stands behind the family's name in a task's."""
+    return task.name.partition(":")[2]

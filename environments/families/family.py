@@ -12,7 +12,7 @@ from environments import conversion
 from environments.atari_options import AtariOptions
 from environments.batched import BatchedDmEnvironments, WithTask
 from environments.rendering import Screen, screen_of
-from environments.task import Task
+from environments.task import Task, rest_of
 from environments.types import BatchedEnvironment
 from environments.user_code import reported
 
@@ -157,11 +157,6 @@ class OnDemandFamily(DmFamily):
         """Makes an environment by its name."""
         with reported(task.name):
             return self.load(rest_of(task), seed)
-
-
-def rest_of(task: Task) -> str:
-    """What stands behind the family's name in a task's."""
-    return task.name.partition(":")[2]
 
 
 def environment_seeds(seed: int, number: int) -> list[int]:

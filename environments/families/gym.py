@@ -2,9 +2,9 @@
 
 import dm_env
 
-from environments.families.family import OnDemandFamily, rest_of
+from environments.families.family import OnDemandFamily
 from environments.rendering import Screen
-from environments.task import Task
+from environments.task import Task, rest_of
 from environments.user_code import reported
 
 

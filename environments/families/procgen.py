@@ -11,7 +11,7 @@ from environments.batched import WithTask
 from environments.families.family import Family
 from environments.procgen_games import FEATURES, GAMES, LEVELS, SUITE4, SUITE16
 from environments.rendering import Screen
-from environments.task import Task
+from environments.task import Task, rest_of
 from environments.types import BatchedEnvironment
 
 
@@ -34,7 +34,7 @@ class Procgen(Family):
 
     def scored(self, task: Task, atari: AtariOptions) -> Task:
         """The task with R_min and R_max of the levels that the options name."""
-        game = GAMES[task.name.partition(":")[2]]
+        game = GAMES[rest_of(task)]
         low, high = game.hard if atari.distribution_mode == "hard" else game.easy
         return dataclasses.replace(task, random_score=low, human_score=high)
 
