@@ -28,6 +28,7 @@ from environments.types import (
     BatchedTimeStep,
     Observation,
     checked_actions,
+    first_time_step,
     task_spec,
 )
 
@@ -132,14 +133,7 @@ class AtariBatch(BatchedEnvironment):
         self.stepping = ()
         self._seeds = None
         self._age[:] = 0
-        return BatchedTimeStep(
-            observation=Observation(features, self._tasks.copy()),
-            reward=np.zeros(n, np.float32),
-            discount=np.ones(n, np.float32),
-            first=np.ones(n, np.bool_),
-            episode_end=np.zeros(n, np.bool_),
-            final_features=self._no_final_features,
-        )
+        return first_time_step(Observation(features, self._tasks.copy()), self._no_final_features)
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
         """Repeats each action for 4 frames; starts a new game where one ends."""

@@ -13,6 +13,7 @@ from environments.types import (
     BatchedTimeStep,
     Observation,
     checked_actions,
+    first_time_step,
     task_spec,
 )
 
@@ -193,7 +194,6 @@ class BatchedDmEnvironments(BatchedEnvironment):
             environment.close()
 
     def _start_episodes(self) -> BatchedTimeStep:
-        n = len(self._environments)
         observation = self._new_observation()
         for i, environment in enumerate(self._environments):
             self.stepping = (i,)
@@ -201,14 +201,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
             observation.features[i] = self._checked(shown.features)
             observation.task[i] = shown.task
         self.stepping = ()
-        return BatchedTimeStep(
-            observation=observation,
-            reward=np.zeros(n, np.float32),
-            discount=np.ones(n, np.float32),
-            first=np.ones(n, np.bool_),
-            episode_end=np.zeros(n, np.bool_),
-            final_features=self._new_observation().features,
-        )
+        return first_time_step(observation, self._new_observation().features)
 
     def _new_observation(self) -> Observation:
         """For N environments: features [N, ...], task [N]."""

@@ -22,6 +22,7 @@ from environments.types import (
     BatchedTimeStep,
     Observation,
     checked_actions,
+    first_time_step,
     task_spec,
 )
 
@@ -211,14 +212,7 @@ class MinAtarBatch(BatchedEnvironment):
             play.reset()
             play.show(boards[i])
         self.stepping = ()
-        return BatchedTimeStep(
-            observation=Observation(boards, self._tasks.copy()),
-            reward=np.zeros(n, np.float32),
-            discount=np.ones(n, np.float32),
-            first=np.ones(n, np.bool_),
-            episode_end=np.zeros(n, np.bool_),
-            final_features=np.zeros_like(boards),
-        )
+        return first_time_step(Observation(boards, self._tasks.copy()), np.zeros_like(boards))
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
         """Steps every game, and starts a new episode where one ends."""

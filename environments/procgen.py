@@ -15,6 +15,7 @@ from environments.types import (
     BatchedTimeStep,
     Observation,
     checked_actions,
+    first_time_step,
     task_spec,
 )
 
@@ -107,13 +108,7 @@ class ProcgenBatch(BatchedEnvironment):
         self._fresh = False
         _, features, _ = self._observe()
         self._age[:] = 0
-        return BatchedTimeStep(
-            observation=Observation(features, self._tasks.copy()),
-            reward=np.zeros(n, np.float32),
-            discount=np.ones(n, np.float32),
-            first=np.ones(n, np.bool_),
-            episode_end=np.zeros(n, np.bool_),
-        )
+        return first_time_step(Observation(features, self._tasks.copy()))
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
         """Steps every game; the library starts a new episode where one ends."""

@@ -121,6 +121,24 @@ class BatchedEnvironment(abc.ABC):
         """Frees what the environments hold. They cannot be used afterwards."""
 
 
+def first_time_step(observation: Observation, final_features: Any = None) -> BatchedTimeStep:
+    """What `reset` returns: every environment starts an episode, and none has ended.
+
+    Args:
+      observation: features [N, ...], task int32 [N].
+      final_features: as `BatchedTimeStep`'s.
+    """
+    n = len(observation.task)
+    return BatchedTimeStep(
+        observation=observation,
+        reward=np.zeros(n, np.float32),
+        discount=np.ones(n, np.float32),
+        first=np.ones(n, np.bool_),
+        episode_end=np.zeros(n, np.bool_),
+        final_features=final_features,
+    )
+
+
 def task_spec(num_tasks: int) -> specs.DiscreteArray:
     """Spec of `Observation.task` for a run of `num_tasks` tasks."""
     return specs.DiscreteArray(num_tasks, dtype=np.int32, name="task")
