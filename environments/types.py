@@ -26,6 +26,8 @@ class StackedFrames(specs.BoundedArray):
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # as in every dm_env spec
 
+    stacked = True
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StackedFrames) and bool(super().__eq__(other))
 

@@ -53,7 +53,10 @@ def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed:
     """
     networks = make_run_networks(config)
     sensitivity = make_sensitivity(
-        config.agent, num_actions=networks.num_actions, num_tasks=networks.num_tasks
+        config.agent,
+        features_spec=environment_spec(config).observations.features,
+        num_actions=networks.num_actions,
+        num_tasks=networks.num_tasks,
     )
     act = make_policy(networks)
     environment = make_batched_environment(

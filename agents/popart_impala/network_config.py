@@ -4,6 +4,9 @@ import dataclasses
 
 from agents.popart_impala.setting import setting
 
+# What policy files and runs had before there was a field for it.
+BEFORE_THE_FIELD = {"centre_observations": False}
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
@@ -28,6 +31,10 @@ class NetworkConfig:
         256,
         "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
         derived=True,
+    )
+    centre_observations: bool = setting(
+        True,
+        "Subtracts each task's mean observation: of a screen, the background. The papers do not.",
     )
     task_input: bool = setting(
         False,

@@ -34,14 +34,14 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import haiku as hk
 import jax
 import numpy as np
 
 from agents.popart_impala.choosing import choose_actions
-from agents.popart_impala.network_config import NetworkConfig
+from agents.popart_impala.network_config import BEFORE_THE_FIELD, NetworkConfig
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState, agent_input
 
@@ -61,6 +61,14 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+class _Features(NamedTuple):
+    """One environment's features, as `make_networks` wants to know them."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    stacked: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +97,7 @@ class PolicyInfo:
         """
         return make_networks(
             self.config,
-            features_spec=jax.ShapeDtypeStruct(self.observation_shape, self.observation_dtype),
+            features_spec=_Features(self.observation_shape, self.observation_dtype, self.stacked),
             num_actions=self.num_actions,
             num_tasks=len(self.tasks),
         )
@@ -350,7 +358,13 @@ def _info(about: Mapping[str, Any]) -> PolicyInfo:
     """What the file's JSON says."""
     network, features = about["network"], about["features"]
     return PolicyInfo(
-        config=NetworkConfig(**{**network, "frozen_columns": tuple(network["frozen_columns"])}),
+        config=NetworkConfig(
+            **{
+                **BEFORE_THE_FIELD,
+                **network,
+                "frozen_columns": tuple(network["frozen_columns"]),
+            }
+        ),
         observation_shape=tuple(features["shape"]),
         observation_dtype=np.dtype(features["dtype"]),
         stacked=features["stacked"],

@@ -8,8 +8,9 @@ import optax
 
 from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.frame_stacks import rebuild_stacks
+from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
 from agents.popart_impala.networks import VALUE_HEAD, Networks
+from agents.popart_impala.networks.observations import with_observed
 from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import Params, Unroll
 
@@ -45,6 +46,23 @@ def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
     )
     sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
     return sequences._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
+
+
+def with_frames(unrolls: Unroll) -> Unroll:
+    """A time-major batch as `time_major` makes it of stacked images, but with each frame held once.
+
+    Args:
+      unrolls: [B, ...] arrays; `inputs.features` are single frames.
+
+    Returns:
+      The same with `FrameSequences` for `inputs.features`.
+    """
+    inputs = unrolls.inputs
+    size = inputs.features.shape[1] - inputs.first.shape[1] + 1
+    shown = jax.vmap(shown_frames, in_axes=(0, None))(inputs.first, size)
+    batch = time_major(unrolls._replace(inputs=inputs._replace(features=())), stacked=False)
+    features = FrameSequences(inputs.features, shown)
+    return batch._replace(inputs=batch.inputs._replace(features=features))
 
 
 def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax.Array:
@@ -115,7 +133,12 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         unrolls: Unroll,
         rate: jax.Array,
     ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
-        batch = time_major(unrolls, stacked)
+        before = params
+        params = with_observed(params, unrolls, stacked)
+        if stacked and networks.takes_observations:
+            batch = with_frames(unrolls)
+        else:
+            batch = time_major(unrolls, stacked)
         (loss, (new_popart_state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
             params, popart_state, batch
         )
@@ -139,7 +162,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         kept = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),
             (new_params, new_opt_state, new_popart_state),
-            (params, opt_state, popart_state),
+            (before, opt_state, popart_state),
         )
         metrics |= {"gradient_norm": gradient_norm, "skipped": ~finite}
         return *kept, metrics

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.network_config import BEFORE_THE_FIELD
 from agents.popart_impala.setting import setting
 from environments import AtariOptions, Task, parse_level_name, scored_tasks
 
@@ -186,7 +187,13 @@ def from_json(values: dict[str, Any]) -> RunConfig:
             **{
                 **values,
                 "tasks": tuple(values["tasks"]),
-                "agent": Config(**{**agent, "frozen_columns": tuple(agent["frozen_columns"])}),
+                "agent": Config(
+                    **{
+                        **BEFORE_THE_FIELD,
+                        **agent,
+                        "frozen_columns": tuple(agent["frozen_columns"]),
+                    }
+                ),
                 "atari": AtariOptions(**values["atari"]),
             }
         )

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
+from agents.popart_impala.networks.images import are_stacks
+from agents.popart_impala.networks.observations import OBSERVATION_MEAN, observed
 from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
@@ -25,11 +27,13 @@ class Networks(NamedTuple):
     initial_state: Callable[[int], RecurrentState]
     # (params, inputs [B, ...], state) -> (output [B, ...], next state)
     step: Callable[[Params, AgentInput, RecurrentState], tuple[NetworkOutput, RecurrentState]]
-    # (params, inputs [T, B, ...], state before the first) -> output [T, B, ...]
+    # (params, inputs [T, B, ...], state before the first) -> output [T, B, ...]; where the network
+    # `takes_observations`, `inputs.features` may be `FrameSequences`
     unroll: Callable[[Params, AgentInput, RecurrentState], NetworkOutput]
     num_actions: int
     num_tasks: int
-    num_params: int  # numbers in `init`'s parameters
+    num_params: int  # numbers in `init`'s parameters that are learned
+    takes_observations: bool
 
 
 def make_networks(
@@ -39,7 +43,8 @@ def make_networks(
 
     Args:
       config: the network's settings; `network` is a key of `NETWORKS`.
-      features_spec: `shape` and `dtype` of one environment's features.
+      features_spec: `shape` and `dtype` of one environment's features, and `stacked`, true if they
+        are a stack of frames: an `environments.StackedFrames`, for example.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
 
@@ -58,9 +63,26 @@ def make_networks(
             able = ", ".join(n for n, other in sorted(NETWORKS.items()) if option in other.options)
             raise ValueError(f"{option}={value!r}: network={name!r} has no such option; {able} do")
 
+    stacked = are_stacks(features_spec)
+
     def build() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         network = entry.make(config, num_actions, num_tasks)
-        return network.step, (network.initial_state, network.step, network.unroll)
+
+        def seen(inputs: AgentInput) -> AgentInput:
+            inputs = observed(inputs, config, num_tasks, stacked)
+            if entry.takes_observations:
+                return inputs
+            if config.centre_observations:
+                return inputs._replace(features=inputs.features.centred())
+            return inputs._replace(features=inputs.features.features)
+
+        def step(inputs: AgentInput, state: RecurrentState) -> Any:
+            return network.step(seen(inputs), state)
+
+        def unroll(inputs: AgentInput, state: RecurrentState) -> Any:
+            return network.unroll(seen(inputs), state)
+
+        return step, (network.initial_state, step, unroll)
 
     transformed = hk.without_apply_rng(hk.multi_transform(build))
     apply_initial_state, apply_step, apply_unroll = transformed.apply
@@ -80,7 +102,8 @@ def make_networks(
 
     # A torso's complaint comes here, not in a node.
     params = jax.eval_shape(init, jax.random.PRNGKey(0))
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    learned = {module: x for module, x in params.items() if module != OBSERVATION_MEAN}
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(learned))
     if num_params > MAX_PARAMS:
         raise ValueError(
             f"network={name!r}: would have {num_params:,} parameters, {4 * num_params:,} bytes, "
@@ -95,4 +118,5 @@ def make_networks(
         num_actions,
         num_tasks,
         num_params=num_params,
+        takes_observations=entry.takes_observations,
     )

@@ -14,7 +14,8 @@ import numpy as np
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
-from agents.popart_impala.networks.images import are_boards, are_images
+from agents.popart_impala.networks.images import are_boards, are_images, one_of
+from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.subnetworks import (
     BoardSubnetworks,
     ConvSubnetworks,
@@ -39,7 +40,7 @@ class AttentiveTorso(hk.Module):
         self,
         config: NetworkConfig,
         num_tasks: int,
-        make_subnetworks: Callable[[int], Callable[[jax.Array], jax.Array]] | None = None,
+        make_subnetworks: Callable[[int], Callable[[Observations], jax.Array]] | None = None,
     ):
         """Makes the torso.
 
@@ -56,7 +57,7 @@ class AttentiveTorso(hk.Module):
         self._make_subnetworks = make_subnetworks
         self._hidden = Hidden(config, num_tasks)
 
-    def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
+    def __call__(self, features: Observations, task: jax.Array) -> TorsoOutput:
         """Maps features [B, ...], task int32 [B] to embedding [B, hidden_size], weights [B, K]."""
         separate = self._config.use_separate_attn_net
         maps = self._subnetworks(features)(features)  # [B, H, W, K (+ 1), C]
@@ -66,13 +67,13 @@ class AttentiveTorso(hk.Module):
         mixed = jnp.sum(mixed_maps * weights[:, None, None, :, None], axis=3)
         return TorsoOutput(self._hidden(mixed, task), weights)
 
-    def _subnetworks(self, features: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    def _subnetworks(self, features: Observations) -> Callable[[Observations], jax.Array]:
         number = self._subnets + self._config.use_separate_attn_net
         if self._make_subnetworks is not None:
             return self._make_subnetworks(number)
-        if are_images(features[0]):
+        if are_images(one_of(features)):
             return ConvSubnetworks(number)
-        if are_boards(features[0]):
+        if are_boards(one_of(features)):
             return BoardSubnetworks(number)
         return LinearSubnetworks(number, self._config.hidden_size)
 

@@ -2,11 +2,11 @@
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_images
+from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.types import TorsoOutput
 
 _SECTIONS = (16, 32, 32)  # channels
@@ -24,14 +24,14 @@ class DeepTorso(hk.Module):
         super().__init__(name="deep")
         self._hidden = Hidden(config, num_tasks)
 
-    def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
+    def __call__(self, features: Observations, task: jax.Array) -> TorsoOutput:
         """Maps uint8 images [B, S, H, W] to an embedding float32 [B, hidden_size].
 
         Raises:
           ValueError: features are not stacks of images of at least 8 x 8.
         """
         check_images("deep", features, at_least=8)
-        x = features.transpose(0, 2, 3, 1).astype(jnp.float32) / 255.0
+        x = features.centred().transpose(0, 2, 3, 1) / 255.0
         for section, channels in enumerate(_SECTIONS):
             x = hk.Conv2D(channels, 3, name=f"section_{section}_conv")(x)
             x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), padding="SAME")

@@ -6,7 +6,24 @@ object of a kind is. The dtype tells them apart, whatever their sizes are.
 
 from typing import Any
 
+import jax
 import numpy as np
+
+
+def one_of(features: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of one environment's features, out of a batch of them."""
+    return jax.ShapeDtypeStruct(features.shape[1:], features.dtype)
+
+
+def are_stacks(spec: Any) -> bool:
+    """Whether one environment's features are a stack of frames, by its `stacked` if it has one."""
+    # Not by the class `environments.StackedFrames`: a policy file is read without environments.
+    return bool(getattr(spec, "stacked", False))
+
+
+def num_channels(features: Any) -> int:
+    """Channels of a batch of images [B, C, H, W] or boards [B, H, W, C]."""
+    return features.shape[1 if are_images(one_of(features)) else 3]
 
 
 def are_images(spec: Any) -> bool:

@@ -2,10 +2,10 @@
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.hidden import Hidden
+from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.types import TorsoOutput
 
 
@@ -16,9 +16,9 @@ class MLPTorso(hk.Module):
         super().__init__(name="mlp")
         self._layers = [Hidden(config, num_tasks, name=f"linear_{i}") for i in range(2)]
 
-    def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
+    def __call__(self, features: Observations, task: jax.Array) -> TorsoOutput:
         """Maps features [B, ...] of any shape to an embedding float32 [B, hidden_size]."""
-        x = features.astype(jnp.float32)
+        x = features.centred()
         for layer in self._layers:
             x = layer(x, task)
         return TorsoOutput(x)

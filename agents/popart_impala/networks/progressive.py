@@ -25,9 +25,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
-from agents.popart_impala.networks.images import are_boards, are_images, check_boards, check_images
+from agents.popart_impala.networks.convolution import FirstConv2D, StridedConv2D
+from agents.popart_impala.networks.images import (
+    are_boards,
+    are_images,
+    are_stacks,
+    check_boards,
+    check_images,
+    one_of,
+)
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
+from agents.popart_impala.networks.observations import (
+    OBSERVATION_MEAN,
+    Observations,
+    observed,
+)
 from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.single import actions_and_rewards
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput
@@ -41,7 +53,8 @@ class _Layer(NamedTuple):
     """How one layer of a column is made."""
 
     name: str
-    make: Callable[[str], Callable[[jax.Array], jax.Array]]  # name -> module, without ReLU
+    # name -> module, without ReLU; the first layer's takes `Observations`
+    make: Callable[[str], Callable[[Any], jax.Array]]
 
 
 class ProgressiveNetwork:
@@ -143,7 +156,7 @@ class ProgressiveNetwork:
         return jnp.take_along_axis(stacked, column[..., None, None], axis=-2).squeeze(-2)
 
     def _columns(
-        self, features: jax.Array, nudges: Activations | None
+        self, features: Observations, nudges: Activations | None
     ) -> tuple[list[jax.Array], Activations]:
         """Embeddings [B, hidden_size] of all columns, and their activations.
 
@@ -151,11 +164,11 @@ class ProgressiveNetwork:
           features: [B, ...].
           nudges: what is added to each activation, if anything.
         """
-        if are_images(features[0]):
+        if are_images(one_of(features)):
             check_images("progressive", features, at_least=36)
-        if are_boards(features[0]):
+        if are_boards(one_of(features)):
             check_boards("progressive", features, at_least=3)
-        layers = _layers(features[0], self._hidden_size)
+        layers = _layers(one_of(features), self._hidden_size)
         activations: Activations = []
         for i, layer in enumerate(layers):
             activations.append([])
@@ -201,19 +214,19 @@ def layer_names(features_spec: Any) -> list[str]:
 def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
     """The layers of a column for observations of this `shape` and `dtype`."""
 
-    def linear(name: str) -> Callable[[jax.Array], jax.Array]:
+    def linear(name: str) -> Callable[[Any], jax.Array]:
         module = hk.Linear(hidden_size, name=name)
-        return lambda x: module(hk.Flatten()(x).astype(jnp.float32))
+        return lambda x: module(hk.Flatten()(x.centred() if isinstance(x, Observations) else x))
 
     if are_images(features_spec):
         return [
-            _Layer("conv_0", lambda name: ImageConv2D(16, 8, 4, name=name)),
+            _Layer("conv_0", lambda name: FirstConv2D(16, 8, 4, name=name)),
             _Layer("conv_1", lambda name: StridedConv2D(32, 4, 2, name=name)),
             _Layer("linear", linear),
         ]
     if are_boards(features_spec):
         return [
-            _Layer("conv", lambda name: BoardConv2D(16, 3, 1, name=name)),
+            _Layer("conv", lambda name: FirstConv2D(16, 3, 1, name=name)),
             _Layer("linear", linear),
         ]
     return [_Layer("linear_0", linear), _Layer("linear_1", linear)]
@@ -234,8 +247,9 @@ def grow(old: Params, new: Params) -> Params:
       ValueError: the old parameters are not those of such a network.
     """
     grown = dict(new)
+    num_old = len(old[VALUE_HEAD]["b"])
     for module, values in old.items():
-        if module == VALUE_HEAD:
+        if module in (VALUE_HEAD, OBSERVATION_MEAN):
             continue
         shapes = {name: np.shape(x) for name, x in values.items()}
         if module not in new or shapes != {name: np.shape(x) for name, x in new[module].items()}:
@@ -248,16 +262,22 @@ def grow(old: Params, new: Params) -> Params:
     for name, x in new[VALUE_HEAD].items():
         earlier = np.asarray(old[VALUE_HEAD][name])
         head[name] = np.concatenate([earlier, np.asarray(x)[..., earlier.shape[-1] :]], axis=-1)
+    if OBSERVATION_MEAN in new:
+        grown[OBSERVATION_MEAN] = {
+            name: np.concatenate([old[OBSERVATION_MEAN][name], np.asarray(x)[num_old:]])
+            for name, x in new[OBSERVATION_MEAN].items()
+        }
     return {**grown, VALUE_HEAD: head}
 
 
 def make_sensitivity(
-    config: NetworkConfig, *, num_actions: int, num_tasks: int
+    config: NetworkConfig, *, features_spec: Any, num_actions: int, num_tasks: int
 ) -> Callable[..., tuple[Activations, Activations]]:
     """What a policy's choices depend on, for the Fisher sensitivity of arXiv 1606.04671, section 3.
 
     Args:
       config: the network's settings; its network is progressive.
+      features_spec: as `make_networks` takes it.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
 
@@ -270,7 +290,8 @@ def make_sensitivity(
         inputs: AgentInput, state: RecurrentState, nudges: Activations | None
     ) -> tuple[jax.Array, Activations]:
         network = ProgressiveNetwork(config, num_actions, num_tasks, freeze=False)
-        return network.probe(inputs, state, nudges)
+        stacked = are_stacks(features_spec)
+        return network.probe(observed(inputs, config, num_tasks, stacked), state, nudges)
 
     apply = hk.without_apply_rng(hk.multi_transform(lambda: (probe, probe))).apply
 

@@ -24,14 +24,19 @@ class Entry(NamedTuple):
     make: Callable[[NetworkConfig, int, int], Network]
     options: tuple[str, ...] = ()  # fields of NetworkConfig that not every network has
     hidden_size: int = NetworkConfig.hidden_size  # the programs' default
+    # Features come as `observations.Observations`, of which a first layer makes something cheaper
+    # than of the centred array that the others get.
+    takes_observations: bool = False
 
 
 NETWORKS: dict[str, Entry] = {
-    "shallow": Entry(with_torso(ShallowTorso), ("task_input",)),
-    "deep": Entry(with_torso(DeepTorso), ("task_input",)),
-    "minatar": Entry(with_torso(MinAtarTorso), ("task_input",), HIDDEN_SIZE),
-    "mlp": Entry(with_torso(MLPTorso), ("task_input",)),
-    "attentive": Entry(with_torso(AttentiveTorso), _ATTENTION),
-    "self_attention": Entry(with_torso(self_attention_torso), _ATTENTION),
-    "progressive": Entry(ProgressiveNetwork, ("frozen_columns",)),
+    "shallow": Entry(with_torso(ShallowTorso), ("task_input",), takes_observations=True),
+    "deep": Entry(with_torso(DeepTorso), ("task_input",), takes_observations=True),
+    "minatar": Entry(
+        with_torso(MinAtarTorso), ("task_input",), HIDDEN_SIZE, takes_observations=True
+    ),
+    "mlp": Entry(with_torso(MLPTorso), ("task_input",), takes_observations=True),
+    "attentive": Entry(with_torso(AttentiveTorso), _ATTENTION, takes_observations=True),
+    "self_attention": Entry(with_torso(self_attention_torso), _ATTENTION, takes_observations=True),
+    "progressive": Entry(ProgressiveNetwork, ("frozen_columns",), takes_observations=True),
 }

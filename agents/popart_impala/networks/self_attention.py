@@ -9,6 +9,7 @@ from jax.ad_checkpoint import checkpoint
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.images import check_images
+from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.subnetworks import SharedInputConv2D, SubnetConv2D
 
 _CHANNELS = 32  # of the attention-augmented convolution
@@ -112,7 +113,7 @@ class SelfAttentionSubnetworks(hk.Module):
         super().__init__(name="subnetworks")
         self._subnets = subnets
 
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: Observations) -> jax.Array:
         """Maps uint8 images [B, S, H, W] to feature maps; [B, 10, 10, K, 32] for 84 x 84.
 
         Raises:

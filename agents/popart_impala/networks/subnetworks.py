@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.networks.convolution import convolve_blocks, image_blocks, pixel_blocks
+from agents.popart_impala.networks.convolution import convolve_observations, pixel_blocks
 from agents.popart_impala.networks.grouped import grouped_convolution
-from agents.popart_impala.networks.images import are_images, check_boards, check_images
+from agents.popart_impala.networks.images import check_boards, check_images, num_channels
+from agents.popart_impala.networks.observations import Observations
 
 
 def biased(x: jax.Array) -> jax.Array:
@@ -33,17 +34,14 @@ class SharedInputConv2D(hk.Module):
         self._kernel = kernel
         self._stride = stride
 
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: Observations) -> jax.Array:
         """Maps uint8 [B, S, H, W] or bool [B, H, W, C] to [B, H', W', K, channels], unpadded."""
         n, s, k, d = self._kernel, self._stride, self._subnets, self._channels
-        if are_images(features[0]):
-            blocks = image_blocks(features, n, s).astype(jnp.float32) / 255.0
-        else:
-            blocks = pixel_blocks(features, n, s).astype(jnp.float32)
-        c = blocks.shape[-1]
+        c = num_channels(features)
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
         w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
-        y = convolve_blocks(blocks, w.transpose(1, 2, 3, 0, 4).reshape(n, n, c, k * d))
+        w = w.transpose(1, 2, 3, 0, 4).reshape(n, n, c, k * d)
+        y = convolve_observations(features, w, s)
         return biased(y.reshape(*y.shape[:3], k, d))
 
 
@@ -81,7 +79,7 @@ class ConvSubnetworks(hk.Module):
         super().__init__(name="subnetworks")
         self._subnets = subnets
 
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: Observations) -> jax.Array:
         """Maps uint8 images [B, S, H, W] to feature maps; [B, 9, 9, K, 32] for 84 x 84.
 
         Raises:
@@ -99,7 +97,7 @@ class BoardSubnetworks(hk.Module):
         super().__init__(name="subnetworks")
         self._subnets = subnets
 
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: Observations) -> jax.Array:
         """Maps boards, bool [B, H, W, C], to feature maps [B, H-2, W-2, K, 16].
 
         Raises:
@@ -118,9 +116,9 @@ class LinearSubnetworks(hk.Module):
         self._subnets = subnets
         self._hidden_size = hidden_size
 
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: Observations) -> jax.Array:
         """Maps features [B, ...] of any shape to [B, 1, 1, K, hidden_size]."""
-        x = hk.Flatten()(features.astype(jnp.float32))
+        x = hk.Flatten()(features.centred())
         k, d = self._subnets, self._hidden_size
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(x.shape[1]))
         w = hk.get_parameter("w", (k, x.shape[1], d), init=w_init)

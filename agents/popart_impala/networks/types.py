@@ -1,6 +1,6 @@
 """What networks take, give back, and are made of."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -29,8 +29,8 @@ class TorsoOutput(NamedTuple):
 class Torso(Protocol):
     """A Haiku module from observations to embeddings."""
 
-    def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
-        """Maps features [B, ...] and task int32 [B]."""
+    def __call__(self, features: Any, task: jax.Array) -> TorsoOutput:
+        """Maps features [B, ...], an array or `Observations` as the registry says, and task [B]."""
 
 
 class Network(Protocol):

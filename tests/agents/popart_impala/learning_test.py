@@ -28,6 +28,7 @@ from agents.popart_impala.learning import (
     PopArtIMPALALearner,
 )
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
+from agents.popart_impala.networks.observations import OBSERVATION_MEAN
 from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll
 from agents.popart_impala.update import make_update, time_major
@@ -175,9 +176,15 @@ def assert_equal(actual: Any, expected: Any) -> None:
 def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> TrainingState:
     """The update in the order of the PopArt paper, with a second forward and backward pass.
 
-    Targets with the old parameters; the statistics; the preserved head; the gradient there;
-    clipping and RMSProp. Only the network is shared with the learner.
+    The mean observations; targets with the old parameters; the statistics; the preserved head; the
+    gradient there; clipping and RMSProp. Only the network is shared with the learner.
     """
+    observed = jax.tree.map(np.array, state.params[OBSERVATION_MEAN])
+    for task in set(TASK):
+        last = unrolls.inputs.features[TASK == task, -1].mean(axis=0)
+        observed["count"][task] += 1
+        observed["mean"][task] += (last - observed["mean"][task]) / observed["count"][task]
+    state = state._replace(params={**state.params, OBSERVATION_MEAN: observed})
     # [B, T, ...] -> [T, B, ...]
     inputs = AgentInput(
         *(np.swapaxes(x, 0, 1) if x.ndim > 1 else np.tile(x, (T + 1, 1)) for x in unrolls.inputs)

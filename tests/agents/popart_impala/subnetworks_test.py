@@ -12,6 +12,7 @@ import pytest
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks.attentive import AttentiveTorso, default_subnets
 from agents.popart_impala.networks.grouped import grouped_convolution
+from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.subnetworks import (
     BoardSubnetworks,
     ConvSubnetworks,
@@ -50,7 +51,9 @@ def test_grouped_convolution_and_its_gradients(n: int) -> None:
 
 def test_convolutional_subnetworks_are_shallow_networks() -> None:
     images = RNG.integers(0, 256, (B, 4, 40, 44), np.uint8)
-    transformed: Any = hk.without_apply_rng(hk.transform(lambda x: ConvSubnetworks(K)(x)))
+    transformed: Any = hk.without_apply_rng(
+        hk.transform(lambda x: ConvSubnetworks(K)(Observations(x)))
+    )
     params = transformed.init(jax.random.PRNGKey(0), images)
     maps = transformed.apply(params, images)
     assert maps.shape == (B, 3, 4, K, 32)
@@ -75,7 +78,9 @@ def test_convolutional_subnetworks_are_shallow_networks() -> None:
 
 def test_subnetworks_of_boards() -> None:
     boards = RNG.random((B, 5, 6, 4)) < 0.5
-    transformed: Any = hk.without_apply_rng(hk.transform(lambda x: BoardSubnetworks(K)(x)))
+    transformed: Any = hk.without_apply_rng(
+        hk.transform(lambda x: BoardSubnetworks(K)(Observations(x)))
+    )
     params = transformed.init(jax.random.PRNGKey(0), boards)
     maps = transformed.apply(params, boards)
     assert maps.shape == (B, 3, 4, K, 16)
@@ -87,7 +92,9 @@ def test_subnetworks_of_boards() -> None:
 
 def test_linear_subnetworks() -> None:
     features = normal(B, 2, 3)
-    transformed: Any = hk.without_apply_rng(hk.transform(lambda x: LinearSubnetworks(K, 8)(x)))
+    transformed: Any = hk.without_apply_rng(
+        hk.transform(lambda x: LinearSubnetworks(K, 8)(Observations(x)))
+    )
     params = jax.device_get(transformed.init(jax.random.PRNGKey(0), features))
     maps = transformed.apply(params, features)
     assert maps.shape == (B, 1, 1, K, 8)
@@ -115,12 +122,14 @@ def test_attention_mixes_the_subnetworks(options: dict[str, Any]) -> None:
     config = Config(network="attentive", subnets=K, hidden_size=6, **options)
     maps = normal(B, 2, 3, K + options["use_separate_attn_net"], 4)
 
-    def subnetworks(number: int) -> Callable[[jax.Array], jax.Array]:
+    def subnetworks(number: int) -> Callable[[Observations], jax.Array]:
         assert number == maps.shape[3]
         return lambda features: jnp.asarray(maps)
 
     transformed: Any = hk.without_apply_rng(
-        hk.transform(lambda x, t: AttentiveTorso(config, NUM_TASKS, subnetworks)(x, t))
+        hk.transform(
+            lambda x, t: AttentiveTorso(config, NUM_TASKS, subnetworks)(Observations(x), t)
+        )
     )
     features, task = normal(B, 2), np.array([0, 3, 3, 4], np.int32)
     shapes = jax.eval_shape(transformed.init, jax.random.PRNGKey(0), features, task)
