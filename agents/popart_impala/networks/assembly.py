@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.images import are_stacks
-from agents.popart_impala.networks.observations import OBSERVATION_MEAN, observed
+from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS, observed
 from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
@@ -72,8 +72,8 @@ def make_networks(
             inputs = observed(inputs, config, num_tasks, stacked)
             if entry.takes_observations:
                 return inputs
-            if config.centre_observations:
-                return inputs._replace(features=inputs.features.centred())
+            if config.normalise_observations:
+                return inputs._replace(features=inputs.features.numbers())
             return inputs._replace(features=inputs.features.features)
 
         def step(inputs: AgentInput, state: RecurrentState) -> Any:
@@ -102,7 +102,7 @@ def make_networks(
 
     # A torso's complaint comes here, not in a node.
     params = jax.eval_shape(init, jax.random.PRNGKey(0))
-    learned = {module: x for module, x in params.items() if module != OBSERVATION_MEAN}
+    learned = {module: x for module, x in params.items() if module != OBSERVATION_STATISTICS}
     num_params = sum(leaf.size for leaf in jax.tree.leaves(learned))
     if num_params > MAX_PARAMS:
         raise ValueError(

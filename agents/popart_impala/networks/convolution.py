@@ -7,14 +7,16 @@ gradients of a strided convolution are what XLA is slow at on a CPU (docs/perfor
 Parameters are those of `hk.Conv2D` with padding "VALID": names, shapes and initial values.
 """
 
+import functools
+from collections.abc import Callable
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from agents.popart_impala.frame_stacks import FrameSequences
-from agents.popart_impala.networks.images import are_images, num_channels, one_of
-from agents.popart_impala.networks.observations import Observations
+from agents.popart_impala.networks.observations import Observations, as_numbers, normalise
 
 
 def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
@@ -63,78 +65,73 @@ def convolve_blocks(blocks: jax.Array, w: jax.Array) -> jax.Array:
     )
 
 
-def convolve_frames(x: FrameSequences, w: jax.Array, stride: int) -> jax.Array:
-    """The strided convolution, without padding, of stacks of images that share their frames.
+def convolve_observations(
+    x: jax.Array | Observations, w: jax.Array, stride: int, blocks: Callable[..., jax.Array]
+) -> jax.Array:
+    """The strided convolution, without padding, of observations as the network is to see them.
+
+    Args:
+      x: images [N, C, H, W] or boards [N, H, W, C] (`networks.images`).
+      w: float32 [n, n, C, D], the kernel; n is a multiple of the stride.
+      stride: s.
+      blocks: `image_blocks` or `pixel_blocks`.
+
+    Returns:
+      float32 [N, (H-n)/s + 1, (W-n)/s + 1, D].
+    """
+    if not isinstance(x, Observations):
+        x = Observations(x)
+    if isinstance(x.features, FrameSequences):
+        return _convolve_frames(x, x.features, w, stride)
+    to_blocks = functools.partial(blocks, kernel=w.shape[0], stride=stride)
+    return convolve_blocks(_numbers(x, x.features, x.task, to_blocks), w)
+
+
+def _convolve_frames(
+    x: Observations, sequences: FrameSequences, w: jax.Array, stride: int
+) -> jax.Array:
+    """The same of stacks of images that share their frames.
 
     A frame is part of up to S stacks. Here it is turned into numbers once, and convolved at once
     with the S kernels for its S places; a stack's output is the sum of its frames' parts. These are
     the sums of `convolve_blocks` on the stacks, at about half the cost on a CPU
     (docs/performance.md): S times less is moved, and the products have S times the columns.
-
-    Args:
-      x: stacks of images, uint8, whose pixels are scaled to [0, 1].
-      w: float32 [n, n, S, D], the kernel; n is a multiple of the stride.
-      stride: s.
-
-    Returns:
-      float32 [B (T+1), (H-n)/s + 1, (W-n)/s + 1, D].
     """
-    batch_size, num_steps, size = x.shown.shape
-    n, s, d = w.shape[0], stride, w.shape[-1]
-    frames = x.frames.reshape(-1, 1, *x.frames.shape[2:])
-    blocks = image_blocks(frames, n, s).astype(jnp.float32) / 255.0
+    batch_size, num_steps, size = sequences.shown.shape
+    d = w.shape[-1]
+    # In front of each unroll's frames the one that stacks show where they have none.
+    frames = jnp.pad(sequences.frames, ((0, 0), (1, 0), (0, 0), (0, 0)))
+    length = frames.shape[1]
+    task = x.task
+    if task is not None:
+        task = jnp.repeat(task.reshape(batch_size, num_steps)[:, 0], length)
     # A kernel for each place: [n, n, 1, S D].
-    parts = convolve_blocks(blocks, w.reshape(n, n, 1, size * d))
-    parts = parts.reshape(batch_size, -1, *parts.shape[1:3], size, d)
-    shown = x.shown[..., None, None, None]
+    kernels = w.reshape(*w.shape[:2], 1, size * d)
+    to_blocks = functools.partial(image_blocks, kernel=w.shape[0], stride=stride)
+    blocks = _numbers(x, frames.reshape(-1, 1, *frames.shape[2:]), task, to_blocks)
+    parts = convolve_blocks(blocks, kernels)
+    parts = parts.reshape(batch_size, length, *parts.shape[1:3], size, d)
+    shown = sequences.shown[..., None, None, None]
     y = jnp.zeros(())
     for k in range(size):
-        y += jnp.where(shown[:, :, k], parts[:, k : k + num_steps, :, :, k], 0.0)
+        part = parts[..., k, :]
+        y += jnp.where(shown[:, :, k], part[:, k + 1 : k + 1 + num_steps], part[:, :1])
     return y.reshape(-1, *y.shape[2:])
 
 
-def convolve_observations(x: Observations, w: jax.Array, stride: int) -> jax.Array:
-    """The strided convolution, without padding, of images or boards without their task's mean.
-
-    What the kernel makes of the mean is subtracted from what it makes of the features: the same by
-    linearity, and there are fewer means than observations.
-
-    Args:
-      x: images, uint8 [N, C, H, W], whose pixels are scaled to [0, 1], or boards, bool
-        [N, H, W, C] (`networks.images`).
-      w: float32 [n, n, C, D], the kernel; n is a multiple of the stride.
-      stride: s.
-
-    Returns:
-      float32 [N, (H-n)/s + 1, (W-n)/s + 1, D].
-    """
-    if isinstance(x.features, FrameSequences):
-        y = convolve_frames(x.features, w, stride)
-    elif are_images(one_of(x)):
-        y = _convolve_images(x.features, w, stride)
-    else:
-        y = _convolve_boards(x.features, w, stride)
-    if x.mean is None:
-        return y
-    if are_images(one_of(x)):
-        mean = jnp.broadcast_to(x.mean, (len(x.mean), *x.shape[1:]))
-        background = _convolve_images(mean, w, stride)
-    else:
-        background = _convolve_boards(x.mean, w, stride)
-    # A product, since XLA is slow at the gradient of indexing.
-    own = jax.nn.one_hot(x.task, len(background)) @ background.reshape(len(background), -1)
-    return y - own.reshape(y.shape)
-
-
-def _convolve_images(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
+def _numbers(
+    x: Observations,
+    features: jax.Array,
+    task: jax.Array | None,
+    to_blocks: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """Blocks of features [M, ...] of tasks [M] as the network is to see them."""
     # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
     # convolution wants and in the one that its gradient wants, and XLA does so.
-    blocks = image_blocks(x, w.shape[0], stride)
-    return convolve_blocks(blocks.astype(jnp.float32) / 255.0, w)
-
-
-def _convolve_boards(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
-    return convolve_blocks(pixel_blocks(x.astype(jnp.float32), w.shape[0], stride), w)
+    blocks = to_blocks(features)
+    if x.normaliser is None:
+        return as_numbers(blocks)
+    return normalise(blocks, *(to_blocks(statistic)[task] for statistic in x.normaliser))
 
 
 def _seen(size: int, kernel: int, stride: int) -> int:
@@ -184,10 +181,19 @@ class StridedConv2D(_StridedConv2D):
         return self._biased(convolve_blocks(blocks, self._weights(x.shape[-1])))
 
 
-class FirstConv2D(_StridedConv2D):
-    """The same as a first layer, on `Observations`; see `convolve_observations`."""
+class ImageConv2D(_StridedConv2D):
+    """The same as a first layer on images [B, C, H, W], bytes or numbers; see `Observations`."""
 
-    def __call__(self, x: Observations) -> jax.Array:
+    def __call__(self, x: jax.Array | Observations) -> jax.Array:
         """The convolution; see the class."""
-        w = self._weights(num_channels(x))
-        return self._biased(convolve_observations(x, w, self._stride))
+        w = self._weights(x.shape[1])
+        return self._biased(convolve_observations(x, w, self._stride, image_blocks))
+
+
+class BoardConv2D(_StridedConv2D):
+    """The same as a first layer on boards [B, H, W, C], bool or numbers; see `Observations`."""
+
+    def __call__(self, x: jax.Array | Observations) -> jax.Array:
+        """The convolution; see the class."""
+        w = self._weights(x.shape[3])
+        return self._biased(convolve_observations(x, w, self._stride, pixel_blocks))

@@ -21,11 +21,6 @@ def are_stacks(spec: Any) -> bool:
     return bool(getattr(spec, "stacked", False))
 
 
-def num_channels(features: Any) -> int:
-    """Channels of a batch of images [B, C, H, W] or boards [B, H, W, C]."""
-    return features.shape[1 if are_images(one_of(features)) else 3]
-
-
 def are_images(spec: Any) -> bool:
     """Whether one environment's features, of this `shape` and `dtype`, are stacked images."""
     return len(spec.shape) == 3 and spec.dtype == np.uint8

@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.convolution import FirstConv2D
+from agents.popart_impala.networks.convolution import BoardConv2D
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_boards
 from agents.popart_impala.networks.observations import Observations
@@ -28,5 +28,5 @@ class MinAtarTorso(hk.Module):
           ValueError: features are not boards of at least 3 x 3.
         """
         check_boards("minatar", features, at_least=3)
-        x = jax.nn.relu(FirstConv2D(16, kernel=3, stride=1)(features))
+        x = jax.nn.relu(BoardConv2D(16, kernel=3, stride=1)(features))
         return TorsoOutput(self._hidden(x, task))

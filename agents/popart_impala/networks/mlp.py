@@ -18,7 +18,7 @@ class MLPTorso(hk.Module):
 
     def __call__(self, features: Observations, task: jax.Array) -> TorsoOutput:
         """Maps features [B, ...] of any shape to an embedding float32 [B, hidden_size]."""
-        x = features.centred()
+        x = features.numbers()
         for layer in self._layers:
             x = layer(x, task)
         return TorsoOutput(x)

@@ -1,17 +1,18 @@
-"""What first layers see: observations, and each task's mean of them, which they subtract.
+"""What first layers see: observations normalised per task, pixel by pixel.
 
 A screen is a still background with a few small things that move. Of what a network makes of it, the
 part that never changes is many times as long as the rest, and gradient steps go almost all along
-that part (LeCun et al. 2012, "Efficient BackProp", section 4.3). Without the mean, what moves is
-all there is. What this gains is in docs/results.md.
+that part (LeCun et al. 2012, "Efficient BackProp", section 4.3). Without each pixel's mean, what
+moves is all there is; divided by its deviation, a ball that crosses a pixel once in a hundred steps
+is as loud as what is always there. What this gains is in docs/results.md.
 
-The mean is a parameter that no gradient changes: it is published, saved and exported with the
-others.
+The statistics are parameters that no gradient changes: they are published, saved and exported with
+the others.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
@@ -21,27 +22,38 @@ from agents.popart_impala.frame_stacks import FrameSequences
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.types import AgentInput, Array, Params, Unroll
 
-# Haiku's name of the module; params[OBSERVATION_MEAN] is {"mean", "count"}.
-OBSERVATION_MEAN = "observation_mean"
+# Haiku's name of the module; params[OBSERVATION_STATISTICS] is {"mean", "variance", "count"}.
+OBSERVATION_STATISTICS = "observation_statistics"
+
+# Of normalised observations. A new scene differs from the mean in many deviations everywhere.
+BOUND = 5.0
+
+# Added to the deviation, as a share of a byte's range or in units of other features: noise where
+# nothing has moved yet is not made loud.
+_LEAST_DEVIATION = 1 / 64
 
 
-@jax.tree_util.register_dataclass
+class Normaliser(NamedTuple):
+    """What is subtracted and multiplied: float32 [num_tasks, ...], of stacks with one frame."""
+
+    mean: Array  # in the features' units
+    scale: Array  # 1 / deviation, in the inverse of them
+
+
 @dataclasses.dataclass(frozen=True)
 class Observations:
-    """N observations as the environment gave them, and what is to be subtracted from them."""
+    """N observations as the environment gave them, and how they are to be normalised."""
 
     features: Array | FrameSequences  # [N, ...]; [T, B, ...] until steps are merged
-    # float32 [num_tasks, ...], in the features' units; of stacks [num_tasks, 1, ...], the same for
-    # all frames. None: nothing is subtracted.
-    mean: Array | None = None
-    task: Array | None = None  # int32 [N], where there is a mean
+    normaliser: Normaliser | None = None  # None: they are taken as they are
+    task: Array | None = None  # int32 [N], where there is a normaliser
 
     def merged(self, merge: Callable[[jax.Array], jax.Array]) -> "Observations":
         """Observations of sequences as N of them; `merge` maps [T, B, ...] to [N, ...]."""
         features, task = self.features, self.task
         if not isinstance(features, FrameSequences):
             features = merge(features)
-        return Observations(features, self.mean, None if task is None else merge(task))
+        return Observations(features, self.normaliser, None if task is None else merge(task))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,39 +65,55 @@ class Observations:
         """That of the features."""
         return self.features.dtype
 
-    def centred(self) -> jax.Array:
-        """The features without their task's mean, float32 [N, ...]."""
+    def numbers(self) -> jax.Array:
+        """The features as the network is to see them, float32 [N, ...]."""
         features = self.features
         if isinstance(features, FrameSequences):
             features = features.stacks()
-        numbers = features.astype(jnp.float32)
-        return numbers if self.mean is None else numbers - self.mean[self.task]
+        if self.normaliser is None:
+            return as_numbers(features)
+        return normalise(features, *(x[self.task] for x in self.normaliser))
 
 
-class ObservationMean(hk.Module):
-    """The tasks' mean observations."""
+def as_numbers(features: jax.Array) -> jax.Array:
+    """Float32 of the same shape; bytes are scaled to [0, 1]."""
+    numbers = features.astype(jnp.float32)
+    return numbers / 255.0 if features.dtype == jnp.uint8 else numbers
+
+
+def normalise(features: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+    """(x - mean) scale, within [-BOUND, BOUND]; float32."""
+    return jnp.clip((features.astype(jnp.float32) - mean) * scale, -BOUND, BOUND)
+
+
+class ObservationStatistics(hk.Module):
+    """Mean and variance of each task's observations."""
 
     def __init__(self, num_tasks: int, stacked: bool):
         """Makes the module.
 
         Args:
           num_tasks: number of tasks.
-          stacked: features are stacks of frames, which share one mean.
+          stacked: features are stacks of frames, which share their statistics.
         """
-        super().__init__(name=OBSERVATION_MEAN)
+        super().__init__(name=OBSERVATION_STATISTICS)
         self._num_tasks = num_tasks
         self._stacked = stacked
 
     def __call__(self, inputs: AgentInput) -> Observations:
-        """Puts features and tasks together with the means; leading axes [B] or [T, B]."""
+        """The inputs' features; leading axes [B] or [T, B]."""
         features, task = inputs.features, inputs.task
         leading = 1 if isinstance(features, FrameSequences) else task.ndim
         shape = features.shape[leading:]
         if self._stacked:
             shape = (1, *shape[1:])
-        mean = hk.get_parameter("mean", (self._num_tasks, *shape), init=jnp.zeros)
-        hk.get_parameter("count", (self._num_tasks,), init=jnp.zeros)
-        return Observations(features, jax.lax.stop_gradient(mean), task)
+        shape = (self._num_tasks, *shape)
+        mean = hk.get_parameter("mean", shape, init=jnp.zeros)
+        variance = hk.get_parameter("variance", shape, init=jnp.zeros)
+        hk.get_parameter("count", shape[:1], init=jnp.zeros)
+        least = _LEAST_DEVIATION * (256 if features.dtype == jnp.uint8 else 1)
+        scale = 1.0 / (jnp.sqrt(variance) + least)
+        return Observations(features, Normaliser(*map(jax.lax.stop_gradient, (mean, scale))), task)
 
 
 def observed(
@@ -99,42 +127,54 @@ def observed(
       num_tasks: number of tasks.
       stacked: features are stacks of frames.
     """
-    if config.centre_observations:
-        observations = ObservationMean(num_tasks, stacked)(inputs)
+    if config.normalise_observations:
+        observations = ObservationStatistics(num_tasks, stacked)(inputs)
     else:
         observations = Observations(inputs.features)
     return inputs._replace(features=observations)
 
 
 def with_observed(params: Params, unrolls: Unroll, stacked: bool) -> Params:
-    """Parameters with the tasks' means after one more batch.
+    """Parameters with the statistics after one more batch.
 
-    The mean is a plain average over the batches that had the task, of which each counts by its mean
-    over the unrolls' last observations: others of an unroll are much like it.
+    Mean and variance are those of all batches that had the task, each with the same weight, and of
+    each its unrolls' last observations: others of an unroll are much like it.
 
     Args:
-      params: with or without means.
+      params: with or without statistics.
       unrolls: [B, ...] arrays.
       stacked: whether they hold single frames of stacks.
 
     Returns:
-      The parameters; the same where they have no means. A task that the batch does not have keeps
-      its mean to the bit.
+      The parameters; the same where they have no statistics. A task that the batch does not have
+      keeps its own to the bit.
     """
-    if OBSERVATION_MEAN not in params:
+    if OBSERVATION_STATISTICS not in params:
         return params
-    mean, count = params[OBSERVATION_MEAN]["mean"], params[OBSERVATION_MEAN]["count"]
+    before = params[OBSERVATION_STATISTICS]
+    mean, variance, count = (jnp.asarray(before[name]) for name in ("mean", "variance", "count"))
     last = unrolls.inputs.features[:, -1].astype(jnp.float32)
     if stacked:
         last = last[:, None]
+
+    def per_task(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, *([1] * (mean.ndim - 1)))
+
     member = jax.nn.one_hot(unrolls.inputs.task, len(count))  # [B, num_tasks]
     sizes = jnp.sum(member, axis=0)
+    shares = member / jnp.maximum(sizes, 1.0)[None]
+    batch_mean = jnp.einsum("bn,b...->n...", shares, last)
+    deviation = last - batch_mean[unrolls.inputs.task]
+    batch_variance = jnp.einsum("bn,b...->n...", shares, deviation**2)
     present = sizes > 0
-    of_batch = jnp.einsum("bn,b...->n...", member / jnp.maximum(sizes, 1.0)[None], last)
     count = count + present
-    weight = present / jnp.maximum(count, 1.0)
-    weight = weight.reshape(-1, *([1] * (mean.ndim - 1)))
+    step = per_task(present / jnp.maximum(count, 1.0))
+    shift = batch_mean - mean
     return {
         **params,
-        OBSERVATION_MEAN: {"mean": mean + weight * (of_batch - mean), "count": count},
+        OBSERVATION_STATISTICS: {
+            "mean": mean + step * shift,
+            "variance": variance + step * (batch_variance - variance + (1.0 - step) * shift**2),
+            "count": count,
+        },
     }

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.convolution import FirstConv2D, StridedConv2D
+from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.images import (
     are_boards,
     are_images,
@@ -36,7 +36,7 @@ from agents.popart_impala.networks.images import (
 )
 from agents.popart_impala.networks.lstm import LSTM_SIZE, ResetLSTM
 from agents.popart_impala.networks.observations import (
-    OBSERVATION_MEAN,
+    OBSERVATION_STATISTICS,
     Observations,
     observed,
 )
@@ -216,17 +216,17 @@ def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
 
     def linear(name: str) -> Callable[[Any], jax.Array]:
         module = hk.Linear(hidden_size, name=name)
-        return lambda x: module(hk.Flatten()(x.centred() if isinstance(x, Observations) else x))
+        return lambda x: module(hk.Flatten()(x.numbers() if isinstance(x, Observations) else x))
 
     if are_images(features_spec):
         return [
-            _Layer("conv_0", lambda name: FirstConv2D(16, 8, 4, name=name)),
+            _Layer("conv_0", lambda name: ImageConv2D(16, 8, 4, name=name)),
             _Layer("conv_1", lambda name: StridedConv2D(32, 4, 2, name=name)),
             _Layer("linear", linear),
         ]
     if are_boards(features_spec):
         return [
-            _Layer("conv", lambda name: FirstConv2D(16, 3, 1, name=name)),
+            _Layer("conv", lambda name: BoardConv2D(16, 3, 1, name=name)),
             _Layer("linear", linear),
         ]
     return [_Layer("linear_0", linear), _Layer("linear_1", linear)]
@@ -249,7 +249,7 @@ def grow(old: Params, new: Params) -> Params:
     grown = dict(new)
     num_old = len(old[VALUE_HEAD]["b"])
     for module, values in old.items():
-        if module in (VALUE_HEAD, OBSERVATION_MEAN):
+        if module in (VALUE_HEAD, OBSERVATION_STATISTICS):
             continue
         shapes = {name: np.shape(x) for name, x in values.items()}
         if module not in new or shapes != {name: np.shape(x) for name, x in new[module].items()}:
@@ -262,10 +262,10 @@ def grow(old: Params, new: Params) -> Params:
     for name, x in new[VALUE_HEAD].items():
         earlier = np.asarray(old[VALUE_HEAD][name])
         head[name] = np.concatenate([earlier, np.asarray(x)[..., earlier.shape[-1] :]], axis=-1)
-    if OBSERVATION_MEAN in new:
-        grown[OBSERVATION_MEAN] = {
-            name: np.concatenate([old[OBSERVATION_MEAN][name], np.asarray(x)[num_old:]])
-            for name, x in new[OBSERVATION_MEAN].items()
+    if OBSERVATION_STATISTICS in new:
+        grown[OBSERVATION_STATISTICS] = {
+            name: np.concatenate([old[OBSERVATION_STATISTICS][name], np.asarray(x)[num_old:]])
+            for name, x in new[OBSERVATION_STATISTICS].items()
         }
     return {**grown, VALUE_HEAD: head}
 

@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     options: tuple[str, ...] = ()  # fields of NetworkConfig that not every network has
     hidden_size: int = NetworkConfig.hidden_size  # the programs' default
     # Features come as `observations.Observations`, of which a first layer makes something cheaper
-    # than of the centred array that the others get.
+    # than of the array of normalised numbers that the others get.
     takes_observations: bool = False
 
 

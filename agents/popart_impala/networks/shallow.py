@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.convolution import FirstConv2D, StridedConv2D
+from agents.popart_impala.networks.convolution import ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.hidden import Hidden
 from agents.popart_impala.networks.images import check_images
 from agents.popart_impala.networks.observations import Observations
@@ -25,6 +25,6 @@ class ShallowTorso(hk.Module):
           ValueError: features are not stacks of images of at least 36 x 36.
         """
         check_images("shallow", features, at_least=36)
-        x = jax.nn.relu(FirstConv2D(16, kernel=8, stride=4)(features))
+        x = jax.nn.relu(ImageConv2D(16, kernel=8, stride=4)(features))
         x = jax.nn.relu(StridedConv2D(32, kernel=4, stride=2)(x))
         return TorsoOutput(self._hidden(x, task))

@@ -9,9 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.networks.convolution import convolve_observations, pixel_blocks
+from agents.popart_impala.networks.convolution import (
+    convolve_observations,
+    image_blocks,
+    pixel_blocks,
+)
 from agents.popart_impala.networks.grouped import grouped_convolution
-from agents.popart_impala.networks.images import check_boards, check_images, num_channels
+from agents.popart_impala.networks.images import are_images, check_boards, check_images, one_of
 from agents.popart_impala.networks.observations import Observations
 
 
@@ -37,11 +41,12 @@ class SharedInputConv2D(hk.Module):
     def __call__(self, features: Observations) -> jax.Array:
         """Maps uint8 [B, S, H, W] or bool [B, H, W, C] to [B, H', W', K, channels], unpadded."""
         n, s, k, d = self._kernel, self._stride, self._subnets, self._channels
-        c = num_channels(features)
+        images = are_images(one_of(features))
+        c = features.shape[1 if images else 3]
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(n * n * c))
         w = hk.get_parameter("w", (k, n, n, c, d), init=w_init)
         w = w.transpose(1, 2, 3, 0, 4).reshape(n, n, c, k * d)
-        y = convolve_observations(features, w, s)
+        y = convolve_observations(features, w, s, image_blocks if images else pixel_blocks)
         return biased(y.reshape(*y.shape[:3], k, d))
 
 
@@ -118,7 +123,7 @@ class LinearSubnetworks(hk.Module):
 
     def __call__(self, features: Observations) -> jax.Array:
         """Maps features [B, ...] of any shape to [B, 1, 1, K, hidden_size]."""
-        x = hk.Flatten()(features.centred())
+        x = hk.Flatten()(features.numbers())
         k, d = self._subnets, self._hidden_size
         w_init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(x.shape[1]))
         w = hk.get_parameter("w", (k, x.shape[1], d), init=w_init)

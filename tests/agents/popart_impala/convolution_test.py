@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
-from agents.popart_impala.networks.convolution import FirstConv2D, StridedConv2D
-from agents.popart_impala.networks.observations import Observations
+from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
+from agents.popart_impala.networks.observations import Normaliser, Observations
 from agents.popart_impala.networks.subnetworks import SharedInputConv2D
 
 # Sizes that fit the strides, and sizes of which the kernel leaves rows and columns out.
@@ -61,7 +61,7 @@ def test_strided_convolution(size: tuple[int, int], kernel: int, stride: int) ->
 def test_convolution_of_boards() -> None:
     x = np.random.default_rng(0).random((3, 10, 9, 6)) < 0.3
     assert_same(
-        pure(lambda x: FirstConv2D(7, kernel=3, stride=1)(Observations(x))),
+        pure(lambda x: BoardConv2D(7, kernel=3, stride=1)(x)),
         pure(lambda x: hk.Conv2D(7, 3, padding="VALID")(x.astype(jnp.float32))),
         x,
         to_x=False,
@@ -76,7 +76,7 @@ def test_convolution_of_images(size: tuple[int, int]) -> None:
         x = jnp.moveaxis(x, 1, -1).astype(jnp.float32) / 255.0
         return hk.Conv2D(16, 8, stride=4, padding="VALID")(x)
 
-    assert_same(pure(lambda x: FirstConv2D(16, 8, 4)(Observations(x))), pure(plain), x, to_x=False)
+    assert_same(pure(lambda x: ImageConv2D(16, 8, 4)(x)), pure(plain), x, to_x=False)
 
 
 @pytest.mark.parametrize("size", SHAPES)
@@ -84,7 +84,7 @@ def test_convolution_of_images(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        pytest.param(FirstConv2D, id="one"),
+        pytest.param(ImageConv2D, id="one"),
         pytest.param(functools.partial(SharedInputConv2D, 3), id="of sub-networks"),
     ],
 )
@@ -101,46 +101,52 @@ def test_stacks_that_share_their_frames(
     assert sequences.dtype == stacks.dtype
     assert stack == 1 or not shown.all()
 
-    mean = rng.random((2, 1, *size), np.float32) * 255
+    normaliser = random_normaliser((2, 1, *size), 255)
     task = np.repeat([0, 1, 0], 7)
 
     def plain(x: jax.Array) -> jax.Array:
-        return layer(16, 8, 4)(Observations(x, mean, task))
+        return layer(16, 8, 4)(Observations(x, normaliser, task))
 
     def shared(x: jax.Array) -> jax.Array:
         del x
-        return layer(16, 8, 4)(Observations(sequences, mean, task))
+        return layer(16, 8, 4)(Observations(sequences, normaliser, task))
 
     assert_same(pure(shared), pure(plain), stacks, to_x=False)
 
 
-def test_images_without_their_mean() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (5, 4, 40, 36), np.uint8)
-    task = np.array([1, 0, 2, 1, 1])
-    for size in (1, 4):
-        mean = rng.random((3, size, 40, 36), np.float32) * 255
-
-        def plain(x: jax.Array, mean: np.ndarray = mean) -> jax.Array:
-            x = jnp.moveaxis(x - mean[task], 1, -1) / 255.0
-            return hk.Conv2D(16, 8, stride=4, padding="VALID")(x)
-
-        def ours(x: jax.Array, mean: np.ndarray = mean) -> jax.Array:
-            return FirstConv2D(16, 8, 4)(Observations(x, mean, task))
-
-        assert_same(pure(ours), pure(plain), x, to_x=False)
+def random_normaliser(shape: tuple[int, ...], largest: float) -> Normaliser:
+    rng = np.random.default_rng(3)
+    mean = rng.random(shape, np.float32) * largest
+    return Normaliser(mean, 20 * rng.random(shape, np.float32) / largest)
 
 
-def test_boards_without_their_mean() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.random((3, 10, 9, 6)) < 0.3
-    mean, task = rng.random((2, 10, 9, 6), np.float32), np.array([1, 0, 1])
-    assert_same(
-        pure(lambda x: FirstConv2D(7, 3, 1)(Observations(x, mean, task))),
-        pure(lambda x: hk.Conv2D(7, 3, padding="VALID")(x - mean[task])),
-        x,
-        to_x=False,
-    )
+@pytest.mark.parametrize("channels", [1, 4])
+def test_normalised_images(channels: int) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 4, 40, 36), np.uint8)
+    normaliser, task = random_normaliser((3, channels, 40, 36), 255), np.array([1, 0, 2, 1, 1])
+
+    def plain(x: jax.Array) -> jax.Array:
+        x = jnp.clip((x - normaliser.mean[task]) * normaliser.scale[task], -5, 5)
+        return hk.Conv2D(16, 8, stride=4, padding="VALID")(jnp.moveaxis(x, 1, -1))
+
+    def ours(x: jax.Array) -> jax.Array:
+        return ImageConv2D(16, 8, 4)(Observations(x, normaliser, task))
+
+    assert_same(pure(ours), pure(plain), x, to_x=False)
+
+
+def test_normalised_boards() -> None:
+    x = np.random.default_rng(0).random((3, 10, 9, 6)) < 0.3
+    normaliser, task = random_normaliser((2, 10, 9, 6), 1), np.array([1, 0, 1])
+
+    def plain(x: jax.Array) -> jax.Array:
+        x = jnp.clip((x - normaliser.mean[task]) * normaliser.scale[task], -5, 5)
+        return hk.Conv2D(7, 3, padding="VALID")(x)
+
+    def ours(x: jax.Array) -> jax.Array:
+        return BoardConv2D(7, 3, 1)(Observations(x, normaliser, task))
+
+    assert_same(pure(ours), pure(plain), x, to_x=False)
 
 
 def test_a_kernel_that_the_stride_does_not_divide() -> None:

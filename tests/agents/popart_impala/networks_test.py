@@ -11,7 +11,7 @@ from dm_env import specs
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import NETWORKS, VALUE_HEAD, Networks, make_networks
-from agents.popart_impala.networks.observations import OBSERVATION_MEAN
+from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS
 from agents.popart_impala.types import AgentInput
 
 T, B = 6, 2
@@ -261,7 +261,7 @@ def test_number_of_parameters(options: dict[str, Any], torso: int, use_lstm: boo
         Config(use_lstm=use_lstm, **options), features_spec=ATARI, num_actions=18, num_tasks=57
     )
     params = jax.eval_shape(networks.init, jax.random.PRNGKey(0))
-    learned = {module: x for module, x in params.items() if module != OBSERVATION_MEAN}
+    learned = {module: x for module, x in params.items() if module != OBSERVATION_STATISTICS}
     assert sum(leaf.size for leaf in jax.tree.leaves(learned)) == networks.num_params
     assert networks.num_params == torso + heads(256, 18, 57, use_lstm)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))

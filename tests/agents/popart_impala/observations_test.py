@@ -1,4 +1,4 @@
-"""Observations without their task's mean: the mean by its definition, and what networks get."""
+"""Observations normalised per task: the statistics by definition, and what networks get."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dm_env import specs
 from agents.popart_impala.config import Config
 from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
 from agents.popart_impala.networks import NETWORKS, Networks, TorsoOutput, make_networks
-from agents.popart_impala.networks.observations import OBSERVATION_MEAN, with_observed
+from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS, with_observed
 from agents.popart_impala.networks.registry import Entry
 from agents.popart_impala.networks.single import with_torso
 from agents.popart_impala.popart import initial_state
@@ -68,7 +68,7 @@ def random_unrolls(spec: specs.Array, tasks: list[int], seed: int = 0) -> Unroll
 @pytest.mark.parametrize(
     ("spec", "network"), [(VECTOR, "mlp"), (IMAGES, "shallow"), (STACKED, "mlp"), (BOARD, "mlp")]
 )
-def test_the_mean_is_the_average_over_batches(spec: specs.Array, network: str) -> None:
+def test_the_statistics_are_those_of_all_batches(spec: specs.Array, network: str) -> None:
     stacked = isinstance(spec, StackedFrames)
     networks = make(spec, network=network)
     params = networks.init(jax.random.PRNGKey(0))
@@ -76,48 +76,65 @@ def test_the_mean_is_the_average_over_batches(spec: specs.Array, network: str) -
     # The third task comes late; the second is missing in the last batch.
     for seed, tasks in enumerate([[0, 1, 1, 0], [1, 1, 0, 1], [2, 0, 0, 2]]):
         unrolls = random_unrolls(spec, tasks, seed)
-        before = jax.device_get(params[OBSERVATION_MEAN])
+        before = jax.device_get(params[OBSERVATION_STATISTICS])
         params = with_observed(params, unrolls, stacked)
         last = unrolls.inputs.features[:, -1].astype(np.float64)
         for task in set(tasks):
-            seen[task].append(last[np.array(tasks) == task].mean(axis=0))
+            seen[task].append(last[np.array(tasks) == task])
         for task in {0, 1, 2} - set(tasks):
             jax.tree.map(
                 lambda x, y, task=task: np.testing.assert_array_equal(x[task], y[task]),
-                params[OBSERVATION_MEAN],
+                params[OBSERVATION_STATISTICS],
                 before,
             )
-    mean = params[OBSERVATION_MEAN]["mean"]
-    assert mean.shape == (NUM_TASKS, *((1, *spec.shape[1:]) if stacked else spec.shape))
+    statistics = params[OBSERVATION_STATISTICS]
+    shape = (1, *spec.shape[1:]) if stacked else spec.shape
     for task, of_batches in seen.items():
-        expected = np.mean(of_batches, axis=0)
-        np.testing.assert_allclose(
-            mean[task].reshape(expected.shape), expected, rtol=1e-5, atol=1e-4
-        )
-    np.testing.assert_array_equal(params[OBSERVATION_MEAN]["count"], [3, 2, 1])
+        mean = np.mean([last.mean(axis=0) for last in of_batches], axis=0)
+        square = np.mean([(last**2).mean(axis=0) for last in of_batches], axis=0)
+        for name, expected in (("mean", mean), ("variance", square - mean**2)):
+            assert statistics[name].shape == (NUM_TASKS, *shape)
+            np.testing.assert_allclose(
+                statistics[name][task],
+                expected.reshape(shape),
+                rtol=1e-4,
+                atol=1e-5 * np.abs(expected).max(),
+            )
+    np.testing.assert_array_equal(params[OBSERVATION_STATISTICS]["count"], [3, 2, 1])
 
 
-def test_without_means_there_are_none() -> None:
-    networks = make(VECTOR, network="mlp", centre_observations=False)
+def test_without_statistics_there_are_none() -> None:
+    networks = make(VECTOR, network="mlp", normalise_observations=False)
     params = networks.init(jax.random.PRNGKey(0))
-    assert OBSERVATION_MEAN not in params
+    assert OBSERVATION_STATISTICS not in params
     assert with_observed(params, random_unrolls(VECTOR, [0, 1]), False) is params
 
 
-def with_means(networks: Networks, scale: float) -> Any:
+def with_random_statistics(networks: Networks, scale: float) -> Any:
+    """Parameters with random mean and variance, in units of `scale`."""
+    rng = np.random.default_rng(5)
     params = networks.init(jax.random.PRNGKey(0))
-    mean = params[OBSERVATION_MEAN]["mean"]
-    random = np.random.default_rng(5).random(mean.shape) * scale
+    shape = params[OBSERVATION_STATISTICS]["mean"].shape
     return {
         **params,
-        OBSERVATION_MEAN: {**params[OBSERVATION_MEAN], "mean": jnp.asarray(random, jnp.float32)},
+        OBSERVATION_STATISTICS: {
+            **params[OBSERVATION_STATISTICS],
+            "mean": jnp.asarray(scale * rng.random(shape, np.float32)),
+            "variance": jnp.asarray(scale**2 * rng.random(shape, np.float32)),
+        },
     }
+
+
+def normalised(params: Any, features: np.ndarray, task: np.ndarray, least: float) -> np.ndarray:
+    """By definition."""
+    mean, variance = (params[OBSERVATION_STATISTICS][name][task] for name in ("mean", "variance"))
+    return np.clip((features - mean) / (np.sqrt(variance) + least), -5, 5)
 
 
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "minatar"])
 def test_frames_held_once_are_the_stacks(network: str) -> None:
     networks = make(IMAGES, network=network)
-    params = with_means(networks, 255)
+    params = with_random_statistics(networks, 255.0)
     unrolls = random_unrolls(IMAGES, [0, 2, 1, 2])
     inputs = unrolls.inputs
     stacks = time_major(unrolls, stacked=True).inputs
@@ -131,36 +148,32 @@ def test_frames_held_once_are_the_stacks(network: str) -> None:
         unroll(params, frames, ())[:2], unroll(params, stacks, ())[:2], strict=True
     ):
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
-    # The means make a difference, to each task its own.
-    without = {**params, OBSERVATION_MEAN: jax.tree.map(jnp.zeros_like, params[OBSERVATION_MEAN])}
-    assert (unroll(without, stacks, ()).normalised_values != plain).any()
 
 
 @pytest.mark.parametrize(
-    ("spec", "network"), [(VECTOR, "mlp"), (VECTOR, "attentive"), (BOARD, "minatar")]
+    ("spec", "network", "least"), [(VECTOR, "mlp", 1 / 64), (IMAGES, "mlp", 4.0)]
 )
-def test_a_mean_is_subtracted(spec: specs.Array, network: str) -> None:
-    """What moves with its task's mean looks as it did."""
+def test_the_network_sees_normalised_numbers(spec: specs.Array, network: str, least: float) -> None:
+    """Against the network without, given what it is to see."""
     networks = make(spec, network=network)
-    params = with_means(networks, 1)
-    mean = np.asarray(params[OBSERVATION_MEAN]["mean"])
-    inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), stacked=False).inputs
-    shifted = inputs._replace(features=inputs.features + 7.0)
-    if spec.dtype == np.bool_:  # its network takes nothing but boards
-        shifted = inputs
-        mean = mean - 7.0
-    moved = {**params, OBSERVATION_MEAN: {**params[OBSERVATION_MEAN], "mean": mean + 7.0}}
-    for a, b in zip(
+    params = with_random_statistics(networks, 255.0 if spec.dtype == np.uint8 else 1.0)
+    stacked = isinstance(spec, StackedFrames)
+    inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), stacked).inputs
+    numbers = specs.Array(spec.shape, np.float32)
+    plain = make(numbers, network=network, normalise_observations=False)
+    seen = normalised(params, np.asarray(inputs.features), np.asarray(inputs.task), least)
+    learned = {module: x for module, x in params.items() if module != OBSERVATION_STATISTICS}
+    for ours, expected in zip(
         networks.unroll(params, inputs, ())[:2],
-        networks.unroll(moved, shifted, ())[:2],
+        plain.unroll(learned, inputs._replace(features=seen.astype(np.float32)), ())[:2],
         strict=True,
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_updates_with_and_without_stacks_are_the_same() -> None:
     """The learner's whole update on frames held once, and on the stacks they make."""
-    config = Config(network="shallow", hidden_size=16, centre_observations=False)
+    config = Config(network="shallow", hidden_size=16, normalise_observations=False)
     networks = make_networks(
         config, features_spec=IMAGES, num_actions=NUM_ACTIONS, num_tasks=NUM_TASKS
     )
@@ -192,7 +205,7 @@ def test_the_updates_with_and_without_stacks_are_the_same() -> None:
         assert np.mean(np.abs(ours - plain) > 1e-5) < 1e-3
 
 
-def test_a_torso_of_ones_own_gets_centred_arrays() -> None:
+def test_a_torso_of_ones_own_gets_normalised_arrays() -> None:
     class Torso(hk.Module):
         def __init__(self, config: Any, num_tasks: int):
             super().__init__(name="own")
@@ -206,10 +219,10 @@ def test_a_torso_of_ones_own_gets_centred_arrays() -> None:
         networks = make(VECTOR, network="own")
     finally:
         del NETWORKS["own"]
-    params = with_means(networks, 1)
+    params = with_random_statistics(networks, 1.0)
     inputs = time_major(random_unrolls(VECTOR, [1, 0, 2, 1]), stacked=False).inputs
     # The policy head shows the embedding.
     head = {**params["policy_head"], "w": jnp.eye(VECTOR.shape[0] + NUM_ACTIONS + 1, NUM_ACTIONS)}
     logits = networks.unroll({**params, "policy_head": head}, inputs, ()).logits
-    centred = inputs.features - params[OBSERVATION_MEAN]["mean"][inputs.task]
-    np.testing.assert_allclose(logits, centred[..., :NUM_ACTIONS], rtol=1e-6)
+    seen = normalised(params, np.asarray(inputs.features), np.asarray(inputs.task), 1 / 64)
+    np.testing.assert_allclose(logits, seen[..., :NUM_ACTIONS], rtol=1e-5)

@@ -11,7 +11,7 @@ from dm_env import specs
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
-from agents.popart_impala.networks.observations import OBSERVATION_MEAN
+from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS
 from agents.popart_impala.networks.progressive import grow, layer_names, make_sensitivity
 from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import AgentInput, Unroll
@@ -94,7 +94,7 @@ def test_a_frozen_column_stays_as_it_is_to_the_bit(spec: specs.Array, use_lstm: 
             kept = after[module][name]
             if module == VALUE_HEAD:
                 kept = kept[..., : x.shape[-1]]
-            if module == OBSERVATION_MEAN:
+            if module == OBSERVATION_STATISTICS:
                 kept = kept[: len(x)]
                 assert after[module][name][len(x) :].any()
             np.testing.assert_array_equal(kept, x, err_msg=f"{module} {name}")
