@@ -88,11 +88,16 @@ class Config(NetworkConfig):
     popart_scale_min: float = setting(1e-4, "Lower bound of PopArt's sigma.")
     popart_scale_max: float = setting(1e6, "Upper bound of PopArt's sigma.")
 
-    # Optimiser, with a learning rate that falls linearly to 0.
+    # Optimiser, with a learning rate that rises at first, and falls linearly to 0.
     optimiser: str = setting("adam", "Adam, or RMSProp as in the papers.", choices=OPTIMISERS)
     learning_rate: float = setting(
         1e-3,
-        "Initial learning rate; falls linearly to 0 at --total_environment_frames.",
+        "Largest learning rate; falls linearly to 0 at --total_environment_frames.",
+    )
+    warmup_updates: int = setting(
+        50,
+        "Updates (batches) over which the learning rate rises to its full value. The presets have "
+        "0, as the papers.",
     )
     total_environment_frames: int = setting(
         200_000_000,
@@ -122,6 +127,11 @@ class Config(NetworkConfig):
             self.minibatches is None
             or (is_count(self.minibatches) and self.batch_size % self.minibatches == 0),
             f"a whole number that divides batch_size={self.batch_size}, or left out",
+        )
+        self.require(
+            "warmup_updates",
+            self.warmup_updates == 0 or is_count(self.warmup_updates),
+            "a whole number of at least 0",
         )
         self.require(
             "ratio_clip",

@@ -37,5 +37,14 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
 
 
 def learning_rate(config: Config, frames: int) -> float:
-    """Falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`."""
-    return config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
+    """The rate after so many frames.
+
+    It falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`. In the
+    first `config.warmup_updates` it rises as well: Adam's first steps have their full size whatever
+    the gradient's, and what they do to values, PopArt's sigma takes for their scale
+    (docs/results.md).
+    """
+    rate = config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
+    if config.warmup_updates:
+        rate *= min(1.0, (frames / config.frames_per_update + 1) / config.warmup_updates)
+    return rate

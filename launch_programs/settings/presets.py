@@ -35,6 +35,7 @@ _IMPALA = {
     "minibatches": 1,
     "optimiser": "rmsprop",
     "learning_rate": 6e-4,
+    "warmup_updates": 0,
     "rmsprop_decay": 0.99,
     "rmsprop_epsilon": 0.01,
     "gradient_clipping": 40.0,

@@ -56,6 +56,7 @@ CONFIG = Config(
     unroll_length=T,
     batch_size=B,
     learning_rate=0.01,
+    warmup_updates=0,
     total_environment_frames=4 * T * B * 10,  # ten updates
     popart_step_size=0.2,
     discounting=0.9,
@@ -401,12 +402,25 @@ def test_without_popart_the_statistics_stay() -> None:
 
 
 def test_learning_rate_falls_linearly_to_zero() -> None:
-    config = Config(learning_rate=0.5, total_environment_frames=2**33)
+    config = Config(learning_rate=0.5, warmup_updates=0, total_environment_frames=2**33)
     assert learning_rate(config, 0) == 0.5
     assert learning_rate(config, 2**31) == 0.375
     assert learning_rate(config, 2**32) == 0.25
     assert learning_rate(config, 2**33) == 0.0
     assert learning_rate(config, 2**33 + 1) == 0.0
+
+
+def test_learning_rate_rises_at_first() -> None:
+    config = Config(
+        learning_rate=1.0,
+        warmup_updates=4,
+        unroll_length=5,
+        batch_size=2,
+        action_repeat=1,
+        total_environment_frames=1000,
+    )
+    rates = [learning_rate(config, 10 * step) for step in range(6)]
+    assert rates == pytest.approx([0.25 * 1.0, 0.5 * 0.99, 0.75 * 0.98, 0.97, 0.96, 0.95])
 
 
 def test_frames_beyond_int32() -> None:
