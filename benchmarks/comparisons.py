@@ -15,6 +15,7 @@ from environments.toy import GAMES, Catch
 BASE = Config(
     network="mlp",
     hidden_size=64,
+    normalise_observations=False,
     unroll_length=9,
     batch_size=36,
     action_repeat=1,
@@ -27,6 +28,7 @@ BASE = Config(
     minibatches=1,
     optimiser="rmsprop",
     learning_rate=5e-3,
+    warmup_updates=0,
     gradient_clipping=40.0,
 )
 

@@ -354,12 +354,14 @@ def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> 
             str(s.episodes),
             *(
                 "-" if x is None else f"{x:,.1f}"
-                for x in (s.mean, s.standard_deviation, s.random, s.human)
-            ),
-            "-" if s.human_normalised is None else f"{s.human_normalised:.1f}",
-            *(
-                "-" if x is None else f"{x:,.1f}"
-                for x in ((s.unseen_mean, s.unseen_normalised) if unseen else ())
+                for x in (
+                    s.mean,
+                    s.standard_deviation,
+                    s.random,
+                    s.human,
+                    s.human_normalised,
+                    *((s.unseen_mean, s.unseen_normalised) if unseen else ()),
+                )
             ),
         )
         for s in scores

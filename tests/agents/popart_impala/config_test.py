@@ -33,6 +33,7 @@ REFUSED: dict[str, list[Any]] = {
     "popart_step_size": [0.0, -3e-4, 1.1, NAN],
     "popart_scale_min": [0.0, -1e-4, NAN],
     "popart_scale_max": [0.0, 9e-5, NAN, math.inf],
+    "warmup_updates": [-1, 2.5, NAN],
     "learning_rate": [0.0, -6e-4, NAN, math.inf],
     "total_environment_frames": [0, -1, NAN],
     "rmsprop_decay": [-0.01, 1.0, NAN],
@@ -43,6 +44,7 @@ REFUSED: dict[str, list[Any]] = {
 UNCHECKED = {
     "network",
     "use_lstm",
+    "normalise_observations",
     "task_input",
     "use_gap",
     "use_separate_attn_net",
@@ -71,6 +73,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "popart_step_size": [1e-9, 1.0],
     "popart_scale_min": [1e-9, 1e6],  # popart_scale_max is 1e6
     "popart_scale_max": [1e-4],  # popart_scale_min is 1e-4
+    "warmup_updates": [0, 1],
     "total_environment_frames": [1],
     "rmsprop_decay": [0.0],
 }

@@ -33,6 +33,7 @@ def test_a_preset_sets_its_values(name: str) -> None:
 def test_what_the_papers_say() -> None:
     """The values by hand from the papers' tables (arXiv 1802.01561, 1809.04474, 1907.02874)."""
     papers = Config(
+        normalise_observations=False,
         unroll_length=20,
         batch_size=32,
         discounting=0.99,
@@ -46,6 +47,7 @@ def test_what_the_papers_say() -> None:
         minibatches=1,
         optimiser="rmsprop",
         learning_rate=6e-4,
+        warmup_updates=0,
         rmsprop_decay=0.99,
         rmsprop_epsilon=0.01,
         gradient_clipping=40.0,
