@@ -15,7 +15,7 @@ from environments.toy import GAMES, Catch
 BASE = Config(
     network="mlp",
     hidden_size=64,
-    normalise_observations=False,
+    normalise_images=False,
     unroll_length=9,
     batch_size=36,
     action_repeat=1,

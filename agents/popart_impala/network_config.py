@@ -5,7 +5,7 @@ import dataclasses
 from agents.popart_impala.setting import setting
 
 # What policy files and runs had before there was a field for it.
-BEFORE_THE_FIELD = {"normalise_observations": False}
+BEFORE_THE_FIELD = {"normalise_images": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,9 @@ class NetworkConfig:
         "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
         derived=True,
     )
-    normalise_observations: bool = setting(
+    normalise_images: bool = setting(
         True,
-        "Observations of each task with mean 0 and deviation 1, pixel by pixel; the papers do not.",
+        "Images of each task with mean 0 and deviation 1, pixel by pixel; the papers do not.",
     )
     task_input: bool = setting(
         False,

@@ -17,7 +17,7 @@ class Preset(NamedTuple):
 # What the Atari agents of arXiv 1802.01561 share. They see four stacked frames and have no LSTM.
 _IMPALA = {
     "use_lstm": False,
-    "normalise_observations": False,
+    "normalise_images": False,
     "popart": False,
     "reward_clipping": "abs_one",
     "action_set": "full",

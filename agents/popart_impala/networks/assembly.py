@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.images import are_stacks
 from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS, observed
 from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.networks.types import NetworkOutput
@@ -63,18 +62,17 @@ def make_networks(
             able = ", ".join(n for n, other in sorted(NETWORKS.items()) if option in other.options)
             raise ValueError(f"{option}={value!r}: network={name!r} has no such option; {able} do")
 
-    stacked = are_stacks(features_spec)
-
     def build() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         network = entry.make(config, num_actions, num_tasks)
 
         def seen(inputs: AgentInput) -> AgentInput:
-            inputs = observed(inputs, config, num_tasks, stacked)
+            inputs = observed(inputs, config, features_spec, num_tasks)
             if entry.takes_observations:
                 return inputs
-            if config.normalise_observations:
-                return inputs._replace(features=inputs.features.numbers())
-            return inputs._replace(features=inputs.features.features)
+            given = inputs.features
+            return inputs._replace(
+                features=given.features if given.normaliser is None else given.numbers()
+            )
 
         def step(inputs: AgentInput, state: RecurrentState) -> Any:
             return network.step(seen(inputs), state)

@@ -31,7 +31,7 @@ class DeepTorso(hk.Module):
           ValueError: features are not stacks of images of at least 8 x 8.
         """
         check_images("deep", features, at_least=8)
-        x = features.numbers().transpose(0, 2, 3, 1)
+        x = features.pixels().transpose(0, 2, 3, 1)
         for section, channels in enumerate(_SECTIONS):
             x = hk.Conv2D(channels, 3, name=f"section_{section}_conv")(x)
             x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), padding="SAME")

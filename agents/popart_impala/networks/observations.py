@@ -1,4 +1,4 @@
-"""What first layers see: observations normalised per task, pixel by pixel.
+"""What first layers see: images normalised per task, pixel by pixel, and the rest as it is.
 
 A screen is a still background with a few small things that move. Of what a network makes of it, the
 part that never changes is many times as long as the rest, and gradient steps go almost all along
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from agents.popart_impala.frame_stacks import FrameSequences
 from agents.popart_impala.network_config import NetworkConfig
+from agents.popart_impala.networks.images import are_images, are_stacks
 from agents.popart_impala.types import AgentInput, Array, Params, Unroll
 
 # Haiku's name of the module; params[OBSERVATION_STATISTICS] is {"mean", "variance", "count"}.
@@ -28,9 +29,8 @@ OBSERVATION_STATISTICS = "observation_statistics"
 # Of normalised observations. A new scene differs from the mean in many deviations everywhere.
 BOUND = 5.0
 
-# Added to the deviation, as a share of a byte's range or in units of other features: noise where
-# nothing has moved yet is not made loud.
-_LEAST_DEVIATION = 1 / 64
+# Added to the deviation, of 255: noise where nothing has moved yet is not made loud.
+_LEAST_DEVIATION = 4.0
 
 
 class Normaliser(NamedTuple):
@@ -66,13 +66,17 @@ class Observations:
         return self.features.dtype
 
     def numbers(self) -> jax.Array:
-        """The features as the network is to see them, float32 [N, ...]."""
+        """The features normalised, or else as they are: float32 [N, ...]."""
         features = self.features
         if isinstance(features, FrameSequences):
             features = features.stacks()
         if self.normaliser is None:
-            return as_numbers(features)
+            return features.astype(jnp.float32)
         return normalise(features, *(x[self.task] for x in self.normaliser))
+
+    def pixels(self) -> jax.Array:
+        """Images normalised, or else scaled to [0, 1]: float32 [N, C, H, W]."""
+        return self.numbers() / (255.0 if self.normaliser is None else 1.0)
 
 
 def as_numbers(features: jax.Array) -> jax.Array:
@@ -87,7 +91,7 @@ def normalise(features: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Arr
 
 
 class ObservationStatistics(hk.Module):
-    """Mean and variance of each task's observations."""
+    """Mean and variance of each task's images."""
 
     def __init__(self, num_tasks: int, stacked: bool):
         """Makes the module.
@@ -111,27 +115,25 @@ class ObservationStatistics(hk.Module):
         mean = hk.get_parameter("mean", shape, init=jnp.zeros)
         variance = hk.get_parameter("variance", shape, init=jnp.zeros)
         hk.get_parameter("count", shape[:1], init=jnp.zeros)
-        least = _LEAST_DEVIATION * (256 if features.dtype == jnp.uint8 else 1)
-        scale = 1.0 / (jnp.sqrt(variance) + least)
+        scale = 1.0 / (jnp.sqrt(variance) + _LEAST_DEVIATION)
         return Observations(features, Normaliser(*map(jax.lax.stop_gradient, (mean, scale))), task)
 
 
 def observed(
-    inputs: AgentInput, config: NetworkConfig, num_tasks: int, stacked: bool
+    inputs: AgentInput, config: NetworkConfig, features_spec: Any, num_tasks: int
 ) -> AgentInput:
     """The inputs with `Observations` for features; within a Haiku transformation.
 
     Args:
       inputs: leading axes [B] or [T, B]; `features` of sequences may be `FrameSequences`.
       config: the network's settings.
+      features_spec: as `make_networks` takes it.
       num_tasks: number of tasks.
-      stacked: features are stacks of frames.
     """
-    if config.normalise_observations:
-        observations = ObservationStatistics(num_tasks, stacked)(inputs)
-    else:
-        observations = Observations(inputs.features)
-    return inputs._replace(features=observations)
+    if config.normalise_images and are_images(features_spec):
+        statistics = ObservationStatistics(num_tasks, are_stacks(features_spec))
+        return inputs._replace(features=statistics(inputs))
+    return inputs._replace(features=Observations(inputs.features))
 
 
 def with_observed(params: Params, unrolls: Unroll, stacked: bool) -> Params:

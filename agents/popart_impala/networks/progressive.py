@@ -29,7 +29,6 @@ from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, 
 from agents.popart_impala.networks.images import (
     are_boards,
     are_images,
-    are_stacks,
     check_boards,
     check_images,
     one_of,
@@ -290,8 +289,7 @@ def make_sensitivity(
         inputs: AgentInput, state: RecurrentState, nudges: Activations | None
     ) -> tuple[jax.Array, Activations]:
         network = ProgressiveNetwork(config, num_actions, num_tasks, freeze=False)
-        stacked = are_stacks(features_spec)
-        return network.probe(observed(inputs, config, num_tasks, stacked), state, nudges)
+        return network.probe(observed(inputs, config, features_spec, num_tasks), state, nudges)
 
     apply = hk.without_apply_rng(hk.multi_transform(lambda: (probe, probe))).apply
 

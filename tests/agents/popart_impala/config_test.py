@@ -44,7 +44,7 @@ REFUSED: dict[str, list[Any]] = {
 UNCHECKED = {
     "network",
     "use_lstm",
-    "normalise_observations",
+    "normalise_images",
     "task_input",
     "use_gap",
     "use_separate_attn_net",

@@ -1,4 +1,4 @@
-"""Observations normalised per task: the statistics by definition, and what networks get."""
+"""Images normalised per task: the statistics by definition, and what networks get."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ NUM_ACTIONS, NUM_TASKS = 4, 3
 SIZE = (36, 40)
 VECTOR = specs.Array((5,), np.float32)
 IMAGES = StackedFrames((S, *SIZE), np.uint8, 0, 255)
-# A stack of vectors.
+COLOUR = specs.BoundedArray((3, *SIZE), np.uint8, 0, 255)
 STACKED = StackedFrames((S, 6), np.float32, -9, 9)
 BOARD = specs.BoundedArray((10, 10, 4), np.bool_, False, True)
 
@@ -65,12 +65,10 @@ def random_unrolls(spec: specs.Array, tasks: list[int], seed: int = 0) -> Unroll
     )
 
 
-@pytest.mark.parametrize(
-    ("spec", "network"), [(VECTOR, "mlp"), (IMAGES, "shallow"), (STACKED, "mlp"), (BOARD, "mlp")]
-)
-def test_the_statistics_are_those_of_all_batches(spec: specs.Array, network: str) -> None:
+@pytest.mark.parametrize("spec", [IMAGES, COLOUR], ids=["stacks", "colour"])
+def test_the_statistics_are_those_of_all_batches(spec: specs.Array) -> None:
     stacked = isinstance(spec, StackedFrames)
-    networks = make(spec, network=network)
+    networks = make(spec, network="shallow")
     params = networks.init(jax.random.PRNGKey(0))
     seen: dict[int, list[np.ndarray]] = {0: [], 1: [], 2: []}
     # The third task comes late; the second is missing in the last batch.
@@ -103,15 +101,28 @@ def test_the_statistics_are_those_of_all_batches(spec: specs.Array, network: str
     np.testing.assert_array_equal(params[OBSERVATION_STATISTICS]["count"], [3, 2, 1])
 
 
-def test_without_statistics_there_are_none() -> None:
-    networks = make(VECTOR, network="mlp", normalise_observations=False)
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [(VECTOR, {}), (STACKED, {}), (BOARD, {}), (IMAGES, {"normalise_images": False})],
+    ids=["vectors", "stacks of vectors", "boards", "not wanted"],
+)
+def test_nothing_else_is_normalised(spec: specs.Array, options: dict[str, Any]) -> None:
+    stacked = isinstance(spec, StackedFrames)
+    networks = make(spec, network="mlp", **options)
     params = networks.init(jax.random.PRNGKey(0))
     assert OBSERVATION_STATISTICS not in params
-    assert with_observed(params, random_unrolls(VECTOR, [0, 1]), False) is params
+    assert with_observed(params, random_unrolls(spec, [0, 1]), stacked) is params
+    inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), stacked).inputs
+    plain = make(specs.Array(spec.shape, np.float32), network="mlp")
+    numbers = inputs._replace(features=inputs.features.astype(np.float32))
+    for ours, expected in zip(
+        networks.unroll(params, inputs, ())[:2], plain.unroll(params, numbers, ())[:2], strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
-def with_random_statistics(networks: Networks, scale: float) -> Any:
-    """Parameters with random mean and variance, in units of `scale`."""
+def with_random_statistics(networks: Networks) -> Any:
+    """Parameters with random mean and variance."""
     rng = np.random.default_rng(5)
     params = networks.init(jax.random.PRNGKey(0))
     shape = params[OBSERVATION_STATISTICS]["mean"].shape
@@ -119,22 +130,22 @@ def with_random_statistics(networks: Networks, scale: float) -> Any:
         **params,
         OBSERVATION_STATISTICS: {
             **params[OBSERVATION_STATISTICS],
-            "mean": jnp.asarray(scale * rng.random(shape, np.float32)),
-            "variance": jnp.asarray(scale**2 * rng.random(shape, np.float32)),
+            "mean": jnp.asarray(255 * rng.random(shape, np.float32)),
+            "variance": jnp.asarray(100**2 * rng.random(shape, np.float32)),
         },
     }
 
 
-def normalised(params: Any, features: np.ndarray, task: np.ndarray, least: float) -> np.ndarray:
+def normalised(params: Any, features: Any, task: Any) -> np.ndarray:
     """By definition."""
     mean, variance = (params[OBSERVATION_STATISTICS][name][task] for name in ("mean", "variance"))
-    return np.clip((features - mean) / (np.sqrt(variance) + least), -5, 5)
+    return np.clip((features - mean) / (np.sqrt(variance) + 4), -5, 5).astype(np.float32)
 
 
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "minatar"])
 def test_frames_held_once_are_the_stacks(network: str) -> None:
     networks = make(IMAGES, network=network)
-    params = with_random_statistics(networks, 255.0)
+    params = with_random_statistics(networks)
     unrolls = random_unrolls(IMAGES, [0, 2, 1, 2])
     inputs = unrolls.inputs
     stacks = time_major(unrolls, stacked=True).inputs
@@ -150,30 +161,24 @@ def test_frames_held_once_are_the_stacks(network: str) -> None:
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("spec", "network", "least"), [(VECTOR, "mlp", 1 / 64), (IMAGES, "mlp", 4.0)]
-)
-def test_the_network_sees_normalised_numbers(spec: specs.Array, network: str, least: float) -> None:
+@pytest.mark.parametrize("spec", [IMAGES, COLOUR], ids=["stacks", "colour"])
+def test_the_network_sees_normalised_images(spec: specs.Array) -> None:
     """Against the network without, given what it is to see."""
-    networks = make(spec, network=network)
-    params = with_random_statistics(networks, 255.0 if spec.dtype == np.uint8 else 1.0)
-    stacked = isinstance(spec, StackedFrames)
-    inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), stacked).inputs
-    numbers = specs.Array(spec.shape, np.float32)
-    plain = make(numbers, network=network, normalise_observations=False)
-    seen = normalised(params, np.asarray(inputs.features), np.asarray(inputs.task), least)
+    networks = make(spec, network="mlp")
+    params = with_random_statistics(networks)
+    inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), isinstance(spec, StackedFrames)).inputs
+    plain = make(specs.Array(spec.shape, np.float32), network="mlp")
+    seen = inputs._replace(features=normalised(params, inputs.features, inputs.task))
     learned = {module: x for module, x in params.items() if module != OBSERVATION_STATISTICS}
     for ours, expected in zip(
-        networks.unroll(params, inputs, ())[:2],
-        plain.unroll(learned, inputs._replace(features=seen.astype(np.float32)), ())[:2],
-        strict=True,
+        networks.unroll(params, inputs, ())[:2], plain.unroll(learned, seen, ())[:2], strict=True
     ):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_updates_with_and_without_stacks_are_the_same() -> None:
     """The learner's whole update on frames held once, and on the stacks they make."""
-    config = Config(network="shallow", hidden_size=16, normalise_observations=False)
+    config = Config(network="shallow", hidden_size=16, normalise_images=False)
     networks = make_networks(
         config, features_spec=IMAGES, num_actions=NUM_ACTIONS, num_tasks=NUM_TASKS
     )
@@ -205,24 +210,25 @@ def test_the_updates_with_and_without_stacks_are_the_same() -> None:
         assert np.mean(np.abs(ours - plain) > 1e-5) < 1e-3
 
 
-def test_a_torso_of_ones_own_gets_normalised_arrays() -> None:
+def test_a_torso_of_ones_own_gets_normalised_images() -> None:
     class Torso(hk.Module):
         def __init__(self, config: Any, num_tasks: int):
             super().__init__(name="own")
 
         def __call__(self, features: jax.Array, task: jax.Array) -> TorsoOutput:
             del task
-            return TorsoOutput(features)
+            return TorsoOutput(hk.Flatten()(features))
 
     NETWORKS["own"] = Entry(with_torso(Torso))
     try:
-        networks = make(VECTOR, network="own")
+        networks = make(COLOUR, network="own")
     finally:
         del NETWORKS["own"]
-    params = with_random_statistics(networks, 1.0)
-    inputs = time_major(random_unrolls(VECTOR, [1, 0, 2, 1]), stacked=False).inputs
-    # The policy head shows the embedding.
-    head = {**params["policy_head"], "w": jnp.eye(VECTOR.shape[0] + NUM_ACTIONS + 1, NUM_ACTIONS)}
+    params = with_random_statistics(networks)
+    inputs = time_major(random_unrolls(COLOUR, [1, 0, 2, 1]), stacked=False).inputs
+    # The policy head shows the embedding's first entries.
+    head = params["policy_head"]
+    head = {**head, "w": jnp.eye(*head["w"].shape)}
     logits = networks.unroll({**params, "policy_head": head}, inputs, ()).logits
-    seen = normalised(params, np.asarray(inputs.features), np.asarray(inputs.task), 1 / 64)
-    np.testing.assert_allclose(logits, seen[..., :NUM_ACTIONS], rtol=1e-5)
+    seen = normalised(params, inputs.features, inputs.task)
+    np.testing.assert_allclose(logits, seen[..., 0, 0, :NUM_ACTIONS], rtol=1e-5)

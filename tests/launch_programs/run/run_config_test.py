@@ -30,7 +30,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "agent.network": ("mlp", False),
     "agent.use_lstm": (True, False),
     "agent.hidden_size": (128, False),
-    "agent.normalise_observations": (False, False),
+    "agent.normalise_images": (False, False),
     "agent.task_input": (True, False),
     "agent.subnets": (3, False),
     "agent.use_gap": (True, False),

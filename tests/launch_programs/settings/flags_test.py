@@ -30,7 +30,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "network": ("mlp", "mlp"),
     "use_lstm": ("true", True),
     "hidden_size": ("128", 128),
-    "normalise_observations": ("false", False),
+    "normalise_images": ("false", False),
     "task_input": ("true", True),
     "subnets": ("3", 3),
     "use_gap": ("true", True),

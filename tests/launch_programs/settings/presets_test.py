@@ -33,7 +33,7 @@ def test_a_preset_sets_its_values(name: str) -> None:
 def test_what_the_papers_say() -> None:
     """The values by hand from the papers' tables (arXiv 1802.01561, 1809.04474, 1907.02874)."""
     papers = Config(
-        normalise_observations=False,
+        normalise_images=False,
         unroll_length=20,
         batch_size=32,
         discounting=0.99,
