@@ -74,7 +74,7 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     logdir, _ = finished
     metrics = read_rows(logdir / "learner.csv")
     assert metrics
-    config = Config(total_environment_frames=64000)
+    config = Config(action_repeat=1, total_environment_frames=64000)
     for row in metrics:
         assert int(row["frames"]) == int(row["learner_steps"]) * FRAMES_PER_UPDATE
         before = int(row["frames"]) - FRAMES_PER_UPDATE
@@ -156,7 +156,9 @@ def test_a_finished_run_goes_on_with_more_frames(
     # The schedule is that of the new length, the statistics continue.
     first = metrics[len(before)]
     assert float(first["learning_rate"]) == pytest.approx(
-        learning_rate(Config(total_environment_frames=96000), int(first["frames"]) - 640)
+        learning_rate(
+            Config(action_repeat=1, total_environment_frames=96000), int(first["frames"]) - 640
+        )
     )
     assert_statistics_go_on(before[-1], first)
     assert read_rows(logdir / "actors.csv")[: len(episodes_before)] == episodes_before
@@ -201,7 +203,7 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
     assert saved_frames(logdir) >= int(resumed[-1]["frames"])
     for row in resumed:
         assert float(row["learning_rate"]) == pytest.approx(
-            learning_rate(Config(), int(row["frames"]) - FRAMES_PER_UPDATE)
+            learning_rate(Config(action_repeat=1), int(row["frames"]) - FRAMES_PER_UPDATE)
         )
     assert_statistics_go_on(metrics[-1], resumed[0])
 
