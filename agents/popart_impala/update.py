@@ -8,7 +8,7 @@ import optax
 
 from agents.popart_impala import losses, popart
 from agents.popart_impala.config import Config
-from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
+from agents.popart_impala.frame_stacks import rebuild_stacks
 from agents.popart_impala.networks import VALUE_HEAD, Networks
 from agents.popart_impala.networks.observations import with_observed
 from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
@@ -46,23 +46,6 @@ def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
     )
     sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
     return sequences._replace(initial_state=unrolls.initial_state, params_step=unrolls.params_step)
-
-
-def with_frames(unrolls: Unroll) -> Unroll:
-    """A time-major batch as `time_major` makes it of stacked images, but with each frame held once.
-
-    Args:
-      unrolls: [B, ...] arrays; `inputs.features` are single frames.
-
-    Returns:
-      The same with `FrameSequences` for `inputs.features`.
-    """
-    inputs = unrolls.inputs
-    size = inputs.features.shape[1] - inputs.first.shape[1] + 1
-    shown = jax.vmap(shown_frames, in_axes=(0, None))(inputs.first, size)
-    batch = time_major(unrolls._replace(inputs=inputs._replace(features=())), stacked=False)
-    features = FrameSequences(inputs.features, shown)
-    return batch._replace(inputs=batch.inputs._replace(features=features))
 
 
 def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax.Array:
@@ -135,10 +118,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
     ) -> tuple[Params, optax.OptState, popart.PopArtState, dict[str, jax.Array]]:
         before = params
         params = with_observed(params, unrolls, stacked)
-        if stacked and networks.takes_observations:
-            batch = with_frames(unrolls)
-        else:
-            batch = time_major(unrolls, stacked)
+        batch = time_major(unrolls, stacked)
         (loss, (new_popart_state, metrics)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
             params, popart_state, batch
         )

@@ -26,13 +26,11 @@ class Networks(NamedTuple):
     initial_state: Callable[[int], RecurrentState]
     # (params, inputs [B, ...], state) -> (output [B, ...], next state)
     step: Callable[[Params, AgentInput, RecurrentState], tuple[NetworkOutput, RecurrentState]]
-    # (params, inputs [T, B, ...], state before the first) -> output [T, B, ...]; where the network
-    # `takes_observations`, `inputs.features` may be `FrameSequences`
+    # (params, inputs [T, B, ...], state before the first) -> output [T, B, ...]
     unroll: Callable[[Params, AgentInput, RecurrentState], NetworkOutput]
     num_actions: int
     num_tasks: int
     num_params: int  # numbers in `init`'s parameters that are learned
-    takes_observations: bool
 
 
 def make_networks(
@@ -116,5 +114,4 @@ def make_networks(
         num_actions,
         num_tasks,
         num_params=num_params,
-        takes_observations=entry.takes_observations,
     )

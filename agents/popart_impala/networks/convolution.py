@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.frame_stacks import FrameSequences
 from agents.popart_impala.networks.observations import Observations, as_numbers, normalise
+from agents.popart_impala.types import Array
 
 
 def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
@@ -81,57 +81,18 @@ def convolve_observations(
     """
     if not isinstance(x, Observations):
         x = Observations(x)
-    if isinstance(x.features, FrameSequences):
-        return _convolve_frames(x, x.features, w, stride)
     to_blocks = functools.partial(blocks, kernel=w.shape[0], stride=stride)
-    return convolve_blocks(_numbers(x, x.features, x.task, to_blocks), w)
+    return convolve_blocks(_numbers(x, to_blocks), w)
 
 
-def _convolve_frames(
-    x: Observations, sequences: FrameSequences, w: jax.Array, stride: int
-) -> jax.Array:
-    """The same of stacks of images that share their frames.
-
-    A frame is part of up to S stacks. Here it is turned into numbers once, and convolved at once
-    with the S kernels for its S places; a stack's output is the sum of its frames' parts. These are
-    the sums of `convolve_blocks` on the stacks, at about half the cost on a CPU
-    (docs/performance.md): S times less is moved, and the products have S times the columns.
-    """
-    batch_size, num_steps, size = sequences.shown.shape
-    d = w.shape[-1]
-    # In front of each unroll's frames the one that stacks show where they have none.
-    frames = jnp.pad(sequences.frames, ((0, 0), (1, 0), (0, 0), (0, 0)))
-    length = frames.shape[1]
-    task = x.task
-    if task is not None:
-        task = jnp.repeat(task.reshape(batch_size, num_steps)[:, 0], length)
-    # A kernel for each place: [n, n, 1, S D].
-    kernels = w.reshape(*w.shape[:2], 1, size * d)
-    to_blocks = functools.partial(image_blocks, kernel=w.shape[0], stride=stride)
-    blocks = _numbers(x, frames.reshape(-1, 1, *frames.shape[2:]), task, to_blocks)
-    parts = convolve_blocks(blocks, kernels)
-    parts = parts.reshape(batch_size, length, *parts.shape[1:3], size, d)
-    shown = sequences.shown[..., None, None, None]
-    y = jnp.zeros(())
-    for k in range(size):
-        part = parts[..., k, :]
-        y += jnp.where(shown[:, :, k], part[:, k + 1 : k + 1 + num_steps], part[:, :1])
-    return y.reshape(-1, *y.shape[2:])
-
-
-def _numbers(
-    x: Observations,
-    features: jax.Array,
-    task: jax.Array | None,
-    to_blocks: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
-    """Blocks of features [M, ...] of tasks [M] as the network is to see them."""
+def _numbers(x: Observations, to_blocks: Callable[[Array], jax.Array]) -> jax.Array:
+    """Blocks of the features, as the network is to see them."""
     # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
     # convolution wants and in the one that its gradient wants, and XLA does so.
-    blocks = to_blocks(features)
+    blocks = to_blocks(x.features)
     if x.normaliser is None:
         return as_numbers(blocks)
-    return normalise(blocks, *(to_blocks(statistic)[task] for statistic in x.normaliser))
+    return normalise(blocks, *(to_blocks(statistic)[x.task] for statistic in x.normaliser))
 
 
 def _seen(size: int, kernel: int, stride: int) -> int:

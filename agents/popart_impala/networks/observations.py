@@ -18,7 +18,6 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from agents.popart_impala.frame_stacks import FrameSequences
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.images import are_images, are_stacks
 from agents.popart_impala.types import AgentInput, Array, Params, Unroll
@@ -44,16 +43,14 @@ class Normaliser(NamedTuple):
 class Observations:
     """N observations as the environment gave them, and how they are to be normalised."""
 
-    features: Array | FrameSequences  # [N, ...]; [T, B, ...] until steps are merged
+    features: Array  # [N, ...]; [T, B, ...] until steps are merged
     normaliser: Normaliser | None = None  # None: they are taken as they are
     task: Array | None = None  # int32 [N], where there is a normaliser
 
     def merged(self, merge: Callable[[jax.Array], jax.Array]) -> "Observations":
         """Observations of sequences as N of them; `merge` maps [T, B, ...] to [N, ...]."""
-        features, task = self.features, self.task
-        if not isinstance(features, FrameSequences):
-            features = merge(features)
-        return Observations(features, self.normaliser, None if task is None else merge(task))
+        task = None if self.task is None else merge(self.task)
+        return Observations(merge(self.features), self.normaliser, task)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,12 +64,9 @@ class Observations:
 
     def numbers(self) -> jax.Array:
         """The features normalised, or else as they are: float32 [N, ...]."""
-        features = self.features
-        if isinstance(features, FrameSequences):
-            features = features.stacks()
         if self.normaliser is None:
-            return features.astype(jnp.float32)
-        return normalise(features, *(x[self.task] for x in self.normaliser))
+            return self.features.astype(jnp.float32)
+        return normalise(self.features, *(x[self.task] for x in self.normaliser))
 
     def pixels(self) -> jax.Array:
         """Images normalised, or else scaled to [0, 1]: float32 [N, C, H, W]."""
@@ -107,8 +101,7 @@ class ObservationStatistics(hk.Module):
     def __call__(self, inputs: AgentInput) -> Observations:
         """The inputs' features; leading axes [B] or [T, B]."""
         features, task = inputs.features, inputs.task
-        leading = 1 if isinstance(features, FrameSequences) else task.ndim
-        shape = features.shape[leading:]
+        shape = features.shape[task.ndim :]
         if self._stacked:
             shape = (1, *shape[1:])
         shape = (self._num_tasks, *shape)
@@ -125,7 +118,7 @@ def observed(
     """The inputs with `Observations` for features; within a Haiku transformation.
 
     Args:
-      inputs: leading axes [B] or [T, B]; `features` of sequences may be `FrameSequences`.
+      inputs: leading axes [B] or [T, B].
       config: the network's settings.
       features_spec: as `make_networks` takes it.
       num_tasks: number of tasks.

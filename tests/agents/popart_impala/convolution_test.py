@@ -1,8 +1,6 @@
 """The strided convolutions against Haiku's plain one: parameters, values and gradients."""
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import haiku as hk
 import jax
@@ -10,10 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
 from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.observations import Normaliser, Observations
-from agents.popart_impala.networks.subnetworks import SharedInputConv2D
 
 # Sizes that fit the strides, and sizes of which the kernel leaves rows and columns out.
 SHAPES = [(84, 84), (85, 90), (40, 36)]
@@ -77,41 +73,6 @@ def test_convolution_of_images(size: tuple[int, int]) -> None:
         return hk.Conv2D(16, 8, stride=4, padding="VALID")(x)
 
     assert_same(pure(lambda x: ImageConv2D(16, 8, 4)(x)), pure(plain), x, to_x=False)
-
-
-@pytest.mark.parametrize("size", SHAPES)
-@pytest.mark.parametrize("stack", [1, 4])
-@pytest.mark.parametrize(
-    "layer",
-    [
-        pytest.param(ImageConv2D, id="one"),
-        pytest.param(functools.partial(SharedInputConv2D, 3), id="of sub-networks"),
-    ],
-)
-def test_stacks_that_share_their_frames(
-    size: tuple[int, int], stack: int, layer: Callable[..., Any]
-) -> None:
-    rng = np.random.default_rng(0)
-    first = jnp.asarray(rng.random((3, 7)) < 0.4)
-    frames = jnp.asarray(rng.integers(0, 256, (3, stack - 1 + 7, *size), np.uint8))
-    shown = jax.vmap(shown_frames, in_axes=(0, None))(first, stack)
-    sequences = FrameSequences(frames, shown)
-    stacks = np.asarray(jax.vmap(rebuild_stacks)(frames, first)).reshape(-1, stack, *size)
-    assert sequences.shape == stacks.shape
-    assert sequences.dtype == stacks.dtype
-    assert stack == 1 or not shown.all()
-
-    normaliser = random_normaliser((2, 1, *size), 255)
-    task = np.repeat([0, 1, 0], 7)
-
-    def plain(x: jax.Array) -> jax.Array:
-        return layer(16, 8, 4)(Observations(x, normaliser, task))
-
-    def shared(x: jax.Array) -> jax.Array:
-        del x
-        return layer(16, 8, 4)(Observations(sequences, normaliser, task))
-
-    assert_same(pure(shared), pure(plain), stacks, to_x=False)
 
 
 def random_normaliser(shape: tuple[int, ...], largest: float) -> Normaliser:

@@ -10,15 +10,12 @@ import pytest
 from dm_env import specs
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.frame_stacks import FrameSequences, rebuild_stacks, shown_frames
 from agents.popart_impala.networks import NETWORKS, Networks, TorsoOutput, make_networks
 from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS, with_observed
 from agents.popart_impala.networks.registry import Entry
 from agents.popart_impala.networks.single import with_torso
-from agents.popart_impala.popart import initial_state
-from agents.popart_impala.training_state import make_optimiser
 from agents.popart_impala.types import AgentInput, Unroll
-from agents.popart_impala.update import make_update, time_major
+from agents.popart_impala.update import time_major
 from environments import StackedFrames
 
 B, T, S = 4, 5, 3
@@ -142,25 +139,6 @@ def normalised(params: Any, features: Any, task: Any) -> np.ndarray:
     return np.clip((features - mean) / (np.sqrt(variance) + 4), -5, 5).astype(np.float32)
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "minatar"])
-def test_frames_held_once_are_the_stacks(network: str) -> None:
-    networks = make(IMAGES, network=network)
-    params = with_random_statistics(networks)
-    unrolls = random_unrolls(IMAGES, [0, 2, 1, 2])
-    inputs = unrolls.inputs
-    stacks = time_major(unrolls, stacked=True).inputs
-    frames = stacks._replace(
-        features=FrameSequences(
-            inputs.features, jax.vmap(shown_frames, in_axes=(0, None))(inputs.first, S)
-        )
-    )
-    unroll = jax.jit(networks.unroll)
-    for ours, plain in zip(
-        unroll(params, frames, ())[:2], unroll(params, stacks, ())[:2], strict=True
-    ):
-        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("spec", [IMAGES, COLOUR], ids=["stacks", "colour"])
 def test_the_network_sees_normalised_images(spec: specs.Array) -> None:
     """Against the network without, given what it is to see."""
@@ -174,40 +152,6 @@ def test_the_network_sees_normalised_images(spec: specs.Array) -> None:
         networks.unroll(params, inputs, ())[:2], plain.unroll(learned, seen, ())[:2], strict=True
     ):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_the_updates_with_and_without_stacks_are_the_same() -> None:
-    """The learner's whole update on frames held once, and on the stacks they make."""
-    config = Config(network="shallow", hidden_size=16, normalise_images=False)
-    networks = make_networks(
-        config, features_spec=IMAGES, num_actions=NUM_ACTIONS, num_tasks=NUM_TASKS
-    )
-    params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
-    frames = random_unrolls(IMAGES, [0, 2, 1, 2])
-    stacks = frames._replace(
-        inputs=frames.inputs._replace(
-            features=np.asarray(
-                jax.vmap(rebuild_stacks)(
-                    jnp.asarray(frames.inputs.features), jnp.asarray(frames.inputs.first)
-                )
-            )
-        )
-    )
-    results = []
-    for stacked, unrolls in ((True, frames), (False, stacks)):
-        after, *_ = make_update(networks, config, stacked)(
-            params,
-            make_optimiser(config).init(params),
-            initial_state(NUM_TASKS),
-            unrolls,
-            np.float32(1e-3),
-        )
-        results.append(after)
-    moved = jax.tree.map(lambda x, y: np.abs(x - y).max() > 1e-5, results[0], params)
-    assert all(jax.tree.leaves(moved))
-    # Adam's first step is the gradient's sign: where it is all but 0, rounding decides.
-    for ours, plain in zip(*map(jax.tree.leaves, results), strict=True):
-        assert np.mean(np.abs(ours - plain) > 1e-5) < 1e-3
 
 
 def test_a_torso_of_ones_own_gets_normalised_images() -> None:
