@@ -23,15 +23,6 @@ from environments.types import (
 _RESET = -1
 
 
-def check_package() -> None:
-    """Checks that the library is there.
-
-    Raises:
-      ValueError: it is not installed, or its part in C++ does not load here.
-    """
-    _library()
-
-
 class ProcgenBatch(BatchedEnvironment):
     """N games, any mix of them: one batch of the library for each game, stepped in C++.
 
@@ -60,9 +51,9 @@ class ProcgenBatch(BatchedEnvironment):
           large: draws pictures of 512 x 512 for people, which `pictures` gives.
 
         Raises:
-          ValueError: as `check_package`.
+          ValueError: as `load_library`.
         """
-        library = _library()
+        library = load_library()
         self._tasks = np.array(task_indices, np.int32)
         self._num_tasks = len(tasks)
         self._games: list[tuple[Any, np.ndarray]] = []
@@ -180,7 +171,7 @@ class ProcgenEnvironment(dm_env.Environment):
           large: makes `picture` known, at 512 x 512.
 
         Raises:
-          ValueError: as `check_package`.
+          ValueError: as `load_library`.
         """
         self._batch = ProcgenBatch([task], [0], options=options, seed=seed, large=large)
         self._large = large
@@ -230,8 +221,12 @@ class ProcgenEnvironment(dm_env.Environment):
         return self._last
 
 
-def _library() -> Any:
-    """The library's batch of games; raises as `check_package`."""
+def load_library() -> Any:
+    """The library's class of batches of a game.
+
+    Raises:
+      ValueError: it is not installed, or its part in C++ does not load here.
+    """
     try:
         from procgen import ProcgenGym3Env
     except ImportError as error:

@@ -151,16 +151,16 @@ def evaluate(
     try:
         for index in indices:
             task = tasks[index]
-            player = TaskPlayer(
-                config,
-                networks,
-                index,
-                source,
+            make_player = functools.partial(
+                TaskPlayer,
+                networks=networks,
+                task=index,
+                variable_source=source,
                 greedy=greedy,
                 seed=seed,
-                filmed=video,
                 max_frames=limit,
             )
+            player = make_player(config, filmed=video)
             paths = _videos(directory, config, stem)[index]
             film = functools.partial(_film, player, config, policy, index, paths, progress)
             returns, cut_off, filmed = _play(
@@ -173,15 +173,7 @@ def evaluate(
                 attention[task.name] = player.mean_attention
             unseen_returns: list[float] = []
             if unseen is not None:
-                other = TaskPlayer(
-                    dataclasses.replace(config, atari=unseen),
-                    networks,
-                    index,
-                    source,
-                    greedy=greedy,
-                    seed=seed,
-                    max_frames=limit,
-                )
+                other = make_player(dataclasses.replace(config, atari=unseen))
                 unseen_returns, cut_unseen, _ = _play(other, task, episodes, progress, None)
                 other.close()
                 cut_off += cut_unseen

@@ -52,15 +52,15 @@ def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed:
       matter.
     """
     networks = make_run_networks(config)
-    sensitivity = make_sensitivity(
-        config.agent,
-        features_spec=environment_spec(config).observations.features,
-        num_actions=networks.num_actions,
-        num_tasks=networks.num_tasks,
-    )
     act = make_policy(networks)
     environment = make_batched_environment(
         config.task_list(), [task] * _ENVIRONMENTS, atari=config.atari, seed=derive_seed(seed, task)
+    )
+    sensitivity = make_sensitivity(
+        config.agent,
+        features_spec=environment.observation_spec().features,
+        num_actions=networks.num_actions,
+        num_tasks=networks.num_tasks,
     )
     key = jax.random.PRNGKey(derive_seed(seed, task, 1))
     state = networks.initial_state(_ENVIRONMENTS)

@@ -1,11 +1,10 @@
 """The settings that shape the network."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from agents.popart_impala.setting import setting
-
-# What policy files and runs had before there was a field for it.
-BEFORE_THE_FIELD = {"normalise_images": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +74,17 @@ class NetworkConfig:
         # `accepted` is false for NaN, too, since every comparison with NaN is.
         if not accepted:
             raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
+
+
+def settings_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's fields as JSON has them -> as `NetworkConfig` and its subclasses take them.
+
+    Raises:
+      KeyError: there are no `frozen_columns`.
+    """
+    # What files had before there was a field for it.
+    before = {"normalise_images": False}
+    return {**before, **values, "frozen_columns": tuple(values["frozen_columns"])}
 
 
 def is_count(value: object) -> bool:

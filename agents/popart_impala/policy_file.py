@@ -41,7 +41,7 @@ import jax
 import numpy as np
 
 from agents.popart_impala.choosing import choose_actions
-from agents.popart_impala.network_config import BEFORE_THE_FIELD, NetworkConfig
+from agents.popart_impala.network_config import NetworkConfig, settings_from_json
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, Array, Params, RecurrentState, agent_input
 
@@ -358,13 +358,7 @@ def _info(about: Mapping[str, Any]) -> PolicyInfo:
     """What the file's JSON says."""
     network, features = about["network"], about["features"]
     return PolicyInfo(
-        config=NetworkConfig(
-            **{
-                **BEFORE_THE_FIELD,
-                **network,
-                "frozen_columns": tuple(network["frozen_columns"]),
-            }
-        ),
+        config=NetworkConfig(**settings_from_json(network)),
         observation_shape=tuple(features["shape"]),
         observation_dtype=np.dtype(features["dtype"]),
         stacked=features["stacked"],

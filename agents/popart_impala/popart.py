@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.moments import mixed_moments
 
 
 class PopArtState(NamedTuple):
@@ -118,10 +119,8 @@ def update_statistics(
     batch_mean = jnp.sum(member * targets[:, :, None], axis=(0, 1)) / divisor
     deviation = targets - jnp.take(batch_mean, tasks)[None, :]
     batch_variance = jnp.sum(member * deviation[:, :, None] ** 2, axis=(0, 1)) / divisor
-    shift = batch_mean - state.mean
-    mean = state.mean + step_size * shift
-    variance = state.variance + step_size * (
-        batch_variance - state.variance + (1 - step_size) * shift**2
+    mean, variance = mixed_moments(
+        state.mean, state.variance, batch_mean, batch_variance, step_size
     )
     return PopArtState(
         mean=jnp.where(present, mean, state.mean),

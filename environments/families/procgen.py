@@ -27,10 +27,10 @@ class Procgen(Family):
 
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
         """Checks that the library is there."""
-        from environments.procgen import check_package
+        from environments.procgen import load_library
 
         del tasks, atari
-        check_package()
+        load_library()
 
     def scored(self, task: Task, atari: AtariOptions) -> Task:
         """The task with R_min and R_max of the levels that the options name."""

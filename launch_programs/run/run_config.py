@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from agents.popart_impala.config import Config
-from agents.popart_impala.network_config import BEFORE_THE_FIELD
+from agents.popart_impala.network_config import settings_from_json
 from agents.popart_impala.setting import setting
 from environments import AtariOptions, Task, parse_level_name, scored_tasks
 
@@ -182,18 +182,11 @@ def from_json(values: dict[str, Any]) -> RunConfig:
       ValueError: a field is missing, unknown or out of range.
     """
     try:
-        agent = values["agent"]
         return RunConfig(
             **{
                 **values,
                 "tasks": tuple(values["tasks"]),
-                "agent": Config(
-                    **{
-                        **BEFORE_THE_FIELD,
-                        **agent,
-                        "frozen_columns": tuple(agent["frozen_columns"]),
-                    }
-                ),
+                "agent": Config(**settings_from_json(values["agent"])),
                 "atari": AtariOptions(**values["atari"]),
             }
         )

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.popart_impala.networks.observations import Observations, as_numbers, normalise
-from agents.popart_impala.types import Array
+from agents.popart_impala.networks.observations import Observations
 
 
 def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
@@ -81,18 +80,9 @@ def convolve_observations(
     """
     if not isinstance(x, Observations):
         x = Observations(x)
-    to_blocks = functools.partial(blocks, kernel=w.shape[0], stride=stride)
-    return convolve_blocks(_numbers(x, to_blocks), w)
-
-
-def _numbers(x: Observations, to_blocks: Callable[[Array], jax.Array]) -> jax.Array:
-    """Blocks of the features, as the network is to see them."""
     # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
     # convolution wants and in the one that its gradient wants, and XLA does so.
-    blocks = to_blocks(x.features)
-    if x.normaliser is None:
-        return as_numbers(blocks)
-    return normalise(blocks, *(to_blocks(statistic)[x.task] for statistic in x.normaliser))
+    return convolve_blocks(x.pixels(functools.partial(blocks, kernel=w.shape[0], stride=stride)), w)
 
 
 def _seen(size: int, kernel: int, stride: int) -> int:

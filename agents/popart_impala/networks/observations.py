@@ -18,6 +18,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents.popart_impala.moments import mixed_moments
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.images import are_images, are_stacks
 from agents.popart_impala.types import AgentInput, Array, Params, Unroll
@@ -66,22 +67,19 @@ class Observations:
         """The features normalised, or else as they are: float32 [N, ...]."""
         if self.normaliser is None:
             return self.features.astype(jnp.float32)
-        return normalise(self.features, *(x[self.task] for x in self.normaliser))
+        return self.pixels()
 
-    def pixels(self) -> jax.Array:
-        """Images normalised, or else scaled to [0, 1]: float32 [N, C, H, W]."""
-        return self.numbers() / (255.0 if self.normaliser is None else 1.0)
+    def pixels(self, arrange: Callable[[Array], Array] = lambda x: x) -> jax.Array:
+        """The features normalised, or else with bytes scaled to [0, 1]: float32.
 
-
-def as_numbers(features: jax.Array) -> jax.Array:
-    """Float32 of the same shape; bytes are scaled to [0, 1]."""
-    numbers = features.astype(jnp.float32)
-    return numbers / 255.0 if features.dtype == jnp.uint8 else numbers
-
-
-def normalise(features: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
-    """(x - mean) scale, within [-BOUND, BOUND]; float32."""
-    return jnp.clip((features.astype(jnp.float32) - mean) * scale, -BOUND, BOUND)
+        Args:
+          arrange: moves entries of [N, ...], before they become numbers: bytes are cheaper to move.
+        """
+        numbers = arrange(self.features).astype(jnp.float32)
+        if self.normaliser is not None:
+            mean, scale = (arrange(statistic)[self.task] for statistic in self.normaliser)
+            return jnp.clip((numbers - mean) * scale, -BOUND, BOUND)
+        return numbers / 255.0 if self.dtype == jnp.uint8 else numbers
 
 
 class ObservationStatistics(hk.Module):
@@ -164,12 +162,8 @@ def with_observed(params: Params, unrolls: Unroll, stacked: bool) -> Params:
     present = sizes > 0
     count = count + present
     step = per_task(present / jnp.maximum(count, 1.0))
-    shift = batch_mean - mean
+    mean, variance = mixed_moments(mean, variance, batch_mean, batch_variance, step)
     return {
         **params,
-        OBSERVATION_STATISTICS: {
-            "mean": mean + step * shift,
-            "variance": variance + step * (batch_variance - variance + (1.0 - step) * shift**2),
-            "count": count,
-        },
+        OBSERVATION_STATISTICS: {"mean": mean, "variance": variance, "count": count},
     }

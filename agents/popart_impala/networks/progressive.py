@@ -52,7 +52,7 @@ class _Layer(NamedTuple):
     """How one layer of a column is made."""
 
     name: str
-    # name -> module, without ReLU; the first layer's takes `Observations`
+    # name -> module, without ReLU; a convolution that is the first layer takes `Observations`
     make: Callable[[str], Callable[[Any], jax.Array]]
 
 
@@ -163,16 +163,20 @@ class ProgressiveNetwork:
           features: [B, ...].
           nudges: what is added to each activation, if anything.
         """
-        if are_images(one_of(features)):
+        spec = one_of(features)
+        seen: Any = features
+        if are_images(spec):
             check_images("progressive", features, at_least=36)
-        if are_boards(one_of(features)):
+        elif are_boards(spec):
             check_boards("progressive", features, at_least=3)
-        layers = _layers(one_of(features), self._hidden_size)
+        else:
+            seen = features.numbers()
+        layers = _layers(spec, self._hidden_size)
         activations: Activations = []
         for i, layer in enumerate(layers):
             activations.append([])
             for column in range(self._num_columns):
-                own = features if i == 0 else activations[i - 1][column]
+                own = seen if i == 0 else activations[i - 1][column]
                 x = layer.make(f"column_{column}_{layer.name}")(own)
                 if i > 0 and column > 0:
                     earlier = activations[i - 1][:column]
@@ -213,9 +217,9 @@ def layer_names(features_spec: Any) -> list[str]:
 def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
     """The layers of a column for observations of this `shape` and `dtype`."""
 
-    def linear(name: str) -> Callable[[Any], jax.Array]:
+    def linear(name: str) -> Callable[[jax.Array], jax.Array]:
         module = hk.Linear(hidden_size, name=name)
-        return lambda x: module(hk.Flatten()(x.numbers() if isinstance(x, Observations) else x))
+        return lambda x: module(hk.Flatten()(x))
 
     if are_images(features_spec):
         return [
@@ -246,7 +250,6 @@ def grow(old: Params, new: Params) -> Params:
       ValueError: the old parameters are not those of such a network.
     """
     grown = dict(new)
-    num_old = len(old[VALUE_HEAD]["b"])
     for module, values in old.items():
         if module in (VALUE_HEAD, OBSERVATION_STATISTICS):
             continue
@@ -262,10 +265,11 @@ def grow(old: Params, new: Params) -> Params:
         earlier = np.asarray(old[VALUE_HEAD][name])
         head[name] = np.concatenate([earlier, np.asarray(x)[..., earlier.shape[-1] :]], axis=-1)
     if OBSERVATION_STATISTICS in new:
-        grown[OBSERVATION_STATISTICS] = {
-            name: np.concatenate([old[OBSERVATION_STATISTICS][name], np.asarray(x)[num_old:]])
-            for name, x in new[OBSERVATION_STATISTICS].items()
-        }
+        grown[OBSERVATION_STATISTICS] = jax.tree.map(
+            lambda kept, initial: np.concatenate([kept, initial[len(kept) :]]),
+            old[OBSERVATION_STATISTICS],
+            new[OBSERVATION_STATISTICS],
+        )
     return {**grown, VALUE_HEAD: head}
 
 

@@ -23,20 +23,14 @@ def apply_to_steps(function: Callable[..., Any], *arguments: Any) -> Any:
     Returns:
       What the function returns, as [T, B, ...].
     """
-
-    def is_observations(x: Any) -> bool:
-        return isinstance(x, Observations)
-
-    leaves = jax.tree.leaves(arguments, is_leaf=is_observations)
-    length, batch_size = next(x.shape[:2] for x in leaves if not is_observations(x))
+    length, batch_size = jax.tree.leaves(arguments)[0].shape[:2]
 
     def merge(x: Any) -> Any:
-        if is_observations(x):
+        if isinstance(x, Observations):  # a leaf, as all that JAX does not know
             return x.merged(merge)
         return jnp.swapaxes(x, 0, 1).reshape(batch_size * length, *x.shape[2:])
 
     def split(x: jax.Array) -> jax.Array:
         return jnp.swapaxes(x.reshape(batch_size, length, *x.shape[1:]), 0, 1)
 
-    merged = [jax.tree.map(merge, argument, is_leaf=is_observations) for argument in arguments]
-    return jax.tree.map(split, function(*merged))
+    return jax.tree.map(split, function(*jax.tree.map(merge, arguments)))
