@@ -46,6 +46,7 @@ def test_rows_become_history_and_a_resumed_run_goes_on(directory: RunDirectory) 
     CSVTable(directory.path / "learner.csv").append([{**LEARNER, "frames": 1280}])
     mirror.close()
     mirror.finish(130)
+    wandb.teardown()  # its process writes the file; `finish` does not wait for that offline
     (first,) = files(directory.path)
     assert [row["frames"] for row in history(first)] == [640, 1280]
     assert history(first)[0]["charts/episodic_return/pong"] == -21.0
@@ -63,6 +64,7 @@ def test_rows_become_history_and_a_resumed_run_goes_on(directory: RunDirectory) 
     CSVTable(directory.path / "learner.csv").append([{**LEARNER, "frames": 960}])
     resumed.close()
     resumed.finish(0, [score(parse_level_name("pong")[0], [1.0, 3.0])])
+    wandb.teardown()
     second = files(directory.path)[1]
     assert [row["frames"] for row in history(second)] == [960]
     again = next(r.run for r in records(second) if r.WhichOneof("record_type") == "run")
