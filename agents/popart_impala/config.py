@@ -91,7 +91,7 @@ class Config(NetworkConfig):
     # Optimiser, with a learning rate that rises at first, and falls linearly to 0.
     optimiser: str = setting("adam", "Adam, or RMSProp as in the papers.", choices=OPTIMISERS)
     learning_rate: float = setting(
-        1e-3,
+        5e-4,
         "Largest learning rate; falls linearly to 0 at --total_environment_frames.",
     )
     warmup_updates: int = setting(

@@ -16,8 +16,8 @@ from agents.popart_impala.config import Config
 # The clips rho_bar and c_bar of both papers; rlax fixes the second at 1.
 RHO_BAR = 1.0
 
-# Of a task's advantages, in units of PopArt's sigma.
-LEAST_SPREAD = 0.5
+# Of a task's advantages, in mean absolute deviations of its value targets.
+LEAST_SPREAD = 0.6
 
 
 class LossInput(NamedTuple):
@@ -92,26 +92,26 @@ def vtrace(
 
 
 def standardise(
-    advantages: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
+    advantages: jax.Array, weights: jax.Array, tasks: jax.Array, least: jax.Array
 ) -> jax.Array:
     """Advantages with mean 0 and standard deviation 1 within each task.
 
     Args:
-      advantages: float32 [T, B], in units of PopArt's sigma.
+      advantages: float32 [T, B], in any unit that a task's sequences share.
       weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
-      num_tasks: number of tasks.
+      least: float32 [num_tasks], above 0, of the advantages' units. Deviations below are not scaled
+        up to 1: where a task has not paid yet, that would make noise as loud as a signal.
 
     Returns:
-      float32 [T, B]; 0 where the weight is 0. Deviations below `LEAST_SPREAD` are not scaled up to
-      1: where a task has not paid yet, that would make noise as loud as a signal.
+      float32 [T, B]; 0 where the weight is 0.
     """
-    member = jax.nn.one_hot(tasks, num_tasks)  # [B, num_tasks]
+    member = jax.nn.one_hot(tasks, least.shape[0])  # [B, num_tasks]
     steps = jnp.maximum(1.0, jnp.einsum("tb,bn->n", weights, member))
     mean = jnp.einsum("tb,tb,bn->n", weights, advantages, member) / steps
     centred = weights * (advantages - mean[tasks][None])
     deviation = jnp.sqrt(jnp.einsum("tb,bn->n", centred**2, member) / steps)
-    return centred / jnp.maximum(deviation, LEAST_SPREAD)[tasks][None]
+    return centred / jnp.maximum(deviation, least)[tasks][None]
 
 
 def bound_truncation_values(
@@ -160,6 +160,11 @@ def popart_vtrace_loss(
     them, values renormalised to the new statistics, and the loss on those. The advantage is divided
     by the new sigma and then, if so configured, standardised; the value loss is on normalised
     targets. No gradient flows into statistics, targets or advantages.
+
+    The least deviation that advantages are standardised by is `LEAST_SPREAD` times the value
+    targets' mean absolute deviation, not their sigma. Where a rare episode earns a hundred times
+    what others do, sigma is that episode's, and advantages as small beside it as all others would
+    be lose to the entropy bonus (docs/results.md).
 
     loss = sum or mean over T and B of  - gain
                                         + baseline_cost 1/2 (target - n)^2
@@ -243,7 +248,8 @@ def popart_vtrace_loss(
     entropy = known * -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
     advantages = jnp.where(known > 0, advantages, 0.0) / own_new.sigma[None]
     if config.standardise_advantages:
-        advantages = standardise(advantages, known, batch.task, state.mean.shape[0])
+        least = LEAST_SPREAD * popart.configured_deviation(new_state, config) / new.sigma
+        advantages = standardise(advantages, known, batch.task, least)
     if config.ratio_clip is None:
         gain = jnp.minimum(rho, RHO_BAR) * advantages * log_pi_action
     else:

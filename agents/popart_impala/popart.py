@@ -8,6 +8,9 @@ sigma_i n + mu_i the value itself. The papers keep the first two moments mu and 
 sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same update in exact
 arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
 rounding step of 1024).
+
+Beside them we keep the mean absolute deviation, for the scale of advantages (`losses.standardise`).
+It hardly moves where sigma is made by a few targets far from the rest.
 """
 
 from typing import NamedTuple
@@ -25,6 +28,7 @@ class PopArtState(NamedTuple):
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
+    deviation: jax.Array  # float32 [num_tasks], mean absolute deviation from mu; ours
     updates: jax.Array  # int32 [num_tasks], how often the task's were updated
 
 
@@ -43,10 +47,11 @@ class Head(NamedTuple):
 
 
 def initial_state(num_tasks: int) -> PopArtState:
-    """Mean 0 and variance 1 for every task: normalised values are the values."""
+    """Mean 0, variance and deviation 1 for every task: normalised values are the values."""
     return PopArtState(
         mean=jnp.zeros(num_tasks),
         variance=jnp.ones(num_tasks),
+        deviation=jnp.ones(num_tasks),
         updates=jnp.zeros(num_tasks, jnp.int32),
     )
 
@@ -64,6 +69,11 @@ def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
 def configured_scale(state: PopArtState, config: Config) -> Scale:
     """`scale_of` with an agent's bounds."""
     return scale_of(state, config.popart_scale_min, config.popart_scale_max)
+
+
+def configured_deviation(state: PopArtState, config: Config) -> jax.Array:
+    """Mean absolute deviations, float32 [num_tasks], within the bounds of an agent's sigma."""
+    return jnp.clip(state.deviation, config.popart_scale_min, config.popart_scale_max)
 
 
 def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
@@ -95,7 +105,8 @@ def update_statistics(
 
     With m and s the mean and variance of a task's targets in the batch and b the step size:
     mu' = (1-b) mu + b m, and v' = (1-b) v + b s + b (1-b) (mu - m)^2, which is
-    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2).
+    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2). The deviation d' = (1-b) d + b a, where a is the
+    mean of |target - mu'| in the batch.
 
     Args:
       state: the statistics before.
@@ -117,14 +128,18 @@ def update_statistics(
     present = weight > 0
     divisor = jnp.where(present, weight, 1.0)
     batch_mean = jnp.sum(member * targets[:, :, None], axis=(0, 1)) / divisor
-    deviation = targets - jnp.take(batch_mean, tasks)[None, :]
-    batch_variance = jnp.sum(member * deviation[:, :, None] ** 2, axis=(0, 1)) / divisor
+    difference = targets - jnp.take(batch_mean, tasks)[None, :]
+    batch_variance = jnp.sum(member * difference[:, :, None] ** 2, axis=(0, 1)) / divisor
     mean, variance = mixed_moments(
         state.mean, state.variance, batch_mean, batch_variance, step_size
     )
+    distance = jnp.abs(targets - jnp.take(mean, tasks)[None, :])
+    batch_deviation = jnp.sum(member * distance[:, :, None], axis=(0, 1)) / divisor
+    deviation = state.deviation + step_size * (batch_deviation - state.deviation)
     return PopArtState(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),
+        deviation=jnp.where(present, deviation, state.deviation),
         updates=state.updates + present.astype(jnp.int32),
     )
 

@@ -154,21 +154,23 @@ class Checkpointer:
           ValueError: the checkpoint's structure or shapes are not those of `like`.
         """
 
-        def read(step: int) -> int:
+        def read(step: int) -> tuple[int, Any]:
             # With `like`, Orbax raises ValueError for a file that is missing and for another
             # structure alike. So the files are read without it first.
-            self._read_whole(step)
-            return step
+            return step, self._read_whole(step).state
 
-        step = self._newest_readable(read)
-        if step is None:
+        found = self._newest_readable(read)
+        if found is None:
             return None
+        step, whole = found
         arrays = _arrays(like)
+        arrays["popart"] = {k: v for k, v in arrays["popart"].items() if k in whole["popart"]}
         restored = self._read(step, ocp.args.StandardRestore(arrays))
         _check_shapes(restored.state, arrays, self._directory / str(step))
         info = restored.info
+        state = {**restored.state, "popart": _statistics(restored.state["popart"])}
         return (
-            TrainingState(**restored.state, steps=info["steps"], frames=info["frames"]),
+            TrainingState(**state, steps=info["steps"], frames=info["frames"]),
             info["counts"],
         )
 
@@ -183,7 +185,7 @@ class Checkpointer:
             restored = self._read_whole(step)
             return SavedPolicy(
                 restored.state["params"],
-                PopArtState(**restored.state["popart"]),
+                _statistics(restored.state["popart"]),
                 restored.info["steps"],
                 restored.info["frames"],
             )
@@ -278,7 +280,16 @@ def _check_shapes(restored: Any, like: Any, path: pathlib.Path) -> None:
 
 
 def _arrays(state: TrainingState) -> dict[str, Any]:
-    return {"params": state.params, "opt_state": state.opt_state, "popart": state.popart}
+    return {
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "popart": state.popart._asdict(),
+    }
+
+
+def _statistics(saved: Mapping[str, Any]) -> PopArtState:
+    """PopArt's. Earlier versions saved no deviation; sigma is at least as large."""
+    return PopArtState(**{"deviation": np.sqrt(saved["variance"]), **saved})
 
 
 def has_checkpoint(directory: RunDirectory) -> bool:

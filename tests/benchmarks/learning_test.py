@@ -153,7 +153,10 @@ def test_runs_are_reproducible_and_seeds_differ() -> None:
 def test_what_a_second_phase_starts_from() -> None:
     def state(tasks: int, value: float) -> TrainingState:
         statistics = PopArtState(
-            jnp.full(tasks, value), jnp.full(tasks, value + 1), jnp.full(tasks, int(value) + 2)
+            jnp.full(tasks, value),
+            jnp.full(tasks, value + 1),
+            jnp.full(tasks, value + 3),
+            jnp.full(tasks, int(value) + 2),
         )
         return TrainingState({"w": np.full(3, value)}, (), statistics, 7, 700)
 

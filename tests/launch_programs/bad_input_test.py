@@ -185,7 +185,7 @@ def contents(directory: RunDirectory) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("flags", "differences"),
     [
-        ("--learning_rate=0.5", "learning_rate is 0.001 in the run, 0.5 is asked for"),
+        ("--learning_rate=0.5", "learning_rate is 0.0005 in the run, 0.5 is asked for"),
         ("--nopopart", "popart is True in the run, False is asked for"),
         (
             "--seed=3 --unroll_length=10",

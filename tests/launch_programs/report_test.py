@@ -151,7 +151,7 @@ def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
         "seed",
         "subnets",
     }
-    assert rows["learning_rate"] == Setting("learning_rate", "0.01", "0.001", True)
+    assert rows["learning_rate"] == Setting("learning_rate", "0.01", "0.0005", True)
     assert rows["network"] == Setting("network", "attentive", "shallow", True)
     assert rows["subnets"] == Setting("subnets", "2", "none", True)
     assert rows["tasks"] == Setting("tasks", "pong, seaquest", "", False)

@@ -29,6 +29,8 @@ ALL_CUT_OFF = 10  # b
 
 MEAN = np.array([0.5, -40.0, 3000.0, 7.0, -1.0], np.float32)
 SIGMA = np.array([2.0, 30.0, 800.0, 0.25, 50.0], np.float32)
+# Task 1's advantages deviate by less than 0.6 of it, the others' by more.
+DEVIATION = np.array([1.5, 1000.0, 600.0, 0.2, 30.0], np.float32)
 REWARD_SCALE = np.array([1.0, 100.0, 10_000.0, 1.0, 1.0])
 BIG_STEP = 0.2  # step size of the statistics that sets the new apart from the old
 
@@ -76,7 +78,7 @@ def random_batch(seed: int) -> losses.LossInput:
 
 
 def state() -> popart.PopArtState:
-    return settled(MEAN, SIGMA**2)
+    return settled(MEAN, SIGMA**2, DEVIATION)
 
 
 def as_oracle(batch: losses.LossInput) -> oracle.Batch:
@@ -88,7 +90,7 @@ def as_oracle(batch: losses.LossInput) -> oracle.Batch:
 
 def oracle_statistics() -> oracle.Statistics:
     mean, sigma = MEAN.astype(np.float64), SIGMA.astype(np.float64)
-    return oracle.Statistics(mean, mean**2 + sigma**2)
+    return oracle.Statistics(mean, mean**2 + sigma**2, DEVIATION.astype(np.float64))
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -333,6 +335,7 @@ def test_loss_and_gradients_agree_with_the_oracle(config: Config, seed: int) -> 
         bound *= abs(fixed.new_mu[task]) + fixed.new_sigma[task]
         second_moment = float(new_state.variance[task]) + float(new_state.mean[task]) ** 2
         assert abs(second_moment - fixed.new_statistics.second_moment[task]) <= 2 * bound
+        assert_close(new_state.deviation[task], fixed.new_statistics.deviation[task], "deviation")
 
 
 @with_each_config
@@ -422,7 +425,7 @@ def test_truncation_values_stay_within_their_tasks_values() -> None:
         first=jnp.zeros((2, 4), bool),
         task=jnp.array([0, 1, 0, 1]),
     )
-    statistics = popart.PopArtState(*popart.initial_state(2))._replace(
+    statistics = popart.initial_state(2)._replace(
         mean=jnp.array([5.0, 0.0]), variance=jnp.array([100.0, 1.0])
     )
     bounded = losses.bound_truncation_values(batch, statistics, Config())

@@ -53,10 +53,11 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """PopArt's moments as in the paper."""
+    """PopArt's moments as in the paper, and the mean absolute deviation."""
 
     mean: Array  # [N], mu
     second_moment: Array  # [N], nu
+    deviation: Array  # [N]
 
 
 class VTrace(NamedTuple):
@@ -166,7 +167,9 @@ def importance_ratios(batch: Batch) -> Array:
 def update_statistics(
     statistics: Statistics, targets: Array, weights: Array, task: Array, step_size: float
 ) -> Statistics:
-    """One step of the moving averages per task: mu += b (E[v] - mu), nu += b (E[v^2] - nu).
+    """One step of the moving averages per task.
+
+    mu += b (E[v] - mu), nu += b (E[v^2] - nu), d += b (E|v - mu| - d) with the new mu.
 
     Args:
       statistics: [N].
@@ -175,13 +178,15 @@ def update_statistics(
       task: int [B].
       step_size: b.
     """
-    mean, second_moment = (np.array(moment, np.float64) for moment in statistics)
+    mean, second_moment, deviation = (np.array(x, np.float64) for x in statistics)
     for index in range(len(mean)):
         counting = targets[:, task == index][weights[:, task == index] > 0]
         if counting.size:
             mean[index] += step_size * (np.mean(counting) - mean[index])
             second_moment[index] += step_size * (np.mean(counting**2) - second_moment[index])
-    return Statistics(mean, second_moment)
+            distance = np.mean(np.abs(counting - mean[index]))
+            deviation[index] += step_size * (distance - deviation[index])
+    return Statistics(mean, second_moment, deviation)
 
 
 def scale(statistics: Statistics, minimum: float, maximum: float) -> tuple[Array, Array]:
@@ -220,24 +225,31 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
     if config.popart:
         new = update_statistics(statistics, targets, counts, batch.task, config.popart_step_size)
     new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
-    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, config)
+    deviation = np.clip(new.deviation, config.popart_scale_min, config.popart_scale_max)
+    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, deviation, config)
     return Constants(targets, scaled, ratios, counts, mu, sigma, new_mu, new_sigma, new)
 
 
 def scale_advantages(
-    advantages: Array, counts: Array, task: Array, sigma: Array, config: Config
+    advantages: Array,
+    counts: Array,
+    task: Array,
+    sigma: Array,
+    deviation: Array,
+    config: Config,
 ) -> Array:
-    """In units of each task's sigma; then, if so configured, with mean 0 and deviation 1.
+    """In units of each task's sigma, or, if so configured, with mean 0 and deviation 1.
 
-    The deviation that is divided by is at least half a sigma.
+    What then is divided by is at least 0.6 of the value targets' mean absolute deviation.
     """
-    scaled = advantages / sigma[task][None]
-    if config.standardise_advantages:
-        for k in set(task.tolist()):
-            own = counts & (task == k)[None]
-            if own.any():
-                deviation = max(0.5, np.std(scaled[own]))
-                scaled[own] = (scaled[own] - np.mean(scaled[own])) / deviation
+    if not config.standardise_advantages:
+        return advantages / sigma[task][None]
+    scaled = advantages.copy()
+    for k in set(task.tolist()):
+        own = counts & (task == k)[None]
+        if own.any():
+            divisor = max(0.6 * deviation[k], np.std(advantages[own]))
+            scaled[own] = (advantages[own] - np.mean(advantages[own])) / divisor
     return scaled
 
 

@@ -48,12 +48,14 @@ def test_update_by_hand() -> None:
     # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
-    state = settled(mean=jnp.array([7.0, 10.0]), variance=jnp.array([2.0, 4.0]))
+    #   deviation 2, E|v - mu'| = (7 + 5) / 2 = 6,  deviation' = 3/4 2 + 1/4 6 = 3
+    state = settled(jnp.array([7.0, 10.0]), jnp.array([2.0, 4.0]), jnp.array([5.0, 2.0]))
     targets = jnp.array([[1.0], [100.0], [3.0]])
     weights = jnp.array([[1.0], [0.0], [1.0]])
     new = update_statistics(state, targets, weights, jnp.array([1]), 0.25)
     np.testing.assert_array_equal(new.mean, [7.0, 8.0])
     np.testing.assert_array_equal(new.variance, [2.0, 15.25])
+    np.testing.assert_array_equal(new.deviation, [5.0, 3.0])
 
 
 @pytest.mark.parametrize("step_size", [0.03, 0.3, 1.0])
@@ -64,7 +66,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
     centre = magnitude * np.array([2.0, -1.0, 0.0, 3.0, -2.0])
     num_tasks, length, batch_size = 5, 6, 12
     state = popart.initial_state(num_tasks)
-    statistics = oracle.Statistics(np.zeros(num_tasks), np.ones(num_tasks))
+    statistics = oracle.Statistics(np.zeros(num_tasks), np.ones(num_tasks), np.ones(num_tasks))
     for _ in range(400):
         present = np.flatnonzero(rng.random(num_tasks) < 0.8)
         if not present.size:
@@ -78,12 +80,13 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
         statistics = oracle.update_statistics(
             statistics, exact(targets), exact(weights), task, step_size
         )
-        mean, second_moment = statistics
+        mean, second_moment, deviation = statistics
         variance = second_moment - mean**2
         # Tens of roundings of the numbers that take part.
         size = np.maximum(second_moment, before.second_moment)
         assert np.all(np.abs(exact(state.mean) - mean) <= 2e-6 * np.sqrt(size))
         assert np.all(np.abs(exact(state.variance) - variance) <= 2e-6 * size)
+        assert np.all(np.abs(exact(state.deviation) - deviation) <= 4e-6 * np.sqrt(size))
     assert variance.max() / variance.min() > 1e12
 
 
@@ -122,7 +125,9 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     weights, task = np.ones((20, 32), np.float32), np.zeros(32, np.int32)
     start = settled(mean=jnp.array([centre + 3]), variance=jnp.array([9.0]))
     state = start
-    statistics = oracle.Statistics(exact(start.mean), exact(start.mean) ** 2 + 9.0)
+    statistics = oracle.Statistics(
+        exact(start.mean), exact(start.mean) ** 2 + 9.0, exact(start.deviation)
+    )
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
     errors_of_second_moments = []
     # A mean near 1e5 is rounded to multiples of 2^-7. Each update adds at most half of that to the
@@ -216,7 +221,8 @@ def test_first_steps_average_what_there_was() -> None:
             np.testing.assert_allclose(state.variance[0], second_moment - mean**2, rtol=1e-4)
     np.testing.assert_array_equal(state.updates, [updates, 0])
     # The other task had no targets.
-    assert (float(state.mean[1]), float(state.variance[1])) == (0, 1)
+    other = state.mean[1], state.variance[1], state.deviation[1]
+    assert tuple(float(x) for x in other) == (0, 1, 1)
 
 
 # Output preservation.

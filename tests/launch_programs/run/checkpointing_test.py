@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import chex
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from agents.popart_impala.config import Config
@@ -79,6 +81,38 @@ def test_the_policy_alone(tmp_path: pathlib.Path) -> None:
     assert isinstance(policy, SavedPolicy)
     chex.assert_trees_all_equal(policy.params, state.params)
     assert (policy.steps, policy.frames) == (7, FRAMES)
+
+
+def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
+    """As earlier versions saved them: as NamedTuple, and without checksum."""
+
+    class Statistics(NamedTuple):
+        mean: np.ndarray
+        variance: np.ndarray
+        updates: np.ndarray
+
+    state = make_state(0)
+    mean, variance, _, updates = state.popart
+    arrays = {
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "popart": Statistics(mean, variance, updates),
+    }
+    info = {"steps": 7, "frames": FRAMES, "counts": {}}
+    with ocp.CheckpointManager(tmp_path) as manager:
+        manager.save(
+            7,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(info)
+            ),
+        )
+    expected = state.popart._replace(deviation=np.sqrt(variance))
+    restored = Checkpointer(tmp_path).restore(make_state(1))
+    assert restored is not None
+    assert bits(restored[0]) == bits(state._replace(popart=expected))
+    policy = Checkpointer(tmp_path).restore_policy()
+    assert policy is not None
+    chex.assert_trees_all_equal(policy.popart, expected)
 
 
 def test_no_checkpoint(tmp_path: pathlib.Path) -> None:

@@ -77,7 +77,7 @@ def test_two_groups_are_named_by_all_that_differs(tmp_path: pathlib.Path) -> Non
     )
     assert [g.label for g in groups] == [
         "tasks=catch_x1, learning_rate=0.01, total_environment_frames=200,000,000",
-        "tasks=toy, learning_rate=0.001, total_environment_frames=1,000,000",
+        "tasks=toy, learning_rate=0.0005, total_environment_frames=1,000,000",
     ]
 
 
@@ -98,7 +98,7 @@ def test_more_groups_are_named_by_what_is_their_own(tmp_path: pathlib.Path) -> N
     ]
     groups = curves.group([history(tmp_path / f"{name}2", *flags[name]) for name in "abc"])
     assert [g.label for g in groups] == [
-        "hidden_size=256, learning_rate=0.001",  # it has nothing of its own
+        "hidden_size=256, learning_rate=0.0005",  # it has nothing of its own
         "learning_rate=0.01",
         "hidden_size=64",
     ]
