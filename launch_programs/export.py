@@ -33,14 +33,18 @@ def define_flags() -> None:
         "File to write, which must not exist; by default RUN/SUITE-STEPS.policy.npz, STEPS being "
         "the learner's.",
     )
+    flags.DEFINE_bool(
+        "float16", False, "Writes weights with half the precision: the file is half as large."
+    )
 
 
-def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
+def export(directory: RunDirectory, output: str | None, *, float16: bool = False) -> pathlib.Path:
     """Writes a run's newest policy to a file.
 
     Args:
       directory: of the run.
       output: path of the file; by default in the run's directory, named by suite and learner steps.
+      float16: writes weights with half the precision.
 
     Returns:
       The file's path.
@@ -75,7 +79,7 @@ def export(directory: RunDirectory, output: str | None) -> pathlib.Path:
     )
     scale = configured_scale(policy.popart, config.agent)
     try:
-        save_policy(path, info, policy.params, scale)
+        save_policy(path, info, policy.params, scale, float16=float16)
     except FileExistsError:
         raise ValueError(f"{path} exists already: give another name as --output") from None
     return path
@@ -94,7 +98,7 @@ def main(argv: list[str]) -> None:
     command_line.set_up_process()
     try:
         command_line.reject_positional_arguments(argv)
-        path = export(RunDirectory(FLAGS.logdir), FLAGS.output)
+        path = export(RunDirectory(FLAGS.logdir), FLAGS.output, float16=FLAGS.float16)
     except (ValueError, OSError) as error:
         command_line.fail(error)
     print(f"written to {path}: {path.stat().st_size:,} bytes")

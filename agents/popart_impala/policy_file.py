@@ -9,11 +9,12 @@ Members:
     about                   a JSON object as a string: what is not an array, see below
     popart/mu               float32 [num_tasks], PopArt's mean of each task's values
     popart/sigma            float32 [num_tasks], and their scale
-    params/MODULE/NAME      a parameter, under Haiku's name of its module
+    params/MODULE/NAME      a parameter, under Haiku's name of its module; weights (NAME w) may be
+                            float16, and are float32 when loaded
 
 `about` has
 
-    format, version         "popart-impala policy", 1
+    format, version         "popart-impala policy", 2; version 1 had no float16
     network                 the fields of `Config` that shape the network
     features                shape and dtype of one observation; whether it is a stack of frames
     num_actions, tasks      the actions are 0 ... num_actions - 1; the tasks' names, by index
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from agents.popart_impala.popart import Scale  # which imports Chex
 
 _FORMAT = "popart-impala policy"
-_VERSION = 1
+_VERSION = 2
 
 # What NumPy, zip and JSON raise for a file that is none of ours, or not any more.
 _UNREADABLE = (
@@ -104,7 +105,12 @@ class PolicyInfo:
 
 
 def save_policy(
-    path: str | os.PathLike[str], info: PolicyInfo, params: Params, scale: "Scale"
+    path: str | os.PathLike[str],
+    info: PolicyInfo,
+    params: Params,
+    scale: "Scale",
+    *,
+    float16: bool = False,
 ) -> None:
     """Writes a policy file.
 
@@ -113,9 +119,11 @@ def save_policy(
       info: what the policy is of.
       params: of the network that `info` describes.
       scale: PopArt's mu and sigma of the policy's values, as `popart.scale_of` gives them.
+      float16: writes weights with half the precision, which makes the file half as large.
 
     Raises:
-      ValueError: parameters or scale are not those of the network that `info` describes.
+      ValueError: parameters or scale are not those of the network that `info` describes, or a
+        weight is too large for float16.
       FileExistsError: there is such a file; it is left as it is.
       OSError: it cannot be written.
     """
@@ -128,6 +136,8 @@ def save_policy(
         },
     }
     _check_arrays(arrays, _expected_arrays(info))
+    if float16:
+        arrays = {name: _half(name, array) for name, array in arrays.items()}
     about = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -191,7 +201,7 @@ def load_policy(
             if version <= _VERSION:
                 info = _info(about)
                 expected = _expected_arrays(info)
-                arrays = {name: archive[name] for name in archive.files if name != "about"}
+                arrays = {k: _single(k, archive[k]) for k in archive.files if k != "about"}
                 _check_arrays(arrays, expected)
         except _UNREADABLE as error:
             raise ValueError(
@@ -379,6 +389,27 @@ def _expected_arrays(info: PolicyInfo) -> dict[str, jax.ShapeDtypeStruct]:
         "popart/sigma": statistic,
         **{f"params/{m}/{name}": x for m, name, x in hk.data_structures.traverse(params)},
     }
+
+
+def _is_weight(name: str) -> bool:
+    """Whether an array may be float16: no bias, and no statistic, whose range is wider."""
+    return name.startswith("params/") and name.endswith("/w")
+
+
+def _half(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as a file of half the size has it."""
+    if not _is_weight(name):
+        return array
+    largest = np.max(np.abs(array), initial=0.0)
+    if largest > np.finfo(np.float16).max:
+        raise ValueError(f"float16=True: {name} has {largest:g}, more than float16 holds")
+    return array.astype(np.float16)
+
+
+def _single(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as the network takes it."""
+    half = _is_weight(name) and array.dtype == np.float16
+    return array.astype(np.float32) if half else array
 
 
 def _check_arrays(arrays: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

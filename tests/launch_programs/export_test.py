@@ -46,13 +46,15 @@ def test_what_is_written_and_printed(toy: RunDirectory, capsys: pytest.CaptureFi
 def test_atari(tmp_path: pathlib.Path) -> None:
     flags = ("--action_set=minimal", "--life_loss", "--hidden_size=8")
     directory = make_run(tmp_path / "run", "seaquest", *flags)
-    run(f"--logdir={directory.path}", f"--output={tmp_path}/mine")
+    run(f"--logdir={directory.path}", f"--output={tmp_path}/mine", "--float16")
     info = load_policy(tmp_path / "mine").info
     assert (info.observation_shape, info.stacked) == ((4, 84, 84), True)
     assert info.observation_dtype == np.uint8
     # What it is played with: whole games, the actions that it knows.
     assert info.environment["action_set"] == "minimal"
     assert info.environment["life_loss"] is False
+    with np.load(tmp_path / "mine") as archive:
+        assert archive["params/policy_head/w"].dtype == np.float16
 
 
 def test_refusals(

@@ -145,6 +145,33 @@ def test_what_the_file_says(tmp_path: pathlib.Path) -> None:
     assert load_policy(tmp_path / "q").info == info
 
 
+def test_half_precision(tmp_path: pathlib.Path) -> None:
+    info = CASES["shallow"]
+    _, params = save(tmp_path / "single", info)
+    save_policy(tmp_path / "half", info, params, SCALE, float16=True)
+    with np.load(tmp_path / "single") as single, np.load(tmp_path / "half") as half:
+        for name in single.files:
+            weight = name.startswith("params/") and name.endswith("/w")
+            assert half[name].dtype == (np.float16 if weight else single[name].dtype)
+            if name != "about":
+                tolerance = {"rtol": 1e-3, "atol": 1e-7} if weight else {"rtol": 0}
+                np.testing.assert_allclose(half[name], single[name], **tolerance)
+    exact, rounded = load_policy(tmp_path / "single"), load_policy(tmp_path / "half")
+    assert rounded.info == exact.info
+    for observation in observations(info, 4):
+        exact(observation, "first", 0.0)
+        rounded(observation, "first", 0.0)
+        logits = logits_of(rounded)
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, logits_of(exact), rtol=0, atol=1e-3)
+        assert np.any(logits != logits_of(exact))
+
+    params["value_head"]["w"][0, 0] = -1e5
+    with pytest.raises(ValueError, match=r"float16=True: params/value_head/w has 100000, more"):
+        save_policy(tmp_path / "not", info, params, SCALE, float16=True)
+    assert not (tmp_path / "not").exists()
+
+
 def test_reset_starts_an_episode(lstm_path: pathlib.Path) -> None:
     def episode(policy: LoadedPolicy, rewards: list[float]) -> list[np.ndarray]:
         policy.reset()
@@ -253,7 +280,7 @@ def test_files_that_are_none(lstm_path: pathlib.Path, tmp_path: pathlib.Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "is of version 2 of policy files; this program reads up to version 1"),
+        ({"version": 3}, "is of version 3 of policy files; this program reads up to version 2"),
         ({"format": "other"}, "is not a policy file, or is damaged: ValueError: its format is"),
         (
             {"num_actions": 4},
