@@ -1,6 +1,7 @@
 """ViZDoom's scenarios: actions, screens, time limits, engines that die."""
 
 import os
+import sys
 
 import numpy as np
 import psutil
@@ -121,3 +122,10 @@ def test_an_engine_that_dies_is_replaced() -> None:
     assert len(failures) == 1
     assert step.observation.features.any()
     guarded.close()
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vizdoom", None)
+    message = r"^tasks doom:SCENARIO need the package vizdoom: install the extra \[doom\]$"
+    with pytest.raises(ValueError, match=message):
+        check_tasks(parse_level_name("doom:basic"), atari=OPTIONS)

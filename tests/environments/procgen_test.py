@@ -1,5 +1,8 @@
 """Procgen's games: the library's batches as ours, levels, time limits."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from procgen import ProcgenGym3Env
@@ -130,3 +133,25 @@ def test_a_film_is_the_same_game() -> None:
     assert len(screen.action_names) == 15
     plain.close()
     filmed.close()
+
+
+class _Broken(types.ModuleType):
+    """A package whose part in C++ is not for this machine."""
+
+    def __getattr__(self, name: str) -> object:
+        raise OSError("libenv.so: wrong ELF class")
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (None, r"need the package procgen: install the extra \[procgen\]; there are wheels for "),
+        (_Broken("procgen"), "Procgen does not load here: libenv.so: wrong ELF class"),
+    ],
+)
+def test_without_the_package(
+    package: types.ModuleType | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "procgen", package)
+    with pytest.raises(ValueError, match=f"^tasks procgen:GAME.* {message}"):
+        check_tasks(parse_level_name("procgen:coinrun"), atari=OPTIONS)
