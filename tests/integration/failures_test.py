@@ -158,7 +158,7 @@ def test_a_launcher_that_somebody_else_stops_is_an_interruption(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # all nodes start four times
+@pytest.mark.timeout(600)  # all nodes start three times
 def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
     with training(tmp_path / "run", *TOY, *RAY, "--num_queues=1") as program:
         program.wait_for_rows(4)
@@ -172,7 +172,8 @@ def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
         assert node == "actor/0"
         assert failure.startswith("its host or its Ray actor is gone")
 
-        for number, name in enumerate(("learner/0", "queue/0", "coordinator/0")):
+        # A queue's loss is in ray_hosts_test.py, with its host's.
+        for number, name in enumerate(("learner/0", "coordinator/0")):
             before = program.rows()
             kill_and_wait(program, name)
             node, failure = failures(program)[2 + number]

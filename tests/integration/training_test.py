@@ -287,11 +287,15 @@ def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("redirection", [">&- 2>&- <&-", "> /dev/full", "| true"])
+@pytest.mark.parametrize(
+    ("redirection", "launch_type"),
+    # Nodes inherit what is closed; the others concern `train` alone, and threads start sooner.
+    [(">&- 2>&- <&-", "local_mp"), ("> /dev/full", "local_mt"), ("| true", "local_mt")],
+)
 def test_training_and_evaluation_without_an_output(
-    tmp_path: pathlib.Path, redirection: str
+    tmp_path: pathlib.Path, redirection: str, launch_type: str
 ) -> None:
-    flags = (f"--logdir={tmp_path}/run", "--level_name=catch_x1")
+    flags = (f"--logdir={tmp_path}/run", "--level_name=catch_x1", f"--launch_type={launch_type}")
     small = ("--num_actors=1", "--total_environment_frames=6400", "--test_num_episodes=1")
     command = shlex.join([sys.executable, "-m", "launch_programs.train", *flags, *small])
     done = subprocess.run(
