@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -87,9 +88,9 @@ def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
     """As earlier versions saved them: as NamedTuple, and without checksum."""
 
     class Statistics(NamedTuple):
-        mean: np.ndarray
-        variance: np.ndarray
-        updates: np.ndarray
+        mean: jax.Array
+        variance: jax.Array
+        updates: jax.Array
 
     state = make_state(0)
     mean, variance, _, updates = state.popart
@@ -106,7 +107,7 @@ def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
                 state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(info)
             ),
         )
-    expected = state.popart._replace(deviation=np.sqrt(variance))
+    expected = jax.device_get(state.popart._replace(deviation=jnp.sqrt(variance)))
     restored = Checkpointer(tmp_path).restore(make_state(1))
     assert restored is not None
     assert bits(restored[0]) == bits(state._replace(popart=expected))
