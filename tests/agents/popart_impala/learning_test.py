@@ -217,12 +217,14 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     targets = targets[:T]
 
     mean, second_moment = old_mean.copy(), old_variance + old_mean**2
+    deviation = np.asarray(state.popart.deviation, np.float64).copy()
     for task in range(NUM_TASKS) if config.popart else ():
         own = targets[:, TASK == task][counts[:, TASK == task]]
         if own.size:
             b = config.popart_step_size
             mean[task] = (1 - b) * mean[task] + b * own.mean()
             second_moment[task] = (1 - b) * second_moment[task] + b * (own**2).mean()
+            deviation[task] = (1 - b) * deviation[task] + b * np.abs(own - mean[task]).mean()
     variance = second_moment - mean**2
     sigma = np.sqrt(variance)
 
@@ -261,7 +263,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     return TrainingState(
         params,
         tuple(s._replace(nu=mean_square) if hasattr(s, "nu") else s for s in state.opt_state),
-        settled(mean, variance) if config.popart else state.popart,
+        settled(mean, variance, deviation) if config.popart else state.popart,
         state.steps + 1,
         state.frames + 4 * T * B,
     )
