@@ -134,6 +134,7 @@ def test_scores_are_those_of_the_evaluation(page: Page, directory: RunDirectory)
 def test_settings_and_what_it_was_trained_with(page: Page) -> None:
     marked = page.locator("#settings > .wide tr.differs")
     assert [marked.nth(i).locator("th, td").all_inner_texts() for i in range(marked.count())] == [
+        ["learning_rate", "0.001", "0.0005"],
         ["total_environment_frames", "200,000", "200,000,000"],
         ["log_interval", "1.0", "10.0"],
     ]
