@@ -129,7 +129,9 @@ def random_params(networks: Networks) -> Params:
             name: np.broadcast_to(
                 rng.uniform(0.5, 1.0, x.shape[1:]).astype(np.float32) * largest, x.shape
             )
-            for (name, x), largest in zip(sorted(statistics.items()), (9.0, 200.0, 5000.0))
+            for (name, x), largest in zip(
+                sorted(statistics.items()), (9.0, 200.0, 5000.0), strict=True
+            )
         }
     return drawn
 
