@@ -168,7 +168,7 @@ HOW: list[tuple[str, Way]] = [
         ),
     ),
     # After training.
-    (r"\.evaluate --logdir=(runs/atari57|.*--greedy)", Parsed()),
+    (r"\.evaluate --logdir=runs/atari57", Parsed()),
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
     (r"\.export --logdir=runs/mine", Run(before="rm -f mine.policy.npz")),
     (r"\.plot runs/atari57$", Parsed()),
