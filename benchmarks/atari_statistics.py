@@ -1,7 +1,7 @@
 """Aggregates over runs as the field reports them, by rliable.
 
 The interquartile mean is that of Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), with
-stratified bootstrap confidence intervals: runs are drawn anew within each task.
+stratified bootstrap confidence intervals: runs are resampled within each task.
 """
 
 import contextlib

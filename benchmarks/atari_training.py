@@ -145,7 +145,7 @@ class Training:
                 return Outcome.FAILED
         if code == 0:
             return Outcome.FINISHED
-        if code == STOPPED:  # by somebody else's signal
+        if code == STOPPED:  # by a signal from outside
             return Outcome.INTERRUPTED
         return Outcome.FAILED
 

@@ -244,7 +244,7 @@ def report(soak: Soak, left: list[str], seconds: float) -> dict[str, Any]:
     print(
         f"started again by the program, by the node that had died: {dict(again)}; resumed by "
         f"hand: {soak.resumed}\n"
-        f"frames learned in vain: {lost:,} ({lost / (frames + lost):.1%} of all)\n"
+        f"frames learned and lost: {lost:,} ({lost / (frames + lost):.1%} of all)\n"
         f"processes left at the end: {', '.join(left) or 'none'}"
     )
     table = Table(title=f"memory after the first {_SETTLED_SECONDS:.0f} s, longest-lived process")

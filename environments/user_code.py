@@ -55,7 +55,7 @@ def imported(name: str) -> ModuleType:
 
 
 def _found(name: str, error: ImportError) -> str:
-    """Where the package is in which a module was looked for in vain: another may be meant."""
+    """Where the package is that lacks the module: another of the same name may be meant."""
     package = name.partition(".")[0]
     if package == name or error.name is None or not name.startswith(error.name):
         return ""

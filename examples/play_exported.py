@@ -2,7 +2,7 @@
 
     python -m examples.play_exported [FILE] [EPISODES]
 
-Without a file it plays the one of MinAtar's games that lies next to this program.
+Without a file it plays atari3.policy.npz, which comes with the project: three Atari games.
 """
 
 import pathlib
@@ -13,9 +13,9 @@ import numpy as np
 from agents.popart_impala import load_policy
 from environments import AtariOptions, make_environment, parse_level_name
 
-default = pathlib.Path(__file__).with_name("minatar.policy.npz")
+default = pathlib.Path(__file__).with_name("atari3.policy.npz")
 path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
-episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 
 policy = load_policy(path)
 print(f"{path.name}: trained on {policy.info.frames:,} frames of {', '.join(policy.tasks)}")

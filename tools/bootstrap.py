@@ -345,7 +345,7 @@ def install_lock(uv: str, lock: str) -> None:
 
 
 def install(uv: str, python: str) -> None:
-    """Makes .venv anew: whatever an interrupted set-up left is thrown away.
+    """Rebuilds .venv from scratch: what an interrupted set-up left is removed.
 
     Args:
       uv: path of uv.
@@ -412,7 +412,7 @@ def add_vertex() -> None:
 
 
 def resolve(upgrade: bool) -> None:
-    """Writes the locks anew, with the versions that they have as far as they still fit.
+    """Rewrites the locks, keeping the versions in them that still fit.
 
     Args:
       upgrade: choose the newest versions instead.

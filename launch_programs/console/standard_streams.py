@@ -29,7 +29,7 @@ class _Forgiving(io.RawIOBase):
         try:
             return os.write(self._descriptor, data)
         except BlockingIOError:
-            os.set_blocking(self._descriptor, True)  # somebody else's doing, for the same terminal
+            os.set_blocking(self._descriptor, True)  # another program has set this on the shared terminal
             return self.write(data)
         except OSError:
             return len(data)

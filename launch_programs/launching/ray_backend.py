@@ -121,7 +121,7 @@ def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def check_address(address: str) -> None:
-    """Looks whether somebody listens at a cluster's address, before anything is started.
+    """Checks that something listens at a cluster's address, before anything is started.
 
     Raises:
       ValueError: nobody does, or it is no address of a Ray head.

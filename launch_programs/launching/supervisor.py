@@ -22,7 +22,7 @@ WINDOW = 600.0
 # Exit code of a node that is gone with its host.
 LOST = 256
 
-# Seconds that nodes have to end when the learner is gone, so that nothing is to be saved.
+# Seconds that nodes have to end when the learner is gone: nothing is left to save.
 _SHORT_NOTICE = 2.0
 
 

@@ -40,7 +40,7 @@ def open_screen(status: TrainingStatus, path: str, *, quiet: bool) -> Screen:
     """The screen that standard output is good for.
 
     Args:
-      status: what is shown; somebody else keeps it up to date.
+      status: what is shown; the caller keeps it up to date.
       path: of the run directory.
       quiet: no progress, only messages.
     """

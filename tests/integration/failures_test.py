@@ -123,7 +123,7 @@ def test_local_without_these_all_ends(tmp_path: pathlib.Path, name: str) -> None
 
 
 @pytest.mark.slow
-def test_a_node_that_somebody_else_stops_is_no_end_of_training(tmp_path: pathlib.Path) -> None:
+def test_a_node_stopped_from_outside_does_not_end_training_normally(tmp_path: pathlib.Path) -> None:
     name = "coordinator/0"
     with training(tmp_path / "run", *TOY) as program:
         program.wait_for_rows(4)
@@ -139,7 +139,7 @@ def test_a_node_that_somebody_else_stops_is_no_end_of_training(tmp_path: pathlib
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [False, True])
-def test_a_launcher_that_somebody_else_stops_is_an_interruption(
+def test_a_launcher_stopped_from_outside_is_an_interruption(
     tmp_path: pathlib.Path, threads: bool
 ) -> None:
     flags = ["--launch_type=local_mt"] if threads else []
@@ -320,7 +320,7 @@ def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_learner_on_a_host_without_the_checkpoints_does_not_begin_anew(
+def test_a_learner_on_a_host_without_the_checkpoints_does_not_start_over(
     tmp_path: pathlib.Path,
 ) -> None:
     logdir = tmp_path / "run"
@@ -377,7 +377,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: pathlib.Path) -> None
     ],
     ids=["hangs", "nan"],
 )
-def test_an_environment_that_fails_once_is_made_anew(
+def test_an_environment_that_fails_once_is_replaced(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, misbehaviour: str, failure: str
 ) -> None:
     misbehave(

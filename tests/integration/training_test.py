@@ -199,7 +199,7 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
         program.wait_until(lambda: len(read_rows(logdir / "learner.csv")) > len(metrics) + 2)
         stop(program, signal.SIGTERM)
     resumed = read_rows(logdir / "learner.csv")[len(metrics) :]
-    assert int(resumed[0]["frames"]) > saved  # counted on, not anew
+    assert int(resumed[0]["frames"]) > saved  # counting continues from the checkpoint
     assert saved_frames(logdir) >= int(resumed[-1]["frames"])
     for row in resumed:
         assert float(row["learning_rate"]) == pytest.approx(

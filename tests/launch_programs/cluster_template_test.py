@@ -63,7 +63,7 @@ def test_one_command_for_each_node(
     ]
 
 
-def test_hosts_are_dealt() -> None:
+def test_hosts_are_assigned_round_robin() -> None:
     def queues(num_queues: int, hosts: list[str]) -> tuple[str, ...]:
         config = CONFIG if num_queues == 0 else type(CONFIG)(**{**vars(CONFIG), "num_queues": 2})
         return cluster_template.deal(config, hosts, 9000)["queue"]

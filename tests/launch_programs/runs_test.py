@@ -53,7 +53,7 @@ def test_a_run_with_a_real_checkpoint(tmp_path: pathlib.Path) -> None:
 def test_states(tmp_path: pathlib.Path) -> None:
     directory = make_tables(tmp_path, "toy", *FLAGS, learner=[learned(1.0, 5120)])
     assert read_run(tmp_path).state == "interrupted"
-    assert read_run(tmp_path).frames == 0  # without a checkpoint it begins anew
+    assert read_run(tmp_path).frames == 0  # without a checkpoint it starts over
     save(directory, 3)
     save(directory, 4)
     (directory.checkpoints / "broken-9").mkdir()

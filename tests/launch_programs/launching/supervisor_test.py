@@ -118,7 +118,7 @@ def test_a_stop_ends_everything_in_order() -> None:
 
 
 @pytest.mark.parametrize("node", ["coordinator/0", "learner/0", "queue/0"])
-def test_a_node_that_somebody_else_stops_has_not_finished(node: str) -> None:
+def test_a_node_stopped_from_outside_has_not_finished(node: str) -> None:
     program = Program(queue_0=SLEEPS)
     program.code[node] = ENDS
     with pytest.raises(ProgramFailed) as failure:
@@ -127,7 +127,7 @@ def test_a_node_that_somebody_else_stops_has_not_finished(node: str) -> None:
     assert not failure.value.for_good
 
 
-def test_an_actor_that_somebody_else_stops_is_started_again() -> None:
+def test_an_actor_stopped_from_outside_is_started_again() -> None:
     program = Program(actor_0=ENDS, max_restarts=1)
     with pytest.raises(ProgramFailed, match="actor/0: ended before .* it has died too often"):
         program.run()

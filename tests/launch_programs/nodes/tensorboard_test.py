@@ -36,7 +36,7 @@ def test_names_of_environments_become_tags(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("back", [0, 3_600])
-def test_what_a_resumed_run_does_anew_replaces_what_was_there(
+def test_what_a_resumed_run_repeats_replaces_what_was_there(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, back: int
 ) -> None:
     write(tmp_path, 0, *(Scalars(frames, {"x": 1.0}) for frames in (100, 200, 300)))

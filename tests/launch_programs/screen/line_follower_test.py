@@ -32,7 +32,7 @@ def test_starts_where_it_is_told_to(tmp_path: pathlib.Path) -> None:
     assert follower.new_lines() == ["new"]
 
 
-def test_a_file_that_is_begun_anew(tmp_path: pathlib.Path) -> None:
+def test_a_file_that_is_started_over(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log"
     append(path, b"a long line\n")
     follower = LineFollower(path)

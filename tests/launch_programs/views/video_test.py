@@ -245,7 +245,7 @@ SCALE = Scale(np.array([3.0, -70.0], np.float32), np.array([2.0, 50.0], np.float
 def test_the_numbers_are_those_of_the_picture(
     level: str, flags: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Values, probabilities and attention computed anew from what the environment showed."""
+    """Values, probabilities and attention recomputed from what the environment showed."""
     index = 1
     directory = make_run(tmp_path, level, *flags)
     tape, drawn, writer, result = film(directory, index, monkeypatch)
