@@ -4,7 +4,6 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.attentive import AttentiveTorso
@@ -100,7 +99,8 @@ class AugmentedConv2D(hk.Module):
         images = qkv.transpose(0, 3, 1, 2, 4).reshape(b * subnets, height, width, -1)
         subnet_of = jnp.tile(jnp.arange(subnets), b)
         # Weights are made again in the backward pass: all of a batch's are gigabytes.
-        heads = jax.lax.map(checkpoint(attend), (images, subnet_of), batch_size=_CHUNK)
+        attend_again = jax.checkpoint(attend)  # type: ignore[attr-defined]
+        heads = jax.lax.map(attend_again, (images, subnet_of), batch_size=_CHUNK)
         heads = heads.reshape(b, subnets, height, width, _VALUE_DEPTH).transpose(0, 2, 3, 1, 4)
         mixed = SubnetConv2D(_VALUE_DEPTH, kernel=1, name="projection")(heads)
         return jnp.concatenate([local, mixed], axis=-1)
