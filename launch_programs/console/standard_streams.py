@@ -29,7 +29,7 @@ class _Forgiving(io.RawIOBase):
         try:
             return os.write(self._descriptor, data)
         except BlockingIOError:
-            os.set_blocking(self._descriptor, True)  # another program has set this on the shared terminal
+            os.set_blocking(self._descriptor, True)  # another program on the terminal unset it
             return self.write(data)
         except OSError:
             return len(data)

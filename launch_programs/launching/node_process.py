@@ -1,8 +1,8 @@
 """What the process of one node does, however it was started.
 
 As a program of its own (Ray), it gets the node, pickled, through standard input: there is no
-pickle file that another user could change. The pipe stays open: when it ends, the launcher has died,
-and the node stops too.
+pickle file that another user could change. The pipe stays open: when it ends, the launcher has
+died, and the node stops too.
 """
 
 import ctypes
