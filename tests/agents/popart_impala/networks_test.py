@@ -13,6 +13,7 @@ from agents.popart_impala.config import Config
 from agents.popart_impala.networks import NETWORKS, VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS
 from agents.popart_impala.types import AgentInput, Params
+from tests.agents.popart_impala.parameters import random_params
 
 T, B = 6, 2
 NUM_ACTIONS, NUM_TASKS = 5, 3
@@ -110,36 +111,20 @@ def random_state(networks: Networks) -> Any:
     )
 
 
-def random_params(networks: Networks) -> Params:
-    """Drawn by NumPy: XLA takes seconds to compile what draws a network's initial parameters.
-
-    Statistics of observations, where there are any, are the same for all tasks.
-    """
-    rng = np.random.default_rng(2)
-    params = dict(jax.eval_shape(networks.init, jax.random.PRNGKey(0)))
-    statistics = params.pop(OBSERVATION_STATISTICS, None)
-    drawn = jax.tree.map(
-        lambda x: rng.normal(scale=np.prod(x.shape[:-1], initial=1.0) ** -0.5, size=x.shape).astype(
-            np.float32
-        ),
-        params,
-    )
-    if statistics is not None:
-        drawn[OBSERVATION_STATISTICS] = {
-            name: np.broadcast_to(
-                rng.uniform(0.5, 1.0, x.shape[1:]).astype(np.float32) * largest, x.shape
-            )
-            for (name, x), largest in zip(
-                sorted(statistics.items()), (9.0, 200.0, 5000.0), strict=True
-            )
-        }
-    return drawn
+def params_of(networks: Networks) -> Params:
+    """Random ones; statistics of observations, if there are any, are the same for all tasks."""
+    params = random_params(networks)
+    if OBSERVATION_STATISTICS in params:
+        params[OBSERVATION_STATISTICS] = jax.tree.map(
+            lambda x: np.broadcast_to(x[0], x.shape), params[OBSERVATION_STATISTICS]
+        )
+    return params
 
 
 def outputs(networks: Networks, inputs: AgentInput, state: Any) -> np.ndarray:
     """All heads of `unroll`, [T, B, num_actions + num_tasks]."""
     unroll = jax.jit(networks.unroll)
-    return np.concatenate(unroll(random_params(networks), inputs, state)[:2], axis=-1)
+    return np.concatenate(unroll(params_of(networks), inputs, state)[:2], axis=-1)
 
 
 def test_every_network_of_the_registry_is_tested() -> None:
@@ -149,7 +134,7 @@ def test_every_network_of_the_registry_is_tested() -> None:
 @pytest.mark.parametrize(("config", "spec"), cases(TASK_BLIND + TASK_AWARE))
 def test_unroll_is_step_after_step(config: Config, spec: specs.Array) -> None:
     networks = build(config, spec)
-    params = random_params(networks)
+    params = params_of(networks)
     inputs, state = random_inputs(spec), random_state(networks)
     unrolled = outputs(networks, inputs, state)
     assert unrolled.shape == (T, B, NUM_ACTIONS + NUM_TASKS)
@@ -184,7 +169,7 @@ def test_an_episode_does_not_see_the_one_before() -> None:
 
 def test_the_state_at_an_episodes_start_is_the_initial_one() -> None:
     networks = make("mlp", VECTOR, use_lstm=True)
-    params = random_params(networks)
+    params = params_of(networks)
     inputs = jax.tree.map(lambda x: x[0], random_inputs(VECTOR))
     start = inputs._replace(first=np.ones(B, bool))
     continued = inputs._replace(first=np.zeros(B, bool))
@@ -328,7 +313,7 @@ def test_the_papers_number_of_parameters_of_the_deep_network() -> None:
 @pytest.mark.parametrize(("use_lstm", "core"), [(False, 256 + NUM_ACTIONS + 1), (True, 256)])
 def test_the_value_head_is_found_by_its_name(use_lstm: bool, core: int) -> None:
     networks = make("mlp", VECTOR, use_lstm)
-    params = random_params(networks)
+    params = params_of(networks)
     assert {name: x.shape for name, x in params[VALUE_HEAD].items()} == {
         "w": (core, NUM_TASKS),
         "b": (NUM_TASKS,),

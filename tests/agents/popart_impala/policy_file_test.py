@@ -16,10 +16,10 @@ from agents.popart_impala.acting import make_policy
 from agents.popart_impala.config import Config
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks import Networks
-from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS
 from agents.popart_impala.policy_file import LoadedPolicy, PolicyInfo, load_policy, save_policy
 from agents.popart_impala.popart import Scale
 from agents.popart_impala.types import AgentInput, Params
+from tests.agents.popart_impala.parameters import random_params
 from tests.missing_packages import ONLY_JAX_AND_HAIKU
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -46,13 +46,7 @@ def make_info(
 def save(path: pathlib.Path, info: PolicyInfo) -> tuple[Networks, Params]:
     """Saves random parameters; they are given back, with their network."""
     networks = info.make_networks()
-    random = np.random.default_rng(7)
-    params = jax.tree.map(
-        lambda x: random.normal(0, 0.1, x.shape).astype(x.dtype),
-        jax.eval_shape(networks.init, jax.random.PRNGKey(0)),
-    )
-    if OBSERVATION_STATISTICS in params:  # a variance is not below 0
-        params |= {OBSERVATION_STATISTICS: jax.tree.map(np.abs, params[OBSERVATION_STATISTICS])}
+    params = random_params(networks, seed=7)
     save_policy(path, info, params, SCALE)
     return networks, params
 
