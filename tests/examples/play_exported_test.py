@@ -95,11 +95,11 @@ def test_the_example_plays_minatars_policy() -> None:
 
 
 def test_the_example_plays_the_toy_policy() -> None:
-    assert play(str(TOY)) == [
+    assert play(str(TOY), "10") == [
         "toy.policy.npz: trained on 2,000,000 frames of catch_x1, catch_x100, catch_x10000",
-        "catch_x1: mean return 1.0 of 3 episodes",
-        "catch_x100: mean return 100.0 of 3 episodes",
-        "catch_x10000: mean return 10,000.0 of 3 episodes",
+        "catch_x1: mean return 1.0 of 10 episodes",
+        "catch_x100: mean return 100.0 of 10 episodes",
+        "catch_x10000: mean return 10,000.0 of 10 episodes",
     ]
 
 
