@@ -11,7 +11,7 @@ FRAMES ?= 4000000
 EPISODES ?= 20
 ARGS ?=
 
-.PHONY: help setup setup-vertex train test test-slow test-by-hand test-browser lint format docs docs-serve lock clean
+.PHONY: help setup setup-vertex train test test-slow test-core test-by-hand test-browser lint format docs docs-serve lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
@@ -19,6 +19,7 @@ help:
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
 	@echo "make test-slow  tests that start whole programs or train"
+	@echo "make test-core  tests of what needs no Launchpad, on the newest Python that is found"
 	@echo "make test-by-hand  a soak, plain IMPALA as a control, Vertex AI's images and job"
 	@echo "make test-browser  tests that open pages in Chromium; gets it where apt-get can"
 	@echo "make lint       formatter, linter, type checker, BUILD, who imports whom; changes nothing"
@@ -42,6 +43,16 @@ test: setup
 
 test-slow: setup
 	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile $(ARGS)
+
+# The last line plays with the wheel that is installed, from where it does not see these files.
+test-core:
+	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py core
+	@if [ -x .venv-core/bin/python ]; then \
+	  .venv-core/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile \
+	    tests/agents tests/environments tests/examples $(ARGS) && \
+	  cd / && "$(CURDIR)/.venv-core/bin/python" "$(CURDIR)/examples/play_exported.py" \
+	    "$(CURDIR)/examples/toy.policy.npz"; \
+	fi
 
 test-by-hand: setup-vertex
 	$(PYTHON) -m pytest -m "" tests/launch_programs/launching/vertex_test.py $(ARGS)
@@ -73,5 +84,5 @@ lock:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py lock $(ARGS)
 
 clean:
-	rm -rf .venv .venv-tools .pytest_cache .mypy_cache .ruff_cache .jax_cache build dist site *.egg-info
+	rm -rf .venv .venv-core .venv-tools .pytest_cache .mypy_cache .ruff_cache .jax_cache build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

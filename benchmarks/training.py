@@ -1,9 +1,7 @@
 """One run of `benchmarks.learning`: trains one configuration with one seed, in this process.
 
-All parts are those of a program: the builder's queue (a real Reverb server), learner and batched
-actor. Acting and learning take turns, an unroll from each environment and an update on all of them,
-so that a run is reproducible: the same seed gives the same numbers. Reverb costs about a third of
-the speed that a Python list in its place would have, and changes no number.
+Actor and learner are those of a program. They take turns (`agents.popart_impala.in_process`), so
+that a run is reproducible: the same seed gives the same numbers.
 """
 
 import dataclasses
@@ -12,19 +10,18 @@ import math
 import pathlib
 import statistics
 import sys
-import threading
 from collections.abc import Sequence
 
 import acme
 import jax
-import reverb
 from acme.utils import loggers
 
-from agents.popart_impala import PopArtIMPALABuilder
-from agents.popart_impala.learning import PopArtIMPALALearner
+from agents.popart_impala import Actor, InProcessAgent
+from agents.popart_impala.acting import make_policy, make_value_function
 from agents.popart_impala.networks import progressive
 from agents.popart_impala.popart import extend
 from agents.popart_impala.training_state import TrainingState
+from agents.popart_impala.variables import VariableClient
 from benchmarks.comparisons import COMPARISONS, Phase
 from environments import TASKS, AtariOptions, Task, make_batched_environment, make_environment
 from environments.toy import GAMES
@@ -125,53 +122,35 @@ def train_phase(
     indices = [played[i % len(played)] for i in range(config.batch_size)]
     atari = AtariOptions()  # no toy reads it
     environment = make_batched_environment(tasks, indices, atari=atari, seed=derive_seed(seed, 0))
-    spec = acme.make_environment_spec(
-        make_environment(tasks, played[0], atari=atari, seed=derive_seed(seed, 0))
-    )
-    stop = threading.Event()
-    builder = PopArtIMPALABuilder(config, spec, should_stop=stop.is_set)
-    server = reverb.Server(builder.make_replay_tables(spec))
-    client = reverb.Client(f"localhost:{server.port}")
-    learner = builder.make_learner(
-        jax.random.PRNGKey(derive_seed(seed, 1)),
-        builder.networks,
-        builder.make_dataset_iterator(client),
-    )
+    agent = InProcessAgent(config, environment, jax.random.PRNGKey(derive_seed(seed, 1)))
+    learner = agent.learner
     if before is not None:
         learner.restore(carry_over(before, learner.save(), grow=bool(config.frozen_columns)))
-    actor = builder.make_batched_actor(
-        jax.random.PRNGKey(derive_seed(seed, 2)), environment, client, learner
-    )
     curves = Curves(tasks, indices, config.total_environment_frames)
-    try:
-        while learner.frames < config.total_environment_frames:
-            episodes = actor.run_unroll()  # one update's worth of unrolls: the batch is all of them
-            learner.step()
-            for episode in episodes:
-                curves.add(episode.task, episode.episode_return, learner.frames)
-    finally:
-        stop.set()
-        server.stop()
-        environment.close()
+    while learner.frames < config.total_environment_frames:
+        for episode in agent.step():
+            curves.add(episode.task, episode.episode_return, learner.frames)
+    environment.close()
     evaluation = {
-        name: _evaluate(builder, learner, tasks, phase.tasks.index(name))
-        for name in phase.evaluated
+        name: _evaluate(agent, tasks, phase.tasks.index(name)) for name in phase.evaluated
     }
     frames = [math.ceil(config.total_environment_frames * (i + 1) / BINS) for i in range(BINS)]
-    result = PhaseResult(builder.networks.num_params, frames, curves.means(), evaluation)
+    result = PhaseResult(agent.networks.num_params, frames, curves.means(), evaluation)
     return result, learner.save()
 
 
-def _evaluate(
-    builder: PopArtIMPALABuilder, learner: PopArtIMPALALearner, tasks: Sequence[Task], index: int
-) -> float:
+def _evaluate(agent: InProcessAgent, tasks: Sequence[Task], index: int) -> float:
     """Mean normalised return of one task, actions sampled.
 
     The episodes have the same seeds in every run, so that a policy that did not change has the same
     return.
     """
-    actor = builder.make_actor(
-        jax.random.PRNGKey(0), builder.make_policy(), variable_source=learner
+    actor = Actor(
+        make_policy(agent.networks),
+        make_value_function(agent.networks),
+        agent.networks.initial_state(1),
+        VariableClient(agent.learner),
+        jax.random.PRNGKey(0),
     )
     environment = make_environment(tasks, index, atari=AtariOptions(), seed=0)
     loop = acme.EnvironmentLoop(

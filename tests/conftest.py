@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -15,3 +16,19 @@ import jax  # noqa: E402
 
 # An array never gains an axis unnoticed.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Without Acme there is the core only. Its tests are those of agents, environments and examples, but
+# for these (`make test-core`).
+if importlib.util.find_spec("acme") is None:
+    collect_ignore = [
+        "agents/acme_compat_test.py",
+        "agents/popart_impala/builder_test.py",
+        "agents/popart_impala/data_path_test.py",
+        "agents/popart_impala/learning_test.py",
+        "agents/popart_impala/queue_meter_test.py",
+        "agents/popart_impala/reverb_queue_test.py",
+        "agents/popart_impala/unrolls_test.py",
+        "agents/popart_impala/variables_test.py",
+        "environments/doom_test.py",
+        "environments/procgen_test.py",
+    ]

@@ -2,6 +2,7 @@
 
     python3 tools/bootstrap.py                   makes .venv, or does nothing when it is complete
     python3 tools/bootstrap.py vertex            the same, and adds requirements-vertex.lock to it
+    python3 tools/bootstrap.py core              makes .venv-core from requirements-core.lock
     python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into the locks
 
 Needs only the standard library, and runs on any Python from 3.6 on, because the Python that a user
@@ -32,8 +33,14 @@ VENV_PYTHON = os.path.join(VENV, "bin", "python")
 TOOLS = os.path.join(ROOT, ".venv-tools")
 LOCK = os.path.join(ROOT, "requirements.lock")
 VERTEX_LOCK = os.path.join(ROOT, "requirements-vertex.lock")
+CORE_VENV = os.path.join(ROOT, ".venv-core")
+CORE_LOCK = os.path.join(ROOT, "requirements-core.lock")
 # Written when the set-up is complete, and only then.
 STAMP = os.path.join(VENV, "setup-complete")
+
+# The project's Python, and those that its core also runs on, the newest first.
+PYTHON = "3.10"
+CORE_PYTHONS = ("3.13", "3.12", "3.11")
 
 UV_VERSION = "0.13.9"
 UV_WHEEL = "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl".format(UV_VERSION)
@@ -147,27 +154,28 @@ def python_version(python: str) -> Optional[str]:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def python_candidates() -> Iterator[str]:
-    """Yields paths that may be a Python 3.10, the most deliberately chosen first."""
+def python_candidates(version: str) -> Iterator[str]:
+    """Yields paths that may be a Python of this version, the most deliberately chosen first."""
+    name = "python" + version
     for directory in os.environ.get("PATH", "").split(os.pathsep):
-        yield os.path.join(directory, "python3.10")
+        yield os.path.join(directory, name)
     for pyenv in (os.environ.get("PYENV_ROOT"), os.path.expanduser("~/.pyenv")):
         if pyenv:
-            yield from glob.glob(os.path.join(pyenv, "versions", "3.10.*", "bin", "python3.10"))
-    yield "/usr/local/bin/python3.10"
-    yield "/usr/bin/python3.10"
+            yield from glob.glob(os.path.join(pyenv, "versions", version + ".*", "bin", name))
+    yield os.path.join("/usr/local/bin", name)
+    yield os.path.join("/usr/bin", name)
     yield sys.executable
 
 
-def find_python() -> Optional[str]:
-    """Returns the path of the first Python 3.10 that works, or None.
+def find_python(version: str = PYTHON) -> Optional[str]:
+    """Returns the path of the first Python of this version that works, or None.
 
-    The environment's own interpreter is no candidate: it is about to be replaced.
+    The environments' own interpreters are no candidates: they are about to be replaced.
     """
-    for python in python_candidates():
-        if python.startswith(VENV + os.sep) or not os.access(python, os.X_OK):
+    for python in python_candidates(version):
+        if python.startswith((VENV + os.sep, CORE_VENV + os.sep)) or not os.access(python, os.X_OK):
             continue
-        if (python_version(python) or "").startswith("3.10."):
+        if (python_version(python) or "").startswith(version + "."):
             return python
     return None
 
@@ -304,28 +312,34 @@ def fetch_python(uv: str) -> str:
     return run([uv, "python", "find", "--managed-python", "--no-project", "3.10"], failure).strip()
 
 
-def fingerprint() -> str:
-    """Returns what the environment depends on: the lock, and where the project lies."""
-    with open(LOCK, "rb") as file:
+def fingerprint(lock: str = LOCK) -> str:
+    """Returns what an environment depends on: its lock, and where the project lies."""
+    with open(lock, "rb") as file:
         return hashlib.sha256(file.read() + ROOT.encode()).hexdigest()
+
+
+def is_stamped(stamp: str, text: str) -> bool:
+    """Returns whether a set-up wrote this text at its end."""
+    if not os.path.exists(stamp):
+        return False
+    with open(stamp, encoding="utf-8") as file:
+        return file.read() == text
 
 
 def is_complete() -> bool:
     """Returns whether .venv is from this lock, in this place, and its interpreter works."""
-    if not os.path.exists(STAMP):
+    if not is_stamped(STAMP, fingerprint()):
         return False
-    with open(STAMP, encoding="utf-8") as file:
-        if file.read() != fingerprint():
-            return False
-    return (python_version(VENV_PYTHON) or "").startswith("3.10.")
+    return (python_version(VENV_PYTHON) or "").startswith(PYTHON + ".")
 
 
-def install_lock(uv: str, lock: str) -> None:
-    """Installs a lock's packages into .venv.
+def install_lock(uv: str, lock: str, python: str = VENV_PYTHON) -> None:
+    """Installs a lock's packages into an environment.
 
     Args:
       uv: path of uv.
       lock: path of the lock.
+      python: the environment's interpreter.
 
     Raises:
       SetupError: they could not be installed.
@@ -338,7 +352,7 @@ def install_lock(uv: str, lock: str) -> None:
     # where the environment cannot be written to or PYTHONDONTWRITEBYTECODE is set. Packages that
     # have no wheel are built with the lock's setuptools, not with today's.
     run(
-        [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
+        [uv, "pip", "install", "--quiet", "--no-deps", "--python", python]
         + ["--require-hashes", "--compile-bytecode", "--build-constraints", LOCK, "-r", lock],
         "The packages of {} could not be installed.".format(name),
     )
@@ -411,6 +425,43 @@ def add_vertex() -> None:
     say("The environment .venv can launch on Vertex AI.")
 
 
+def set_up_core() -> None:
+    """Makes .venv-core: the newest Python there is, the core's packages and the project's wheel.
+
+    Does nothing, and says so, where there is no newer Python than the project's.
+
+    Raises:
+      SetupError: with the cause.
+    """
+    found = (find_python(version) for version in CORE_PYTHONS)
+    python = next((path for path in found if path), None)
+    if python is None:
+        say("No Python of {} was found: the core is not tested.".format(", ".join(CORE_PYTHONS)))
+        return
+    os.makedirs(TOOLS, exist_ok=True)
+    uv, _ = obtain_tools()
+    core_python = os.path.join(CORE_VENV, "bin", "python")
+    stamp = os.path.join(CORE_VENV, "setup-complete")
+    complete = python + " " + fingerprint(CORE_LOCK)
+    if not is_stamped(stamp, complete):
+        say("Setting up the environment .venv-core with {}:".format(python))
+        create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python]
+        run(create + [CORE_VENV], "The environment .venv-core could not be made.")
+        install_lock(uv, CORE_LOCK, core_python)
+        with open(stamp, "w", encoding="utf-8") as file:
+            file.write(complete)
+    failure = "The project's wheel could not be {} .venv-core."
+    with tempfile.TemporaryDirectory(dir=TOOLS) as directory:
+        # From a source distribution: build/ may have files that the project no longer has.
+        build = [uv, "build", "--quiet", "--no-build-isolation", "--python", core_python]
+        run(build + ["--out-dir", directory], failure.format("built in"))
+        (wheel,) = glob.glob(os.path.join(directory, "*.whl"))
+        install_wheel = [uv, "pip", "install", "--quiet", "--no-deps", "--reinstall"]
+        run(install_wheel + ["--python", core_python, wheel], failure.format("installed into"))
+    run([uv, "pip", "check", "--python", core_python], "The core's packages do not fit together.")
+    say("The environment .venv-core is complete.")
+
+
 def resolve(upgrade: bool) -> None:
     """Rewrites the locks, keeping the versions in them that still fit.
 
@@ -422,13 +473,20 @@ def resolve(upgrade: bool) -> None:
     """
     os.makedirs(TOOLS, exist_ok=True)
     uv, python = obtain_tools()
-    command = [uv, "pip", "compile", "--quiet", "--generate-hashes", "--python", python]
-    command += ["--override", "overrides.txt", "--custom-compile-command", "make lock"]
+    command = [uv, "pip", "compile", "--quiet", "--generate-hashes"]
+    command += ["--custom-compile-command", "make lock"]
     command += ["--upgrade"] if upgrade else []
+    whole = ["--python", python, "--override", "overrides.txt"]
+    # For all of the core's Pythons, each with the newest versions that it has.
+    core = ["--universal", "--python-version", CORE_PYTHONS[-1]]
     for lock, sources in (
-        ("requirements.lock", ["requirements.in", "requirements-ray.in", "requirements-dev.in"]),
+        (
+            "requirements.lock",
+            whole + ["requirements.in", "requirements-ray.in", "requirements-dev.in"],
+        ),
         # Has the first lock's versions of what both need.
-        ("requirements-vertex.lock", ["requirements-vertex.in", "-c", "requirements.lock"]),
+        ("requirements-vertex.lock", whole + ["requirements-vertex.in", "-c", "requirements.lock"]),
+        ("requirements-core.lock", core + ["requirements-core.in", "requirements-core-dev.in"]),
     ):
         run(
             command + sources + ["--output-file", lock],
@@ -440,7 +498,8 @@ def resolve(upgrade: bool) -> None:
 def main(arguments: List[str]) -> int:
     """Runs one command and returns the exit status."""
     parser = argparse.ArgumentParser(description="Sets up the environment .venv.")
-    parser.add_argument("command", nargs="?", choices=("setup", "vertex", "lock"), default="setup")
+    commands = ("setup", "vertex", "core", "lock")
+    parser.add_argument("command", nargs="?", choices=commands, default="setup")
     parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions")
     options = parser.parse_args(arguments)
     try:
@@ -449,6 +508,8 @@ def main(arguments: List[str]) -> int:
             set_up()
         elif options.command == "vertex":
             add_vertex()
+        elif options.command == "core":
+            set_up_core()
         else:
             resolve(options.upgrade)
     except SetupError as error:

@@ -1,35 +1,42 @@
 """PopArt-IMPALA.
 
-Public names are loaded when first used, so that the mathematics (`popart`, `losses`, `networks`)
-can be imported where Acme, Reverb and TensorFlow are not installed.
+Public names are loaded when first used, so that those of the core (`Config`, `InProcessAgent`,
+`load_policy`) can be had where Acme, Reverb and TensorFlow are not installed.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.popart_impala.acting import Actor, BatchedActor
+    from agents.popart_impala.acme_actor import Actor
+    from agents.popart_impala.acme_learner import PopArtIMPALALearner
+    from agents.popart_impala.acting import BatchedActor
     from agents.popart_impala.builder import PopArtIMPALABuilder
     from agents.popart_impala.config import Config
-    from agents.popart_impala.learning import NonFiniteUpdates, PopArtIMPALALearner
+    from agents.popart_impala.in_process import InProcessAgent
+    from agents.popart_impala.learning import BatchLearner, NonFiniteUpdates
     from agents.popart_impala.network_config import NetworkConfig
     from agents.popart_impala.policy_file import load_policy
 
 _MODULE_OF = {
-    "Actor": "acting",
+    "Actor": "acme_actor",
+    "BatchLearner": "learning",
     "BatchedActor": "acting",
     "Config": "config",
+    "InProcessAgent": "in_process",
     "NetworkConfig": "network_config",
     "NonFiniteUpdates": "learning",
     "PopArtIMPALABuilder": "builder",
-    "PopArtIMPALALearner": "learning",
+    "PopArtIMPALALearner": "acme_learner",
     "load_policy": "policy_file",
 }
 
 __all__ = [
     "Actor",
+    "BatchLearner",
     "BatchedActor",
     "Config",
+    "InProcessAgent",
     "NetworkConfig",
     "NonFiniteUpdates",
     "PopArtIMPALABuilder",

@@ -8,9 +8,9 @@ from acme.agents.jax import builders
 from acme.jax import types as acme_jax_types
 from acme.utils import counting, loggers
 
-from agents.popart_impala import acting, adding, networks, reverb_queue, unrolls
+from agents.popart_impala import acme_actor, acme_adder, acting, networks, reverb_queue, unrolls
+from agents.popart_impala.acme_learner import PopArtIMPALALearner
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import PopArtIMPALALearner
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, StackedFrames
 from environments.conversion import features_spec
@@ -108,9 +108,9 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
             self._should_stop,
         )
 
-    def make_adder(self, replay_client: reverb.Client) -> adding.UnrollAdder:
+    def make_adder(self, replay_client: reverb.Client) -> acme_adder.UnrollAdder:
         """An adder that writes an unroll every `unroll_length` steps."""
-        return adding.UnrollAdder(self._make_writer(replay_client))
+        return acme_adder.UnrollAdder(self._make_writer(replay_client))
 
     def make_policy(self, *, greedy: bool = False, values: bool = False) -> acting.Policy:
         """The policy for `make_actor`: sampling, or the likeliest action; with `values` or not."""
@@ -120,9 +120,9 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         self,
         random_key: acme_jax_types.PRNGKey,
         policy_network: acting.Policy,
-        adder: adding.UnrollAdder | None = None,
+        adder: acme_adder.UnrollAdder | None = None,
         variable_source: core.VariableSource | None = None,
-    ) -> acting.Actor:
+    ) -> acme_actor.Actor:
         """An actor for one environment in an `acme.EnvironmentLoop`.
 
         Raises:
@@ -130,7 +130,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         """
         if variable_source is None:
             raise ValueError("variable_source is needed: the policy has parameters")
-        return acting.Actor(
+        return acme_actor.Actor(
             policy_network,
             acting.make_value_function(self.networks),
             self.networks.initial_state(1),

@@ -1,15 +1,12 @@
-"""Queue -> batch -> update, as Acme's learner; what is saved and restored."""
+"""Batch -> updates: what the learner's state is, how it is published, saved and restored."""
 
-import time
 from collections.abc import Iterator
+from typing import Any
 
-import acme
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import reverb
-from acme.utils import counting, loggers
 
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
@@ -63,36 +60,25 @@ class NonFiniteUpdates(Exception):
         )
 
 
-class PopArtIMPALALearner(acme.Learner):
-    """Acme's learner: one `step` is one update on one batch from the queue.
+class BatchLearner:
+    """Parameters, optimiser and statistics, and the updates that change them.
+
+    `acme_learner.PopArtIMPALALearner` is one that takes its batches from a queue.
 
     A batch is split over the local devices. The compiled update sees the whole of it, so gradients
     and PopArt statistics are those of one device with the whole batch.
     """
 
     def __init__(
-        self,
-        networks: Networks,
-        config: Config,
-        dataset: Iterator[reverb.ReplaySample],
-        random_key: chex.PRNGKey,
-        *,
-        stacked: bool,
-        counter: counting.Counter | None = None,
-        logger: loggers.Logger | None = None,
-        log_interval: float = 10.0,
+        self, networks: Networks, config: Config, random_key: chex.PRNGKey, *, stacked: bool
     ):
         """Initialises parameters, optimiser and statistics.
 
         Args:
           networks: the network.
           config: the agent's settings.
-          dataset: batches; `sample.data` is an `Unroll` of [B, ...] arrays.
           random_key: for the initial parameters.
           stacked: whether the unrolls hold single frames of stacks.
-          counter: gets `steps` and `frames`.
-          logger: gets a row of metrics at most every `log_interval` seconds.
-          log_interval: seconds.
 
         Raises:
           ValueError: a minibatch cannot be split evenly over the local devices.
@@ -103,18 +89,12 @@ class PopArtIMPALALearner(acme.Learner):
         self._batch_sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
         self._replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._config = config
-        self._dataset = dataset
-        self._counter = counter
-        self._logger = logger
-        self._log_interval = log_interval
         self._update = make_update(networks, config, stacked)
         self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
         self._published: PolicyVariables | None  # as actors got them last
-        self._log_time: float  # when and at which frames the last row of metrics was written
-        self._log_frames: int
-        self._waited: float  # seconds since then in which the learner waited for batches
-        self._last_batch: Unroll  # of the last update
+        self._metrics: dict[str, jax.Array]  # of the last update
+        self._last_batch: Unroll  # what it learned from
         self._skipped: jax.Array | None  # whether it was skipped; None when that has been counted
         self._skipped_updates: int
         self._skipped_in_a_row: int
@@ -134,27 +114,22 @@ class PopArtIMPALALearner(acme.Learner):
         """Environment frames consumed so far, earlier runs of a resumed training included."""
         return self._state.frames
 
-    def step(self) -> None:
-        """Takes one batch and makes one update.
+    def learn(self, unrolls: Unroll) -> None:
+        """Makes one update. JAX computes it while the caller goes on.
 
         An update that is not finite is skipped: parameters, optimiser and statistics stay as they
         are. Its step and frames count.
 
+        Args:
+          unrolls: a batch, [B, ...] arrays.
+
         Raises:
-          StopIteration: the dataset has ended.
           NonFiniteUpdates: the last `MAX_SKIPPED_IN_A_ROW` updates were skipped.
         """
-        start = time.monotonic()
-        try:
-            unrolls: Unroll = next(self._dataset).data
-        except StopIteration:
-            self._check_last_update()
-            raise
-        self._waited += time.monotonic() - start
         # JAX only queues an update. One may run while the next batch is fetched; more would be
         # batches that wait here, unseen by the queue's bound on the policy lag.
         jax.block_until_ready(self._state.popart)
-        self._check_last_update()
+        self.check_last_update()
         state = self._state
         rate = learning_rate(self._config, state.frames)
         params, opt_state, popart_state = state.params, state.opt_state, state.popart
@@ -168,16 +143,15 @@ class PopArtIMPALALearner(acme.Learner):
                 np.float32(rate),
             )
             skipped.append(metrics.pop("skipped"))
-        frames = self._config.frames_per_update
+            self._metrics = metrics
         self._state = TrainingState(
-            params, opt_state, popart_state, state.steps + 1, state.frames + frames
+            params,
+            opt_state,
+            popart_state,
+            state.steps + 1,
+            state.frames + self._config.frames_per_update,
         )
         self._last_batch, self._skipped = unrolls, jnp.any(jnp.stack(skipped))
-        if self._counter is not None:
-            self._counter.increment(steps=1, frames=frames)
-        if self._logger is not None and time.monotonic() >= self._log_time + self._log_interval:
-            lag = state.steps - np.asarray(unrolls.params_step)
-            self._log(self._logger, metrics, lag, rate)
 
     def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:
         """The parts of a batch that are learned from one after another, for all passes."""
@@ -189,7 +163,12 @@ class PopArtIMPALALearner(acme.Learner):
             for rows in np.split(order, self._num_minibatches):
                 yield jax.tree.map(lambda x, rows=rows: x[rows], unrolls)
 
-    def _check_last_update(self) -> None:
+    def check_last_update(self) -> None:
+        """Waits for the last update.
+
+        Raises:
+          NonFiniteUpdates: the last `MAX_SKIPPED_IN_A_ROW` updates were skipped.
+        """
         self._count_if_skipped()
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             state = self.save()
@@ -207,29 +186,28 @@ class PopArtIMPALALearner(acme.Learner):
             self._skipped_in_a_row = 0
         self._skipped = None
 
-    def _log(
-        self, logger: loggers.Logger, metrics: dict[str, jax.Array], lag: np.ndarray, rate: float
-    ) -> None:
-        values = jax.device_get(metrics)  # waits for the update
+    def metrics(self) -> dict[str, Any]:
+        """What the last update was like; waits for it. There must have been one.
+
+        Returns:
+          Scalars and, where there is one for each task, arrays [num_tasks].
+        """
+        values = jax.device_get(self._metrics)
         self._count_if_skipped()
-        now = time.monotonic()
         state = self._state
-        logger.write(
-            {
-                "learner_steps": state.steps,
-                "frames": state.frames,
-                "frames_per_second": (state.frames - self._log_frames) / (now - self._log_time),
-                # Near 1 the actors are the bottleneck, near 0 the learner. The last update may have
-                # run in that time: this is not the share in which the device was idle.
-                "waiting_share": self._waited / (now - self._log_time),
-                "learning_rate": rate,
-                "policy_lag_mean": float(lag.mean()),  # learner steps, at an unroll's first action
-                "policy_lag_max": int(lag.max()),
-                "skipped_updates": self._skipped_updates,  # since the start or `restore`
-                **values,
-            }
-        )
-        self._log_time, self._log_frames, self._waited = now, state.frames, 0.0
+        # In learner steps, at an unroll's first action.
+        lag = state.steps - 1 - np.asarray(self._last_batch.params_step)
+        return {
+            "learner_steps": state.steps,
+            "frames": state.frames,
+            "learning_rate": learning_rate(
+                self._config, state.frames - self._config.frames_per_update
+            ),
+            "policy_lag_mean": float(lag.mean()),
+            "policy_lag_max": int(lag.max()),
+            "skipped_updates": self._skipped_updates,  # since the start or `restore`
+            **values,
+        }
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
         """Parameters and PopArt's scale as NumPy arrays, with the learner step that made them.
@@ -270,8 +248,5 @@ class PopArtIMPALALearner(acme.Learner):
             params, opt_state, popart_state, int(state.steps), int(state.frames)
         )
         self._published = None
-        self._log_time = time.monotonic()
-        self._log_frames = self._state.frames
-        self._waited = 0.0
         self._skipped = None
         self._skipped_updates = self._skipped_in_a_row = 0

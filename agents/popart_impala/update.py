@@ -134,11 +134,9 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
 
         updates, new_opt_state = optimiser.update(gradients, opt_state)
         new_params = jax.tree.map(lambda p, u: p - rate * u, preserved, updates)
-        gradient_norm = optax.global_norm(gradients)
+        gradient_norm = optax.tree.norm(gradients)
         # Loss and gradient do not say it all: a variance may overflow, and sigma be clipped.
-        finite = all_finite(
-            (loss, gradient_norm, optax.global_norm(updates), head, new_popart_state)
-        )
+        finite = all_finite((loss, gradient_norm, optax.tree.norm(updates), head, new_popart_state))
         kept = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),
             (new_params, new_opt_state, new_popart_state),

@@ -1,8 +1,7 @@
 """Learner -> actors: parameters, fetched in the background."""
 
 from concurrent import futures
-
-from acme import core
+from typing import Protocol
 
 from agents.popart_impala.types import Params, PolicyVariables
 
@@ -10,10 +9,17 @@ from agents.popart_impala.types import Params, PolicyVariables
 POLICY = "policy"
 
 
+class VariableSource(Protocol):
+    """Where parameters come from: a learner, or a Courier client of one; Acme's interface."""
+
+    def get_variables(self, names: list[str]) -> list[PolicyVariables]:
+        """The variables of these names, in their order."""
+
+
 class VariableClient:
     """Keeps a recent copy of the learner's parameters."""
 
-    def __init__(self, source: core.VariableSource):
+    def __init__(self, source: VariableSource):
         """Fetches nothing yet.
 
         Args:

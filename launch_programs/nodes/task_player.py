@@ -11,12 +11,8 @@ from acme import core
 from acme.utils import loggers, observers
 
 from agents.popart_impala import Config, popart
-from agents.popart_impala.acting import (
-    Actor,
-    EpisodeResult,
-    make_policy,
-    make_value_function,
-)
+from agents.popart_impala.acme_actor import Actor
+from agents.popart_impala.acting import EpisodeResult, make_policy, make_value_function
 from agents.popart_impala.networks import Networks
 from agents.popart_impala.types import PolicyVariables
 from agents.popart_impala.variables import VariableClient

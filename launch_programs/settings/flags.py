@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from dm_env import specs
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.network_config import NetworkConfig
-from agents.popart_impala.networks.images import are_boards, are_images
-from agents.popart_impala.networks.registry import NETWORKS
+from agents.popart_impala.networks import NETWORKS, default_network
 from agents.popart_impala.setting import defaults, settings
 from environments import SUITES, AtariOptions, Task, features_spec, parse_level_name
-from environments.images import SMALLEST_IMAGE
 from environments.tasks import SPELLINGS
 from launch_programs.run.run_config import (
     RunConfig,
@@ -177,16 +174,6 @@ def describe_preset(config: RunConfig) -> list[str]:
     if overridden:
         lines.append(f"overridden: {', '.join(overridden)}")
     return lines
-
-
-def default_network(features: specs.Array) -> str:
-    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp".
-
-    Stacks of what is smaller than `shallow` takes are no images for it: grids, for example.
-    """
-    if are_images(features) and min(features.shape[1:]) >= SMALLEST_IMAGE:
-        return "shallow"
-    return "minatar" if are_boards(features) else "mlp"
 
 
 def default_action_set(tasks: Sequence[Task], network: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.popart_impala.config import Config
+from agents.popart_impala.networks import default_network
 from agents.popart_impala.setting import defaults as setting_defaults
 from environments import AtariOptions, Task, features_spec
 from environments.families import FAMILIES, OnDemandFamily
@@ -24,7 +25,6 @@ from launch_programs.settings.flags import (
     ATARI_DEFAULTS,
     default_action_set,
     default_hidden_size,
-    default_network,
 )
 from launch_programs.views.drawing import draw_run
 

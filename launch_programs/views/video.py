@@ -18,7 +18,7 @@ import numpy as np
 from acme.utils import observers
 from PIL import Image
 
-from agents.popart_impala.acting import Actor
+from agents.popart_impala.acme_actor import Actor
 from agents.popart_impala.popart import Scale
 from environments import NoPicture, Screen
 from launch_programs.views import video_panel

@@ -10,11 +10,11 @@ import pytest
 from dm_env import specs
 from gymnasium import spaces
 
+from agents.popart_impala.networks import default_network, shallow
 from environments import AtariOptions, StackedFrames, features_spec, parse_level_name
 from environments.factory import make_environment
 from environments.gymnasium_env import GymnasiumEnvironment
-from environments.images import grey, image_layout, resized
-from launch_programs.settings.flags import default_network
+from environments.images import SMALLEST_IMAGE, grey, image_layout, resized
 
 COLOUR = np.random.default_rng(0).integers(256, size=(50, 60, 3), dtype=np.uint8)
 STACK = np.random.default_rng(1).integers(256, size=(4, 50, 60), dtype=np.uint8)
@@ -186,3 +186,7 @@ def test_images_in_a_dict() -> None:
 )
 def test_the_network_for_images_and_boards(shape: tuple[int, ...], network: str) -> None:
     assert default_network(specs.Array(shape, np.uint8)) == network
+
+
+def test_one_size_of_the_smallest_image() -> None:
+    assert shallow.SMALLEST_IMAGE == SMALLEST_IMAGE

@@ -1,5 +1,6 @@
 """Tasks that are made by a name."""
 
+import importlib.util
 import pathlib
 import re
 import sys
@@ -26,6 +27,10 @@ from environments import (
     suite_name,
 )
 from environments.families import FAMILIES, DmFamily
+
+needs_bsuite = pytest.mark.skipif(
+    importlib.util.find_spec("bsuite") is None, reason="needs the extra [bsuite]"
+)
 
 MODULE = """
 import numpy as np
@@ -154,7 +159,7 @@ NAMES = [
     "gym:CartPole-v1",
     "gym:ale_py:ALE/Pong-v5",
     "gym:ALE/Pong-v5",
-    "bsuite:catch/0",
+    pytest.param("bsuite:catch/0", marks=needs_bsuite),
     "dm_env:own_environments:catch",
 ]
 
@@ -270,8 +275,14 @@ def test_tasks_must_have_equal_specs() -> None:
     [
         ("gym:CarPole-v1", "Environment `CarPole` doesn't exist. Did you mean: `CartPole`?"),
         ("gym:Pendulum-v1", "actions must be discrete, the action space is Box"),
-        ("bsuite:cach/0", "bsuite has no such experiment; did you mean catch/0"),
-        ("bsuite:zzz", "bsuite has no such experiment; they are as catch/0"),
+        pytest.param(
+            *("bsuite:cach/0", "bsuite has no such experiment; did you mean catch/0"),
+            marks=needs_bsuite,
+        ),
+        pytest.param(
+            *("bsuite:zzz", "bsuite has no such experiment; they are as catch/0"),
+            marks=needs_bsuite,
+        ),
         ("dm_env:own_environments", "must be dm_env:MODULE:FACTORY"),
         ("dm_env:no_such.module:make", "no_such.module cannot be imported: No module named 'no_s"),
         ("dm_env:own_environments:make", "own_environments has no function make"),

@@ -5,14 +5,11 @@ import subprocess
 import sys
 
 import dm_env
-import numpy as np
 import pytest
 
 from agents.popart_impala import load_policy
 from agents.popart_impala.policy_file import LoadedPolicy
 from environments import AtariOptions, make_environment, parse_level_name
-from launch_programs.export import export
-from tests.launch_programs.runs import make_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 TOY = ROOT / "examples" / "toy.policy.npz"
@@ -101,13 +98,3 @@ def test_the_example_plays_the_toy_policy() -> None:
         "catch_x100: mean return 100.0 of 10 episodes",
         "catch_x10000: mean return 10,000.0 of 10 episodes",
     ]
-
-
-@pytest.mark.slow
-def test_the_example_plays_atari(tmp_path: pathlib.Path) -> None:
-    flags = ("--max_frames_per_episode=120", "--hidden_size=8")
-    path = export(make_run(tmp_path, "pong", *flags), None)
-    lines = play(str(path), "2")
-    assert lines[-2] == "pong-5.policy.npz: trained on 3,200 frames of pong"
-    assert lines[-1].startswith("pong: mean return ")
-    assert np.isfinite(float(lines[-1].split()[3]))

@@ -1,6 +1,8 @@
 """The export program, on run directories with untrained policies."""
 
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +57,23 @@ def test_atari(tmp_path: pathlib.Path) -> None:
     assert info.environment["life_loss"] is False
     with np.load(tmp_path / "mine") as archive:
         assert archive["params/policy_head/w"].dtype == np.float16
+
+
+@pytest.mark.slow
+def test_the_example_plays_it(tmp_path: pathlib.Path) -> None:
+    flags = ("--max_frames_per_episode=120", "--hidden_size=8")
+    path = export.export(make_run(tmp_path, "pong", *flags), None)
+    process = subprocess.run(
+        [sys.executable, "-m", "examples.play_exported", str(path), "2"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert process.returncode == 0, process.stderr
+    first, last = process.stdout.splitlines()
+    assert first == "pong-5.policy.npz: trained on 3,200 frames of pong"
+    # Games are cut off after 120 frames, as the run's were.
+    assert last in [f"pong: mean return {mean:.1f} of 2 episodes" for mean in (0, -0.5, -1.0)]
 
 
 def test_refusals(

@@ -6,7 +6,7 @@ To add a network: write a Haiku module from (features [B, ...], task int32 [B]) 
 """
 
 from agents.popart_impala.networks.assembly import Networks, make_networks
-from agents.popart_impala.networks.registry import NETWORKS
+from agents.popart_impala.networks.registry import NETWORKS, default_network
 from agents.popart_impala.networks.types import VALUE_HEAD, Network, NetworkOutput, TorsoOutput
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "NetworkOutput",
     "Networks",
     "TorsoOutput",
+    "default_network",
     "make_networks",
 ]

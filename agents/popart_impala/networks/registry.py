@@ -1,16 +1,17 @@
 """The networks that `--network` chooses from."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agents.popart_impala.network_config import NetworkConfig
 from agents.popart_impala.networks.attentive import AttentiveTorso
 from agents.popart_impala.networks.deep import DeepTorso
+from agents.popart_impala.networks.images import are_boards, are_images
 from agents.popart_impala.networks.minatar import HIDDEN_SIZE, MinAtarTorso
 from agents.popart_impala.networks.mlp import MLPTorso
 from agents.popart_impala.networks.progressive import ProgressiveNetwork
 from agents.popart_impala.networks.self_attention import self_attention_torso
-from agents.popart_impala.networks.shallow import ShallowTorso
+from agents.popart_impala.networks.shallow import SMALLEST_IMAGE, ShallowTorso
 from agents.popart_impala.networks.single import with_torso
 from agents.popart_impala.networks.types import Network
 
@@ -40,3 +41,16 @@ NETWORKS: dict[str, Entry] = {
     "self_attention": Entry(with_torso(self_attention_torso), _ATTENTION, takes_observations=True),
     "progressive": Entry(ProgressiveNetwork, ("frozen_columns",), takes_observations=True),
 }
+
+
+def default_network(features: Any) -> str:
+    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp".
+
+    Stacks of what is smaller than `shallow` takes are no images for it: grids, for example.
+
+    Args:
+      features: spec of one environment's features.
+    """
+    if are_images(features) and min(features.shape[1:]) >= SMALLEST_IMAGE:
+        return "shallow"
+    return "minatar" if are_boards(features) else "mlp"

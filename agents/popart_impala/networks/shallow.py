@@ -10,6 +10,9 @@ from agents.popart_impala.networks.images import check_images
 from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.types import TorsoOutput
 
+# Height and width. `environments.images` has the same, as what it takes for an image.
+SMALLEST_IMAGE = 36
+
 
 class ShallowTorso(hk.Module):
     """Convolutions 16 of 8x8 stride 4 and 32 of 4x4 stride 2, then a linear layer of 256; ReLU."""
@@ -24,7 +27,7 @@ class ShallowTorso(hk.Module):
         Raises:
           ValueError: features are not stacks of images of at least 36 x 36.
         """
-        check_images("shallow", features, at_least=36)
+        check_images("shallow", features, at_least=SMALLEST_IMAGE)
         x = jax.nn.relu(ImageConv2D(16, kernel=8, stride=4)(features))
         x = jax.nn.relu(StridedConv2D(32, kernel=4, stride=2)(x))
         return TorsoOutput(self._hidden(x, task))

@@ -18,7 +18,7 @@ import reverb
 from acme import core
 from acme.utils import loggers
 
-from agents.popart_impala import acting, adding, reverb_queue, unrolls, update
+from agents.popart_impala import acme_actor, acme_adder, acting, reverb_queue, unrolls, update
 from agents.popart_impala.config import Config
 from agents.popart_impala.networks import Networks, make_networks
 from agents.popart_impala.types import AgentInput, PolicyVariables, Unroll
@@ -377,13 +377,13 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
     signature = signature_of(networks, spec)
     source = Versions(networks)
     with serve([reverb_queue.make_table(signature, capacity=100)]) as client:
-        actor = acting.Actor(
+        actor = acme_actor.Actor(
             acting.make_policy(networks),
             acting.make_value_function(networks),
             networks.initial_state(1),
             VariableClient(source),
             jax.random.PRNGKey(7),
-            adding.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
+            acme_adder.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
         )
         loop = acme.EnvironmentLoop(
             wrapped, actor, logger=loggers.NoOpLogger(), should_update=False

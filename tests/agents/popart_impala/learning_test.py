@@ -21,12 +21,9 @@ from acme.utils import counting
 from acme.utils.loggers.dataframe import InMemoryLogger
 
 from agents.popart_impala import popart
+from agents.popart_impala.acme_learner import PopArtIMPALALearner
 from agents.popart_impala.config import Config
-from agents.popart_impala.learning import (
-    MAX_SKIPPED_IN_A_ROW,
-    NonFiniteUpdates,
-    PopArtIMPALALearner,
-)
+from agents.popart_impala.learning import MAX_SKIPPED_IN_A_ROW, NonFiniteUpdates
 from agents.popart_impala.networks import VALUE_HEAD, Networks, make_networks
 from agents.popart_impala.training_state import TrainingState, learning_rate, make_optimiser
 from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unroll

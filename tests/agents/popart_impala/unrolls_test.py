@@ -11,7 +11,7 @@ import pytest
 from acme import adders
 from dm_env import specs
 
-from agents.popart_impala import adding, reverb_queue, unrolls
+from agents.popart_impala import acme_adder, reverb_queue, unrolls
 from agents.popart_impala.types import AgentInput, Unroll
 from environments import Observation, StackedFrames
 from tests.agents.popart_impala.serving import serve
@@ -139,11 +139,11 @@ def test_buffer_refuses_a_step_too_many_and_an_end_too_early() -> None:
 
 
 def test_adder_is_acmes() -> None:
-    assert isinstance(adding.UnrollAdder(Written()), adders.Adder)
+    assert isinstance(acme_adder.UnrollAdder(Written()), adders.Adder)
 
 
 def test_adder_refuses_steps_in_a_wrong_order() -> None:
-    adder = adding.UnrollAdder(Written())
+    adder = acme_adder.UnrollAdder(Written())
     with pytest.raises(ValueError, match="needs add_first"):
         adder.add(np.int32(0), step_type(last=False), EXTRAS)
     with pytest.raises(ValueError, match="FIRST"):
@@ -156,7 +156,7 @@ def test_adder_refuses_steps_in_a_wrong_order() -> None:
 
 def test_an_abandoned_episode_counts_as_cut_off() -> None:
     written = Written()
-    adder = adding.UnrollAdder(written)
+    adder = acme_adder.UnrollAdder(written)
     adder.add_first(FIRST)
     adder.add(np.int32(1), step_type(last=False), EXTRAS)
     adder.add_first(FIRST)  # the environment was reset in the middle of an episode
@@ -169,7 +169,7 @@ def test_an_abandoned_episode_counts_as_cut_off() -> None:
 
 def test_the_adder_keeps_no_array_of_the_environments() -> None:
     written = Written()
-    adder = adding.UnrollAdder(written)
+    adder = acme_adder.UnrollAdder(written)
     board, task = np.zeros(4, np.uint8), np.array(0, np.int32)
     observation = Observation(board, task)
     adder.add_first(dm_env.restart(observation))
@@ -188,7 +188,7 @@ def test_the_adder_keeps_no_array_of_the_environments() -> None:
 
 def test_a_time_limits_last_value_goes_into_the_unroll() -> None:
     written = Written()
-    adder = adding.UnrollAdder(written)
+    adder = acme_adder.UnrollAdder(written)
     adder.add_first(FIRST)
     adder.add(np.int32(0), step_type(last=True)._replace(discount=0.5), EXTRAS)
     adder.add_first(FIRST)
@@ -201,7 +201,7 @@ def test_a_time_limits_last_value_goes_into_the_unroll() -> None:
 
 def test_reset_forgets_the_unfinished_unroll() -> None:
     written = Written()
-    adder = adding.UnrollAdder(written)
+    adder = acme_adder.UnrollAdder(written)
     adder.add_first(FIRST)
     adder.add(np.int32(0), step_type(last=False, reward=1.0), EXTRAS)
     adder.reset()
