@@ -11,10 +11,11 @@ FRAMES ?= 4000000
 EPISODES ?= 20
 ARGS ?=
 
-.PHONY: help setup setup-vertex train test test-slow test-core test-by-hand test-browser lint format docs docs-serve lock clean
+.PHONY: help setup setup-cuda setup-vertex train test test-slow test-core test-by-hand test-browser lint format docs docs-serve lock clean
 
 help:
 	@echo "make setup      make the environment .venv from requirements.lock"
+	@echo "make setup-cuda  the same, with JAX for NVIDIA GPUs"
 	@echo "make setup-vertex  the same, with what --launch_type=vertex_ai needs"
 	@echo "make train      train on SUITE=$(SUITE) for FRAMES=$(FRAMES) frames; ARGS=more flags"
 	@echo "make test       quick tests; ARGS=more arguments of pytest"
@@ -31,6 +32,9 @@ help:
 
 setup:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py setup
+
+setup-cuda:
+	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py cuda
 
 setup-vertex:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py vertex

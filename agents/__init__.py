@@ -1,6 +1,9 @@
 """Agents of this project. Importing one first makes Acme 0.4.0 importable with today's JAX."""
 
-from agents import acme_compat
+import importlib.util
 
-acme_compat.restore_removed_jax_names()
-acme_compat.silence_gym()
+if importlib.util.find_spec("acme"):
+    from agents import acme_compat
+
+    acme_compat.restore_removed_jax_names()
+    acme_compat.silence_gym()

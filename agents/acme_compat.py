@@ -26,12 +26,7 @@ def restore_removed_jax_names() -> None:
 
 
 def silence_gym() -> None:
-    """Keeps gym, which `acme.wrappers` imports, from printing that it is unmaintained.
+    """Keeps gym, which `acme.wrappers` imports, from printing that it is unmaintained."""
+    from gym_notices.notices import notices
 
-    Does nothing where there is no gym: the mathematics needs neither it nor Acme.
-    """
-    try:
-        from gym_notices.notices import notices
-    except ModuleNotFoundError:
-        return
     notices.clear()

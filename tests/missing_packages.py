@@ -1,15 +1,17 @@
 """Machines that lack packages, as programs see them."""
 
-# An import of one of these packages fails, as where they are not installed.
+# These packages are not found.
 WITHOUT_ACME = """
-import sys
+import importlib.machinery as machinery, sys
 
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("acme", "gym_notices", "launchpad", "reverb", "tensorflow"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+MISSING = {"acme", "gym", "gym_notices", "courier", "launchpad", "reverb", "tensorflow"}
 
-sys.meta_path.insert(0, Missing())
+class Finder(machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in MISSING else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [machinery.BuiltinImporter, machinery.FrozenImporter, Finder]
 """
 
 # There is nothing but JAX, Haiku, what these two need, and this project.

@@ -2,6 +2,7 @@
 
     python3 tools/bootstrap.py                   makes .venv, or does nothing when it is complete
     python3 tools/bootstrap.py vertex            the same, and adds requirements-vertex.lock to it
+    python3 tools/bootstrap.py cuda              the same, and adds requirements-cuda.lock to it
     python3 tools/bootstrap.py core              makes .venv-core from requirements-core.lock
     python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into the locks
 
@@ -32,7 +33,11 @@ VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 TOOLS = os.path.join(ROOT, ".venv-tools")
 LOCK = os.path.join(ROOT, "requirements.lock")
-VERTEX_LOCK = os.path.join(ROOT, "requirements-vertex.lock")
+# What can be added to .venv: the command, its lock, and what the environment can do then.
+ADDITIONS = {
+    "vertex": ("requirements-vertex.lock", "can launch on Vertex AI"),
+    "cuda": ("requirements-cuda.lock", "can use NVIDIA GPUs"),
+}
 CORE_VENV = os.path.join(ROOT, ".venv-core")
 CORE_LOCK = os.path.join(ROOT, "requirements-core.lock")
 # Written when the set-up is complete, and only then.
@@ -413,16 +418,17 @@ def set_up() -> None:
     say("The environment .venv is complete.")
 
 
-def add_vertex() -> None:
-    """Adds what `--launch_type=vertex_ai` needs to a complete .venv; quick if it is there.
+def add(command: str) -> None:
+    """Adds the packages of one of ADDITIONS to a complete .venv; quick if they are there.
 
     Raises:
       SetupError: with the cause.
     """
+    lock, ability = ADDITIONS[command]
     set_up()
     uv, _ = obtain_tools()
-    install_lock(uv, VERTEX_LOCK)
-    say("The environment .venv can launch on Vertex AI.")
+    install_lock(uv, os.path.join(ROOT, lock))
+    say("The environment .venv {}.".format(ability))
 
 
 def set_up_core() -> None:
@@ -484,8 +490,9 @@ def resolve(upgrade: bool) -> None:
             "requirements.lock",
             whole + ["requirements.in", "requirements-ray.in", "requirements-dev.in"],
         ),
-        # Has the first lock's versions of what both need.
+        # These have the first lock's versions of what both need.
         ("requirements-vertex.lock", whole + ["requirements-vertex.in", "-c", "requirements.lock"]),
+        ("requirements-cuda.lock", whole + ["requirements-cuda.in", "-c", "requirements.lock"]),
         ("requirements-core.lock", core + ["requirements-core.in", "requirements-core-dev.in"]),
     ):
         run(
@@ -498,7 +505,7 @@ def resolve(upgrade: bool) -> None:
 def main(arguments: List[str]) -> int:
     """Runs one command and returns the exit status."""
     parser = argparse.ArgumentParser(description="Sets up the environment .venv.")
-    commands = ("setup", "vertex", "core", "lock")
+    commands = ("setup", "core", "lock") + tuple(ADDITIONS)
     parser.add_argument("command", nargs="?", choices=commands, default="setup")
     parser.add_argument("--upgrade", action="store_true", help="lock: take the newest versions")
     options = parser.parse_args(arguments)
@@ -506,8 +513,8 @@ def main(arguments: List[str]) -> int:
         check_platform(platform.system(), platform.machine())
         if options.command == "setup":
             set_up()
-        elif options.command == "vertex":
-            add_vertex()
+        elif options.command in ADDITIONS:
+            add(options.command)
         elif options.command == "core":
             set_up_core()
         else:

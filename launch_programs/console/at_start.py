@@ -1,7 +1,7 @@
 """What a program does before it imports more than Python's own: the package calls it.
 
 The programs' imports take seconds, in which Ctrl-C may come, and fail where another package has the
-name of one of this project's.
+name of one of this project's, or where only the core is installed.
 """
 
 import importlib.util
@@ -9,6 +9,9 @@ import os
 import pathlib
 import signal
 import sys
+
+# What the core can do without.
+_STACK = ("acme", "launchpad", "reverb")
 
 _INTERRUPTED = 130  # a shell's exit code for Ctrl-C
 
@@ -22,7 +25,8 @@ def check_packages() -> None:
     """Looks whether another project's packages stand before those that this one is made of.
 
     Raises:
-      ImportError: they do; nothing of this package could be imported.
+      ImportError: they do, or Launchpad and what belongs to it is not installed; nothing of this
+        package could be imported.
     """
     root = pathlib.Path(__file__).resolve().parents[2]
     for name in ("agents", "environments"):
@@ -35,6 +39,13 @@ def check_packages() -> None:
             raise ImportError(
                 f"{found[0]} stands before this project's package {name!r}: rename it, start from "
                 f"another directory, or put {root} first in PYTHONPATH"
+            )
+    for name in _STACK:
+        if importlib.util.find_spec(name) is None:
+            version = ".".join(map(str, sys.version_info[:2]))
+            raise ImportError(
+                f"launch_programs needs the package {name}: install the extra [stack] with uv, on "
+                f"Python 3.10 (this is {version}); docs/install.md says how"
             )
 
 

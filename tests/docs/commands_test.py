@@ -76,11 +76,20 @@ _THREADS = "--launch_type=local_mt"  # one process, which takes half the time to
 _GAMES = f"{_FAST} --total_environment_frames=600 --max_frames_per_episode=400"
 _ONE = f"{_FAST} --environments_per_actor=2"
 
+# Commands of the core are shown with any Python.
+_OWN_PYTHON = (("python ", ".venv/bin/python "),)
+
 # The first line whose expression is found in a command says how it is tried.
 HOW: list[tuple[str, Way]] = [
     # Set-up, tests.
-    (r"^make (setup|test|test-slow|test-browser|lint|docs)$", InCI()),
-    (r"^make (setup-vertex|test-by-hand)$", NotHere("460 MB of packages, or minutes")),
+    (r"^make (setup|test|test-core|test-slow|test-browser|lint|docs)$", InCI()),
+    (
+        r"^make (setup-cuda|setup-vertex|test-by-hand)$",
+        NotHere("gigabytes, or minutes"),
+    ),
+    # `make test-core` does with uv what these do with pip; and Docker is not here.
+    (r"^pip install ", NotHere("pip installs into the environment that the reader has")),
+    (r"^docker ", NotHere("needs Docker")),
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
     (r"pre-commit install$", Run()),
     # Training.
@@ -192,6 +201,9 @@ HOW: list[tuple[str, Way]] = [
     ),
     (r"\.export --logdir=runs/toy64", Parsed()),
     # Examples.
+    (r"examples/play_exported\.py$", Run("examples/toy.policy.npz 2", replaced=_OWN_PYTHON)),
+    (r"examples\.in_process$", Run("toy 3", replaced=_OWN_PYTHON)),
+    (r"examples\.in_process gym:CartPole-v1$", Run("3", replaced=_OWN_PYTHON)),
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
     (r"examples\.(single_process|own_network)$", Run("20")),

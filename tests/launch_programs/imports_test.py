@@ -1,11 +1,16 @@
-"""How soon programs answer: importing TensorFlow alone takes four seconds."""
+"""How soon programs answer, and where they cannot be."""
 
 import subprocess
 import sys
 
+from tests.missing_packages import ONLY_JAX_AND_HAIKU
+
 
 def test_programs_answer_without_tensorflow() -> None:
-    """Flags are checked, tasks and networks made, policies played; only nodes need Reverb."""
+    """Importing it takes four seconds, and only nodes need Reverb.
+
+    Flags are checked, tasks and networks made, policies played without.
+    """
     program = """
 import importlib, sys
 from absl import flags
@@ -28,3 +33,16 @@ print(sorted({"tensorflow", "reverb", "rlax"} & set(sys.modules)))
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_core_alone_has_no_programs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_JAX_AND_HAIKU + "import launch_programs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: launch_programs needs the package acme: install the extra [stack] with uv, "
+        f"on Python 3.10 (this is 3.{sys.version_info.minor}); docs/install.md says how"
+    )

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tools import bootstrap
 
@@ -166,7 +167,7 @@ def test_second_set_up_does_nothing_and_a_changed_lock_repeats_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # The tests' own interpreter is the one Python 3.10 that is surely there.
-    monkeypatch.setattr(project, "python_candidates", lambda: iter([sys.executable]))
+    monkeypatch.setattr(project, "python_candidates", lambda version: iter([sys.executable]))
     log = tmp_path / "calls"
     write_program(
         Path(project.TOOLS, "uv-" + project.UV_VERSION),
@@ -188,24 +189,79 @@ def test_second_set_up_does_nothing_and_a_changed_lock_repeats_it(
     assert log.read_text() == calls * 2
 
 
-def test_what_vertex_ai_needs_is_added_to_a_complete_environment(
-    project: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["vertex", "cuda"])
+def test_more_is_added_to_a_complete_environment(
+    command: str, project: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(project, "python_candidates", lambda: iter([sys.executable]))
+    monkeypatch.setattr(project, "python_candidates", lambda version: iter([sys.executable]))
     log = tmp_path / "calls"
     write_program(
         Path(project.TOOLS, "uv-" + project.UV_VERSION),
         WORKING_UV.format(log=log, venv=project.VENV, python=sys.executable),
     )
-    Path(project.VERTEX_LOCK).write_text("xmanager==0.8.5\n")
+    lock = Path(project.ROOT, f"requirements-{command}.lock")
+    lock.write_text("xmanager==0.8.5\n")
 
-    assert project.main(["vertex"]) == 0
+    assert project.main([command]) == 0
     calls = log.read_text().splitlines()
     assert [line.split()[0] for line in calls] == ["venv", "pip", "pip", "pip"]
-    assert calls[-1].endswith(f"-r {project.VERTEX_LOCK}") and "--require-hashes" in calls[-1]
+    assert calls[-1].endswith(f"-r {lock}") and "--require-hashes" in calls[-1]
 
     assert project.main([]) == 0  # stays complete
     assert log.read_text().splitlines() == calls
+
+
+def test_the_core_gets_the_newest_python_and_the_projects_wheel(
+    project: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two newer Pythons, and the project's own.
+    versions = {"3.12": "a", "3.11": "b", "3.10": sys.executable}
+    monkeypatch.setattr(project, "find_python", lambda version="3.10": versions.get(version))
+    log = tmp_path / "calls"
+    write_program(
+        Path(project.TOOLS, "uv-" + project.UV_VERSION),
+        WORKING_UV.format(log=log, venv=project.CORE_VENV, python=sys.executable)
+        + 'if [ "$1" = build ]; then touch "$7/mine.whl"; fi\n',
+    )
+    Path(project.CORE_LOCK).write_text("jax==0.12.0\n")
+
+    assert project.main(["core"]) == 0
+    calls = log.read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["venv", "pip", "build", "pip", "pip"]
+    assert calls[0].endswith(f"--python a {project.CORE_VENV}")
+    assert calls[1].endswith(f"-r {project.CORE_LOCK}") and "--require-hashes" in calls[1]
+    assert calls[3].endswith("mine.whl") and calls[4].startswith("pip check")
+
+    # The environment is kept until the lock or the Python changes; the wheel is always a new one.
+    assert project.main(["core"]) == 0
+    assert [x.split()[0] for x in log.read_text().splitlines()[5:]] == ["build", "pip", "pip"]
+    versions["3.13"] = "d"
+    assert project.main(["core"]) == 0
+    assert log.read_text().splitlines()[8].endswith(f"--python d {project.CORE_VENV}")
+
+
+def test_without_a_newer_python_the_core_is_not_tested(
+    project: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(project, "find_python", lambda version: None)
+    assert project.main(["core"]) == 0
+    assert capsys.readouterr().out == (
+        "No Python of 3.13, 3.12, 3.11 was found: the core is not tested.\n"
+    )
+    assert not Path(project.CORE_VENV).exists()
+
+
+def test_the_cores_ranges_have_the_locks_versions() -> None:
+    root = Path(bootstrap.ROOT)
+    exact = dict(
+        line.split()[0].split("==")
+        for line in (root / "requirements.in").read_text().splitlines()
+        if "==" in line
+    )
+    for line in (root / "requirements-core.in").read_text().splitlines():
+        if ">=" in line:
+            requirement = Requirement(line.split()[0])
+            assert requirement.specifier.contains(exact[requirement.name])
 
 
 def test_environment_with_a_broken_interpreter_is_not_complete(
@@ -227,7 +283,7 @@ def test_failed_set_up_names_the_network_and_is_not_taken_for_complete(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(project, "python_candidates", lambda: iter([sys.executable]))
+    monkeypatch.setattr(project, "python_candidates", lambda version: iter([sys.executable]))
     write_program(Path(project.TOOLS, "uv-" + project.UV_VERSION), UV_WITHOUT_NETWORK)
 
     assert project.main([]) == 1
