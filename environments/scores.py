@@ -5,10 +5,14 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from environments.task import Task
 
 # Training episodes whose mean return is a task's score; fewer while there are no more.
 RECENT_EPISODES = 100
+
+_RESAMPLES = 2_000
 
 
 class TaskScore(NamedTuple):
@@ -25,6 +29,14 @@ class TaskScore(NamedTuple):
     # Of as many episodes on levels that training does not show; None where there are none.
     unseen_mean: float | None = None
     unseen_normalised: float | None = None  # percent
+
+
+class InterquartileMean(NamedTuple):
+    """Of human-normalised returns, percent, with its confidence interval."""
+
+    mean: float
+    low: float  # of the 95 % interval
+    high: float
 
 
 class Aggregate(NamedTuple):
@@ -62,6 +74,46 @@ def score(
         cut_off=cut_off,
         unseen_mean=unseen,
         unseen_normalised=None if unseen is None else task.human_normalised(unseen),
+    )
+
+
+def interquartile_mean(
+    tasks: Sequence[Task], returns: Sequence[Sequence[float]]
+) -> InterquartileMean | None:
+    """The mean of the middle half of all episodes' scores (Agarwal et al. 2021, arXiv 2108.13264).
+
+    Its interval is that of a bootstrap in which each task's episodes are drawn anew, as many as
+    there are. It says what more episodes might change, and nothing of other training runs.
+
+    Args:
+      tasks: that were played.
+      returns: of each task's episodes, as many of each.
+
+    Returns:
+      None if a task has no scores to normalise by or only one episode, or if there is no task. The
+      same returns give the same interval.
+    """
+    import scipy.stats  # half a second
+
+    normalised = [
+        [task.human_normalised(x) for x in r] for task, r in zip(tasks, returns, strict=True)
+    ]
+    scores = np.array(normalised, np.float64)  # [tasks, episodes], NaN for None
+    if len(scores) == 0 or scores.shape[1] < 2 or np.isnan(scores).any():
+        return None
+
+    def middle(*resampled: np.ndarray, axis: int) -> np.ndarray:
+        return scipy.stats.trim_mean(np.concatenate(resampled, axis=axis), 0.25, axis=axis)
+
+    interval = scipy.stats.bootstrap(
+        tuple(scores),
+        middle,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return InterquartileMean(
+        float(middle(*scores, axis=0)), float(interval.low), float(interval.high)
     )
 
 

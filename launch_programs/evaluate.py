@@ -2,7 +2,8 @@
 
 Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes
 them into the run directory. Tasks with levels are played again, on those that training does not
-show.
+show. With --all_checkpoints it does so for each checkpoint that the run has kept, and draws their
+scores. Other tasks than the run's, and other options of the environments, can be tried too.
 """
 
 import dataclasses
@@ -10,7 +11,8 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dm_env
 import numpy as np
@@ -20,7 +22,15 @@ from acme.utils import observers
 from agents.popart_impala.acting import EpisodeResult
 from agents.popart_impala.popart import configured_scale
 from environments import Task, check_tasks, parse_level_name, unseen_options
-from environments.scores import Aggregate, TaskScore, aggregate, score
+from environments.families import FAMILIES
+from environments.scores import (
+    Aggregate,
+    InterquartileMean,
+    TaskScore,
+    aggregate,
+    interquartile_mean,
+    score,
+)
 from launch_programs.console import command_line
 from launch_programs.console.tables import print_table, screen
 from launch_programs.nodes.task_player import FixedVariables, TaskPlayer
@@ -28,7 +38,9 @@ from launch_programs.run.checkpointing import SavedPolicy, restore_policy
 from launch_programs.run.evaluations import Evaluation, evaluation_name, write_evaluation
 from launch_programs.run.parts import make_run_networks
 from launch_programs.run.run_config import RunConfig
-from launch_programs.run.run_directory import RunDirectory
+from launch_programs.run.run_directory import RunDirectory, checkpoint_steps
+from launch_programs.settings import flags as run_flags
+from launch_programs.views.drawing import draw_checkpoints
 from launch_programs.views.video import (
     GIF_SECONDS,
     EpisodeRecorder,
@@ -49,8 +61,23 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "level_name",
         None,
-        "Tasks or suite to play, of those that the run was trained on; by default all of them.",
+        "Tasks or suite to play; by default all that the run was trained on. Others need "
+        "--play_as.",
     )
+    flags.DEFINE_string(
+        "play_as",
+        None,
+        "Plays tasks that the run was not trained on as if they were this task of the run: with "
+        "its statistics of images and, where the network is told the task, its index.",
+    )
+    flags.DEFINE_bool(
+        "all_checkpoints",
+        False,
+        "Evaluates every checkpoint that there is, oldest first, and draws their scores "
+        "(--keep_interval of `train`).",
+    )
+    run_flags.define_option_flags()
+    flags.adopt_module_key_flags(run_flags)  # so that --help shows them
     flags.DEFINE_integer("test_num_episodes", 10, "Episodes per task.", lower_bound=1)
     flags.DEFINE_bool("greedy", False, "Takes the likeliest actions instead of sampling.")
     flags.DEFINE_integer("seed", 1, "Seed of games and actions.", lower_bound=0)
@@ -78,22 +105,64 @@ def load(directory: RunDirectory) -> tuple[RunConfig, SavedPolicy]:
     return directory.read_config(), restore_policy(directory)
 
 
-def select_tasks(config: RunConfig, level_name: str | None) -> list[int]:
-    """Indices of the tasks to play.
+@dataclasses.dataclass(frozen=True)
+class Play:
+    """A task to be played."""
+
+    config: RunConfig  # the run's, with this task among its tasks
+    index: int  # of the task there
+    trained: bool  # whether the run was trained on it
+
+    @property
+    def task(self) -> Task:
+        """What is played."""
+        return self.config.task_list()[self.index]
+
+
+def select_tasks(
+    config: RunConfig,
+    level_name: str | None,
+    play_as: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Play]:
+    """What to play.
+
+    Args:
+      config: the run.
+      level_name: tasks or suites; None for all of the run.
+      play_as: task of the run in whose place others are played.
+      options: of the environments, other than the run's, by name.
 
     Raises:
-      ValueError: a task is unknown, or the run was not trained on it.
+      ValueError: a task or option cannot be had; the message names the flag.
     """
+    options = options or {}
+    config = dataclasses.replace(config, atari=dataclasses.replace(config.atari, **options))
+    (domain,) = {task.domain for task in config.task_list()}
+    if options and not FAMILIES[domain].has_options:
+        raise ValueError(f"{next(iter(options))}: tasks of {domain!r} have no such option")
+    if play_as is not None and play_as not in config.tasks:
+        raise ValueError(
+            f"play_as={play_as!r}: must be a task of the run: {', '.join(config.tasks)}"
+        )
     if level_name is None:
-        return list(range(len(config.tasks)))
+        return [Play(config, index, True) for index in range(len(config.tasks))]
     names = [task.name for task in parse_level_name(level_name)]
     foreign = [name for name in names if name not in config.tasks]
-    if foreign:
+    if foreign and play_as is None:
         raise ValueError(
             f"level_name={level_name!r}: the run was not trained on {', '.join(foreign)}; its "
-            f"tasks are {', '.join(config.tasks)}"
+            f"tasks are {', '.join(config.tasks)}; --play_as=TASK plays others as one of them"
         )
-    return [config.tasks.index(name) for name in names]
+    plays = []
+    for name in names:
+        if name in config.tasks:
+            plays.append(Play(config, config.tasks.index(name), True))
+            continue
+        place = config.tasks.index(play_as)
+        tasks = (*config.tasks[:place], name, *config.tasks[place + 1 :])
+        plays.append(Play(dataclasses.replace(config, tasks=tasks), place, False))
+    return plays
 
 
 def evaluate(
@@ -103,10 +172,13 @@ def evaluate(
     greedy: bool,
     seed: int,
     level_name: str | None = None,
+    play_as: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    step: int | None = None,
     brief: bool = False,
     video: bool = False,
     max_frames: int | None = None,
-) -> list[TaskScore]:
+) -> Evaluation:
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
     With `video`, each task's first episode is filmed too: videos/TASK-STEPS[-greedy][-N].mp4 and
@@ -117,22 +189,24 @@ def evaluate(
       episodes: per task, at least 1.
       greedy: takes the likeliest actions instead of sampling.
       seed: of games and actions.
-      level_name: tasks to play, all by default.
+      level_name: tasks to play, by default all of the run.
+      play_as: task of the run in whose place others are played.
+      options: of the environments, other than the run's, by name.
+      step: learner step of the checkpoint; by default the newest one's.
       brief: prints a line of progress every ten seconds only, and not one for each episode.
       video: films the first episode of each task. The episodes are the same ones as without.
       max_frames: environment frames after which an episode is cut off; by default the run's own
         `evaluation_limit`.
 
     Returns:
-      The scores, in the order of the tasks.
+      What was written.
 
     Raises:
-      ValueError: there is no checkpoint, a task is not the run's, or its code raises.
-      OSError: a file cannot be written.
+      ValueError: there is no checkpoint, a task cannot be played, or its code raises.
+      OSError: a file cannot be written, or the checkpoint cannot be read.
     """
-    config, policy = load(directory)
-    indices = select_tasks(config, level_name)
-    tasks = config.task_list()
+    config, policy = directory.read_config(), restore_policy(directory, step)
+    plays = select_tasks(config, level_name, play_as, options)
     networks = make_run_networks(config)
     source = FixedVariables(policy, config.agent)
     how = "greedy" if greedy else "sampled"
@@ -141,28 +215,32 @@ def evaluate(
         f"{how} actions",
         flush=True,
     )
-    stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", config, video)
+    names = list(dict.fromkeys([*config.tasks, *(play.task.name for play in plays)]))
+    stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", names, video)
+    places = dict(zip(names, _videos(directory, names, stem), strict=True))
     scores: list[TaskScore] = []
-    limit = max_frames or config.evaluation_limit
-    unseen = unseen_options(tasks, atari=config.atari)
+    all_returns: dict[str, list[float]] = {}
+    limit = max_frames or plays[0].config.evaluation_limit
+    unseen = unseen_options(plays[0].config.task_list(), atari=plays[0].config.atari)
+    reference = plays[0].task.reference
     attention: dict[str, list[float]] = {}
     videos: dict[str, VideoPaths] = {}
     progress = _Progress(episodes, brief=brief)
     try:
-        for index in indices:
-            task = tasks[index]
+        for play in plays:
+            task = play.task
             make_player = functools.partial(
                 TaskPlayer,
                 networks=networks,
-                task=index,
+                task=play.index,
                 variable_source=source,
                 greedy=greedy,
                 seed=seed,
                 max_frames=limit,
             )
-            player = make_player(config, filmed=video)
-            paths = _videos(directory, config, stem)[index]
-            film = functools.partial(_film, player, config, policy, index, paths, progress)
+            player = make_player(play.config, filmed=video)
+            paths = places[task.name]
+            film = functools.partial(_film, player, play, policy, paths, progress)
             returns, cut_off, filmed = _play(
                 player, task, episodes, progress, film if video else None
             )
@@ -173,34 +251,38 @@ def evaluate(
                 attention[task.name] = player.mean_attention
             unseen_returns: list[float] = []
             if unseen is not None:
-                other = make_player(dataclasses.replace(config, atari=unseen))
+                other = make_player(dataclasses.replace(play.config, atari=unseen))
                 unseen_returns, cut_unseen, _ = _play(other, task, episodes, progress, None)
                 other.close()
                 cut_off += cut_unseen
             scores.append(score(task, returns, cut_off, unseen_returns))
+            all_returns[task.name] = returns
     except (Exception, KeyboardInterrupt):
         if scores:
             print("The tasks that were played until then:")
-            _print(scores, None, reference=tasks[0].reference)
+            _print(scores, None, None, reference=reference)
         raise
-    total = aggregate([s.human_normalised for s in scores])
+    evaluation = Evaluation(
+        name=evaluation_name(stem),
+        learner_steps=policy.steps,
+        frames=policy.frames,
+        greedy=greedy,
+        seed=seed,
+        tasks=scores,
+        aggregate=aggregate([s.human_normalised for s in scores]),
+        interquartile_mean=interquartile_mean(
+            [play.task for play in plays], list(all_returns.values())
+        ),
+        returns=all_returns,
+        attention=attention,
+        videos=_relative(videos, directory),
+        played_as={play.task.name: str(play_as) for play in plays if not play.trained},
+        options=dict(options or {}),
+    )
     try:  # written before they are printed, and printed even if they cannot be written
-        write_evaluation(
-            directory,
-            Evaluation(
-                name=evaluation_name(stem),
-                learner_steps=policy.steps,
-                frames=policy.frames,
-                greedy=greedy,
-                seed=seed,
-                tasks=scores,
-                aggregate=total,
-                attention=attention,
-                videos=_relative(videos, directory),
-            ),
-        )
+        write_evaluation(directory, evaluation)
     finally:
-        _print(scores, total, reference=tasks[0].reference)
+        _print(scores, evaluation.aggregate, evaluation.interquartile_mean, reference=reference)
         if attention:
             _print_attention(attention)
         for cut in (s for s in scores if s.cut_off):
@@ -209,7 +291,48 @@ def evaluate(
                 f"{limit:,} frames (--evaluation_max_frames); returns are of what was played"
             )
     print(f"written to {directory.path}/evaluation-{stem}.json and .csv")
-    return scores
+    return evaluation
+
+
+def evaluate_all(
+    directory: RunDirectory,
+    *,
+    level_name: str | None = None,
+    play_as: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> list[Evaluation]:
+    """Evaluates each checkpoint, prints a table of them, and draws plots/checkpoints.png and .svg.
+
+    Args:
+      directory: of the run.
+      level_name: as `evaluate`'s.
+      play_as: as `evaluate`'s.
+      options: as `evaluate`'s.
+      **arguments: others of `evaluate`, without `step`.
+
+    Returns:
+      What was written, oldest checkpoint first.
+
+    Raises:
+      ValueError, OSError: as `evaluate`.
+    """
+    evaluations = [
+        evaluate(
+            directory,
+            step=step,
+            level_name=level_name,
+            play_as=play_as,
+            options=options,
+            **arguments,
+        )
+        for step in sorted(checkpoint_steps(directory.checkpoints))
+    ]
+    _print_checkpoints(evaluations)
+    plays = select_tasks(directory.read_config(), level_name, play_as, options)
+    for path in draw_checkpoints(directory, [play.task for play in plays], evaluations):
+        print(f"written to {path}")
+    return evaluations
 
 
 class _Progress(observers.EnvLoopObserver):
@@ -304,14 +427,13 @@ def _play(
 
 def _film(
     player: TaskPlayer,
-    config: RunConfig,
+    play: Play,
     policy: SavedPolicy,
-    index: int,
     paths: VideoPaths,
     progress: observers.EnvLoopObserver,
 ) -> EpisodeResult:
     """Plays an episode and writes its video."""
-    task, agent, screen = config.task_list()[index], config.agent, player.screen
+    task, agent, screen = play.task, play.config.agent, player.screen
     assert screen is not None  # it is filmed
     if screen.missing:
         alone = "; the video has the panel alone" if screen.frames is None else ""
@@ -322,8 +444,8 @@ def _film(
         screen,
         player.actor,
         task=task.name,
-        index=index,
-        scale=configured_scale(policy.popart, agent),
+        index=play.index,
+        scale=configured_scale(policy.popart, agent) if play.trained else None,
         action_repeat=task.action_repeat,
         value_label="value" if agent.reward_clipping == "none" else "value (clipped)",
     )
@@ -338,7 +460,12 @@ def _film(
     return result
 
 
-def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> None:
+def _print(
+    scores: list[TaskScore],
+    total: Aggregate | None,
+    middle: InterquartileMean | None,
+    reference: str,
+) -> None:
     unseen = any(s.unseen_mean is not None for s in scores)
     rows = [
         (
@@ -369,8 +496,28 @@ def _print(scores: list[TaskScore], total: Aggregate | None, reference: str) -> 
         f"{reference}-normalised over tasks: mean {total.mean:.1f} %, median {total.median:.1f} %, "
         f"capped mean {total.capped_mean:.1f} %",
     )
+    if middle is not None:
+        print(
+            f"interquartile mean of all episodes: {middle.mean:.1f} %, 95 % interval "
+            f"{middle.low:.1f} to {middle.high:.1f}"
+        )
     if other := aggregate([s.unseen_normalised for s in scores]):
         print(f"on unseen levels: mean {other.mean:.1f} %, median {other.median:.1f} %")
+
+
+def _print_checkpoints(evaluations: list[Evaluation]) -> None:
+    """A row for each checkpoint: its tasks' mean returns, and the interquartile mean."""
+    tasks = [score.task for score in evaluations[0].tasks]
+    middle = evaluations[0].interquartile_mean is not None
+    rows = []
+    for evaluation in evaluations:
+        cells = [f"{evaluation.frames:,}", *(f"{score.mean:,.1f}" for score in evaluation.tasks)]
+        if evaluation.interquartile_mean is not None:
+            mean, low, high = evaluation.interquartile_mean
+            cells.append(f"{mean:.1f} ({low:.1f} to {high:.1f})")
+        rows.append(tuple(cells))
+    headings = ["frames", *tasks, *(["interquartile mean %"] if middle else [])]
+    print_table(screen(sys.stdout), headings, rows, names=["frames"])
 
 
 def _print_attention(attention: dict[str, list[float]]) -> None:
@@ -391,17 +538,17 @@ def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[st
     }
 
 
-def _videos(directory: RunDirectory, config: RunConfig, stem: str) -> list[VideoPaths]:
-    """Where the videos of each of the run's tasks belong."""
-    return video_paths(directory.videos, config.tasks, stem)
+def _videos(directory: RunDirectory, tasks: Sequence[str], stem: str) -> list[VideoPaths]:
+    """Where the videos of tasks belong: of all of the run, and others that are played."""
+    return video_paths(directory.videos, tasks, stem)
 
 
-def _free_stem(directory: RunDirectory, stem: str, config: RunConfig, video: bool) -> str:
+def _free_stem(directory: RunDirectory, stem: str, tasks: Sequence[str], video: bool) -> str:
     """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         if (directory.path / evaluation_name(name)).exists():
             continue
-        if not video or not any(paths.taken for paths in _videos(directory, config, name)):
+        if not video or not any(paths.taken for paths in _videos(directory, tasks, name)):
             return name
     raise AssertionError  # the names do not end
 
@@ -414,17 +561,20 @@ def main(argv: list[str]) -> None:
         command_line.reject_positional_arguments(argv)
         config, _ = load(directory)
         directory.check_writable()
-        select_tasks(config, FLAGS.level_name)
-        check_tasks(config.task_list(), atari=config.atari)
+        options = run_flags.given_options()
+        for play in select_tasks(config, FLAGS.level_name, FLAGS.play_as, options):
+            check_tasks(play.config.task_list(), atari=play.config.atari)
     except (ValueError, OSError) as error:
         command_line.fail(error)
     try:
-        evaluate(
+        (evaluate_all if FLAGS.all_checkpoints else evaluate)(
             directory,
             episodes=FLAGS.test_num_episodes,
             greedy=FLAGS.greedy,
             seed=FLAGS.seed,
             level_name=FLAGS.level_name,
+            play_as=FLAGS.play_as,
+            options=options,
             video=FLAGS.video,
             max_frames=FLAGS.evaluation_max_frames,
         )

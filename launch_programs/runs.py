@@ -113,8 +113,10 @@ def _read_run(directory: RunDirectory) -> Run:
 
 
 def _evaluation_score(directory: RunDirectory, config: RunConfig) -> Score | None:
-    """That of the newest evaluation of all tasks."""
+    """That of the newest evaluation of all tasks, played as in training."""
     for evaluation in read_evaluations(directory):
+        if evaluation.options:
+            continue
         means = {score.task: score.mean for score in evaluation.tasks}
         if means.keys() == set(config.tasks):
             return _score(config, means, f"evaluation at {evaluation.frames:,}")

@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
         tasks = (
             list(config.learned_tasks)
             if FLAGS.level_name is None
-            else select_tasks(config, FLAGS.level_name)
+            else [play.index for play in select_tasks(config, FLAGS.level_name)]
         )
         check_tasks(config.task_list(), atari=config.atari)
     except (ValueError, OSError) as error:

@@ -85,7 +85,9 @@ class LearnerNode:
             counter=_counter(coordinator, "learner"),
         )
         self._checkpointer = Checkpointer(
-            checkpoints, warn=lambda text: coordinator.record_failure(_LEARNER, text)
+            checkpoints,
+            keep_interval=config.keep_learner_steps,
+            warn=lambda text: coordinator.record_failure(_LEARNER, text),
         )
         self._counts: dict[str, float] = {}  # the coordinator's, when last asked
         try:

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
 
 from agents.popart_impala.popart import PopArtState
 from agents.popart_impala.training_state import TrainingState
 from agents.popart_impala.types import Params
 from launch_programs.run.run_directory import RunDirectory, checkpoint_steps
 
-# How many checkpoints are kept: the newest, and those to fall back to.
-_MAX_TO_KEEP = 3
+# How many checkpoints are always kept: the newest, and those to fall back to.
+_NEWEST = 3
 
 # Directories that Orbax has not finished are named STEP.orbax-checkpoint-tmp.
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
@@ -66,6 +67,7 @@ class Checkpointer:
         self,
         directory: pathlib.Path,
         *,
+        keep_interval: int | None = None,
         read_only: bool = False,
         warn: Callable[[str], None] = _print_warning,
     ):
@@ -73,16 +75,20 @@ class Checkpointer:
 
         Args:
           directory: of the checkpoints.
+          keep_interval: learner steps; the first checkpoint is kept for good, and then the next
+            after at least so many. None keeps the newest only.
           read_only: change nothing in it.
           warn: gets a line on each damaged checkpoint; by default it goes to standard error.
         """
         self._directory = directory.absolute()
         self._warn = warn
         self._read_only = read_only
+        newest = policies.LatestN(None if read_only else _NEWEST)
+        keep = [] if keep_interval is None else [policies.EveryNSteps(keep_interval, False)]
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=None if read_only else _MAX_TO_KEEP,
+                preservation_policy=policies.AnyPreservationPolicy([newest, *keep]),
                 create=not read_only,
                 read_only=read_only,
                 # Saving takes some 30 ms; a write that is under way when a stop is asked for would
@@ -174,11 +180,14 @@ class Checkpointer:
             info["counts"],
         )
 
-    def restore_policy(self) -> SavedPolicy | None:
-        """The newest readable checkpoint's parameters, None without a checkpoint.
+    def restore_policy(self, step: int | None = None) -> SavedPolicy | None:
+        """A checkpoint's parameters, None without a checkpoint.
+
+        Args:
+          step: of which checkpoint; None for the newest that can be read.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read.
+          CheckpointError: there are checkpoints, but none can be read, or not this one.
         """
 
         def read(step: int) -> SavedPolicy:
@@ -190,7 +199,14 @@ class Checkpointer:
                 restored.info["frames"],
             )
 
-        return self._newest_readable(read)
+        if step is None:
+            return self._newest_readable(read)
+        try:
+            return read(step)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self._directory / str(step)} cannot be read: {_cause(error)}"
+            ) from error
 
     def _read(self, step: int, state: ocp.args.StandardRestore) -> Any:
         return self._manager.restore(
@@ -317,16 +333,20 @@ def _while_training(checkpoints: pathlib.Path, read: Callable[["Checkpointer"], 
                 raise
 
 
-def restore_policy(directory: RunDirectory) -> SavedPolicy:
-    """The newest policy of a run.
+def restore_policy(directory: RunDirectory, step: int | None = None) -> SavedPolicy:
+    """A policy of a run.
+
+    Args:
+      directory: of the run.
+      step: learner step of its checkpoint; None for the newest that can be read.
 
     Raises:
       ValueError: the run has no checkpoint.
-      CheckpointError: it has checkpoints, but none can be read.
+      CheckpointError: it has checkpoints, but none can be read, or not this one.
     """
     policy = None
     if directory.checkpoints.is_dir():
-        policy = _while_training(directory.checkpoints, Checkpointer.restore_policy)
+        policy = _while_training(directory.checkpoints, lambda reader: reader.restore_policy(step))
     if policy is None:
         train = ["python", "-m", "launch_programs.train", f"--logdir={directory.path}"]
         raise ValueError(

@@ -2,11 +2,14 @@
 
 import csv
 import dataclasses
+import functools
 import json
 from typing import Any
 
-from environments.scores import Aggregate, TaskScore
+from environments.scores import Aggregate, InterquartileMean, TaskScore
 from launch_programs.run.run_directory import RunDirectory, write_json
+
+_empty = functools.partial(dataclasses.field, default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +23,12 @@ class Evaluation:
     seed: int
     tasks: list[TaskScore]
     aggregate: Aggregate | None  # None without scores to normalise by
-    attention: dict[str, list[float]]  # task -> mean weights; empty without
-    videos: dict[str, dict[str, str]]  # task -> kind of file -> path within the run directory
+    interquartile_mean: InterquartileMean | None = None  # over the episodes; see its function
+    returns: dict[str, list[float]] = _empty()  # task -> of its episodes
+    attention: dict[str, list[float]] = _empty()  # task -> mean weights
+    videos: dict[str, dict[str, str]] = _empty()  # task -> kind -> path within the run directory
+    played_as: dict[str, str] = _empty()  # task that is not the run's -> the one in whose place
+    options: dict[str, Any] = _empty()  # of the environments, that were not the run's
 
 
 def evaluation_name(stem: str) -> str:
@@ -45,8 +52,14 @@ def write_evaluation(directory: RunDirectory, evaluation: Evaluation) -> None:
             "seed": evaluation.seed,
             "tasks": [score._asdict() for score in evaluation.tasks],
             "human_normalised": evaluation.aggregate and evaluation.aggregate._asdict(),
-            **({"attention": evaluation.attention} if evaluation.attention else {}),
-            **({"videos": evaluation.videos} if evaluation.videos else {}),
+            "interquartile_mean": evaluation.interquartile_mean
+            and evaluation.interquartile_mean._asdict(),
+            "returns": evaluation.returns,
+            **{
+                name: values
+                for name in ("attention", "videos", "played_as", "options")
+                if (values := getattr(evaluation, name))
+            },
         },
     )
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
@@ -82,6 +95,11 @@ def _evaluation(name: str, values: dict[str, Any]) -> Evaluation:
         seed=int(values["seed"]),
         tasks=[TaskScore(**task) for task in values["tasks"]],
         aggregate=(total := values["human_normalised"]) and Aggregate(**total),
-        attention=values.get("attention", {}),
-        videos=values.get("videos", {}),
+        # Earlier versions wrote none of these.
+        interquartile_mean=(middle := values.get("interquartile_mean"))
+        and InterquartileMean(**middle),
+        **{
+            name: values.get(name, {})
+            for name in ("returns", "attention", "videos", "played_as", "options")
+        },
     )

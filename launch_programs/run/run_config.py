@@ -21,6 +21,7 @@ CHANGEABLE = frozenset(
         "evaluation_interval",
         "evaluation_max_frames",
         "checkpoint_interval",
+        "keep_interval",
         "log_interval",
         "environment_deadline",
         "max_environment_failures",
@@ -78,6 +79,11 @@ class RunConfig:
         "108,000, for Atari --max_frames_per_episode.",
     )
     checkpoint_interval: float = setting(60.0, "Seconds between checkpoints.")
+    keep_interval: int = setting(
+        0,
+        "Environment frames between checkpoints that are kept for good, beside the three newest "
+        "ones; 0 keeps none. `evaluate --all_checkpoints` plays them all.",
+    )
     log_interval: float = setting(
         10.0,
         "Seconds between rows of learner.csv and between lines of progress.log.",
@@ -100,6 +106,7 @@ class RunConfig:
             ("num_queues", 0),
             ("seed", 0),
             ("evaluation_interval", 0),
+            ("keep_interval", 0),
             ("max_environment_failures", 1),
         ):
             if getattr(self, name) < least:
@@ -149,6 +156,13 @@ class RunConfig:
         if self.task_list()[0].domain == "atari":
             return self.atari.max_frames_per_episode
         return _EVALUATION_MAX_FRAMES
+
+    @property
+    def keep_learner_steps(self) -> int | None:
+        """`keep_interval` in learner steps; None where no checkpoint is kept for good."""
+        if not self.keep_interval:
+            return None
+        return max(1, self.keep_interval // self.agent.frames_per_update)
 
     @property
     def learned_tasks(self) -> range:

@@ -30,6 +30,9 @@ FLAGS = flags.FLAGS
 # What learns best, where `AtariOptions` has how a game is played by others: whole.
 ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}
 
+# Options that a trained policy is always played with as they are.
+_FIXED_OPTIONS = ("action_set", "life_loss")
+
 
 def define_run_flags() -> None:
     """Defines every flag that a `RunConfig` is made from."""
@@ -52,16 +55,41 @@ def define_run_flags() -> None:
         _define(field)
 
 
-def _define(field: dataclasses.Field[Any]) -> None:
+def define_option_flags() -> None:
+    """Defines the flags of the environments' options that a trained policy can be tried with.
+
+    Other actions than in training it does not know, and scores are of whole games.
+    """
+    for field in settings(AtariOptions):
+        if field.name not in _FIXED_OPTIONS:
+            _define(field, without_default="by default the run's")
+
+
+def given_options() -> dict[str, Any]:
+    """Values by name of `define_option_flags`' flags that are given."""
+    return {
+        field.name: FLAGS[field.name].value
+        for field in settings(AtariOptions)
+        if field.name not in _FIXED_OPTIONS and FLAGS[field.name].present
+    }
+
+
+def _define(field: dataclasses.Field[Any], without_default: str = "") -> None:
     """Defines a setting's flag.
+
+    Args:
+      field: the setting.
+      without_default: what holds where the flag is not given, instead of the setting's default.
 
     Raises:
       TypeError: there is no flag for values of the field's type.
     """
     name, text, choices = field.name, field.metadata["help"], field.metadata.get("choices")
     default = ATARI_DEFAULTS.get(name, field.default)
-    if field.metadata.get("derived") or default is dataclasses.MISSING:
+    if field.metadata.get("derived") or default is dataclasses.MISSING or without_default:
         default = None
+    if without_default:
+        text = f"{text.removesuffix('.')}; {without_default}."
     if choices is not None:
         flags.DEFINE_enum(name, default, list(choices), text)
     elif field.type is bool:

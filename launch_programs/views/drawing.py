@@ -1,12 +1,18 @@
 """Runs -> files of figures."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from environments import Task
 from environments.scores import RECENT_EPISODES
+from launch_programs.run.evaluations import Evaluation
 from launch_programs.run.history import read_history
 from launch_programs.run.run_directory import RunDirectory, check_output
 from launch_programs.views.curves import Group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
@@ -28,6 +34,27 @@ def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
     return draw([Group("", (history,))], directory.plots, RECENT_EPISODES)
 
 
+def draw_checkpoints(
+    directory: RunDirectory, tasks: Sequence[Task], evaluations: Sequence[Evaluation]
+) -> list[pathlib.Path]:
+    """Draws evaluations of several checkpoints into the run's directory, as "checkpoints".
+
+    Args:
+      directory: of the run.
+      tasks: that were played.
+      evaluations: of these tasks, oldest checkpoint first.
+
+    Returns:
+      The files.
+
+    Raises:
+      ValueError, OSError: as `draw_run`.
+    """
+    from launch_programs.views import figures
+
+    return _save(directory.plots, lambda: figures.draw_checkpoints(tasks, evaluations))
+
+
 def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:
     """Draws groups of runs.
 
@@ -43,8 +70,16 @@ def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pa
       ValueError: `place` cannot be made, or a file of that name is something else.
       OSError: a file cannot be written.
     """
-    # matplotlib takes half a second to import, and only this needs it.
-    from launch_programs.views import figure_style, figures
+    from launch_programs.views import figures
+
+    return _save(place, lambda: figures.draw(groups, episodes))
+
+
+def _save(
+    place: pathlib.Path, draw_figures: Callable[[], dict[str, "Figure"]]
+) -> list[pathlib.Path]:
+    # matplotlib takes half a second to import, and only drawing needs it.
+    from launch_programs.views import figure_style
 
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -54,7 +89,7 @@ def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pa
         ) from error
     check_output(place)
     with figure_style.settings():
-        drawn = figures.draw(groups, episodes)
+        drawn = draw_figures()
         for name in drawn:
             figure_style.check_replaceable(place / name)
         return [

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from environments import Task
+from launch_programs.run.evaluations import Evaluation
 from launch_programs.run.history import History
 from launch_programs.views import curves, figure_style
 from launch_programs.views.curves import Group
@@ -86,6 +87,37 @@ def draw(groups: Sequence[Group], window: int) -> dict[str, Figure]:
                 figures[f"popart_{name}"] = _statistics(popart, name, at)
         figures["learner"] = _learner(groups, at)
     return figures
+
+
+def draw_checkpoints(tasks: Sequence[Task], evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
+    """Draws what several checkpoints score, with twice the standard error of each mean.
+
+    Must be called within `figure_style.settings`.
+
+    Args:
+      tasks: that were played.
+      evaluations: of these tasks, oldest checkpoint first.
+
+    Returns:
+      "checkpoints" -> figure.
+    """
+    frames = np.array([evaluation.frames for evaluation in evaluations])
+    figure, panels = _grid_of_panels(len(tasks), frames)
+    small = len(tasks) > 24
+    references: dict[str, Mapping[str, Any]] = {}
+    for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
+        scores = [evaluation.tasks[number] for evaluation in evaluations]
+        errors = [2 * s.standard_deviation / s.episodes**0.5 for s in scores]
+        means = [s.mean for s in scores]
+        style = figure_style.line_style(0)
+        axes.errorbar(frames, means, errors, marker=".", ms=4, elinewidth=0.8, **style)
+        axes.set_xlim(0, 1.05 * frames[-1])
+        axes.set_title(task.name, loc="left", fontsize=6 if small else 8)
+        references.update(_draw_references(axes, task, small))
+    episodes = evaluations[0].tasks[0].episodes
+    figure.supylabel(f"return (mean of {episodes} episodes)", fontsize=8)
+    _legend(figure, [], [Line2D([], [], **style, label=name) for name, style in references.items()])
+    return {"checkpoints": figure}
 
 
 def _tasks(groups: Sequence[Group]) -> list[Task]:
@@ -162,7 +194,7 @@ def _draw_band(
 def _legend(figure: Figure, numbered: Sequence[tuple[int, Group]], more: Sequence[Artist]) -> None:
     """Says above the panels what lines and bands are; nothing for a single run's one line."""
     handles = list(more)
-    seeds = max(len(group.runs) for _, group in numbered)
+    seeds = max((len(group.runs) for _, group in numbered), default=1)
     if len(numbered) > 1 or seeds > 1:
         own = []
         for number, group in numbered:

@@ -229,7 +229,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         *,
         task: str,
         index: int,
-        scale: Scale,
+        scale: Scale | None,
         action_repeat: int,
         value_label: str = "value",
     ):
@@ -241,7 +241,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
           actor: who plays, by a policy with values.
           task: its name.
           index: of the task.
-          scale: PopArt's, of the values.
+          scale: PopArt's, of the values; None if the policy has no value of this task.
           action_repeat: environment frames of one step.
           value_label: what the values are called.
         """
@@ -250,8 +250,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         self._actor = actor
         self._task = task
         self._index = index
-        self._mu = float(scale.mu[index])
-        self._sigma = float(scale.sigma[index])
+        self._scale = scale
         self._action_repeat = action_repeat
         self._label = value_label
         self._values: collections.deque[float] = collections.deque(maxlen=video_panel.CURVE_LENGTH)
@@ -315,9 +314,12 @@ class EpisodeRecorder(observers.EnvLoopObserver):
     def _choice(self, action: int) -> Choice:
         step = self._actor.last_step
         assert step is not None and step.normalised_values is not None
-        value = self._sigma * float(step.normalised_values[0, self._index]) + self._mu
-        self._values.append(value)
-        self._range = (min(self._range[0], value), max(self._range[1], value))
+        value = None
+        if self._scale is not None:
+            mu, sigma = (float(statistic[self._index]) for statistic in self._scale)
+            value = sigma * float(step.normalised_values[0, self._index]) + mu
+            self._values.append(value)
+            self._range = (min(self._range[0], value), max(self._range[1], value))
         logits = np.asarray(step.logits[0], np.float64)
         weights = np.exp(logits - logits.max())
         return Choice(

@@ -35,7 +35,9 @@ _VALUE = (110, 205, 130)
 class Choice(NamedTuple):
     """What the policy computed from one observation, and which action was taken."""
 
-    value: float  # discounted return to come, in the task's own rewards as the learner saw them
+    # Discounted return to come, in the task's own rewards as the learner saw them; None where the
+    # policy was not trained on the task, and has no value of it.
+    value: float | None
     probabilities: np.ndarray  # [num_actions]
     action: int
     attention: np.ndarray | None  # [K], weights of an attentive network's sub-networks
@@ -78,7 +80,9 @@ def draw_panel(state: PanelState, height: int = HEIGHT) -> np.ndarray:
     _text(draw, (_MARGIN, 44), "return", _DIM)
     _text(draw, (_MARGIN + _NAME_WIDTH, 42), _number(state.episode_return), _TEXT, 14)
     _text(draw, (_MARGIN, 63), state.value_label, _DIM)
-    value = "end of the episode" if state.choice is None else _number(state.choice.value)
+    value = "end of the episode"
+    if state.choice is not None:
+        value = "none" if state.choice.value is None else _number(state.choice.value)
     _text(draw, (_MARGIN + _NAME_WIDTH, 61), value, _VALUE, 14)
     _draw_curve(draw, state.values, state.value_range)
     _draw_actions(draw, state.choice, state.action_names)

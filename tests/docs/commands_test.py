@@ -76,6 +76,8 @@ _THREADS = "--launch_type=local_mt"  # one process, which takes half the time to
 _GAMES = f"{_FAST} --total_environment_frames=600 --max_frames_per_episode=400"
 _ONE = f"{_FAST} --environments_per_actor=2"
 
+_EVERY_CHECKPOINT = "tests/launch_programs/evaluate_test.py::test_every_checkpoint"
+
 # Commands of the core are shown with any Python.
 _OWN_PYTHON = (("python ", ".venv/bin/python "),)
 
@@ -96,6 +98,7 @@ HOW: list[tuple[str, Way]] = [
     (r"^make train$", Run(f"{_FAST} --environments_per_actor=5")),
     (r"^make train (SUITE|ARGS)=", Prepared()),
     (r"--preset=popart_impala_multitask --level_name=atari57", Prepared()),
+    (r"--keep_interval=1000000 --logdir=runs/kept", Prepared()),
     (r"--preset=amt --subnets=3", Prepared()),
     (
         r"--network=progressive --level_name=pong",
@@ -177,6 +180,9 @@ HOW: list[tuple[str, Way]] = [
     ),
     # After training.
     (r"\.evaluate --logdir=runs/atari57", Parsed()),
+    (r"\.evaluate --logdir=runs/mine --repeat_action_probability", Parsed()),
+    (r"\.evaluate --logdir=runs/mine .*--play_as=pong", Run("--test_num_episodes=1")),
+    (r"\.evaluate --logdir=runs/kept", ByAnotherTest(_EVERY_CHECKPOINT)),
     (r"\.evaluate --logdir=", Run("--test_num_episodes=1")),
     (r"\.export --logdir=runs/mine", Run(before="rm -f mine.policy.npz")),
     (r"\.plot runs/atari57$", Parsed()),

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from environments import TASKS
-from environments.scores import Aggregate, aggregate, score
+from environments import TASKS, parse_level_name
+from environments.scores import Aggregate, aggregate, interquartile_mean, score
 
 
 def test_score() -> None:
@@ -41,3 +42,35 @@ def test_aggregate() -> None:
 def test_nothing_to_aggregate() -> None:
     assert aggregate([]) is None
     assert aggregate([100.0, None]) is None
+
+
+def test_interquartile_mean_against_rliable() -> None:
+    """The field's own library, with episodes for runs."""
+    rliable = pytest.importorskip("rliable.library")
+    metrics = pytest.importorskip("rliable.metrics")
+    tasks = [TASKS["catch_x1"], TASKS["catch_x100"], TASKS["pong"]]
+    rng = np.random.default_rng(0)
+    returns = [rng.normal(loc, scale, 12) for loc, scale in ((0.3, 0.4), (20, 50), (5, 9))]
+    result = interquartile_mean(tasks, [x.tolist() for x in returns])
+    assert result is not None
+
+    percent = np.array(
+        [[task.human_normalised(x) for x in r] for task, r in zip(tasks, returns, strict=True)]
+    ).T
+    assert result.mean == pytest.approx(metrics.aggregate_iqm(percent))
+    _, intervals = rliable.get_interval_estimates(
+        {"": percent}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=2000
+    )
+    low, high = intervals[""][:, 0]
+    # Bootstraps are random: their ends differ by a few hundredths of the interval.
+    width = high - low
+    assert result.low == pytest.approx(low, abs=0.1 * width)
+    assert result.high == pytest.approx(high, abs=0.1 * width)
+    assert interquartile_mean(tasks, [x.tolist() for x in returns]) == result
+
+
+def test_interquartile_mean_needs_scores_and_two_episodes() -> None:
+    assert interquartile_mean([TASKS["pong"]], [[1.0]]) is None
+    assert interquartile_mean([], []) is None
+    (made,) = parse_level_name("gym:CartPole-v1")
+    assert interquartile_mean([made, TASKS["pong"]], [[1.0, 2.0], [3.0, 4.0]]) is None

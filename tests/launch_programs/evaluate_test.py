@@ -15,7 +15,8 @@ import pytest
 
 from environments import EnvironmentRaised
 from launch_programs import evaluate
-from launch_programs.evaluate import load, select_tasks
+from launch_programs.evaluate import Play, load, select_tasks
+from launch_programs.run.evaluations import read_evaluations
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import ROOT
@@ -34,17 +35,20 @@ def config(toy: RunDirectory) -> RunConfig:
 
 
 def test_all_tasks_by_default(config: RunConfig) -> None:
-    assert select_tasks(config, None) == [0, 1, 2]
-    assert select_tasks(config, "toy") == [0, 1, 2]
+    assert select_tasks(config, None) == [Play(config, i, True) for i in range(3)]
+    assert select_tasks(config, "toy") == select_tasks(config, None)
 
 
 def test_some_tasks_in_the_order_asked_for(config: RunConfig) -> None:
-    assert select_tasks(config, "catch_x10000") == [2]
-    assert select_tasks(config, "catch_x10000,catch_x1") == [2, 0]
+    def indices(config: RunConfig, level_name: str) -> list[int]:
+        return [play.index for play in select_tasks(config, level_name)]
+
+    assert indices(config, "catch_x10000") == [2]
+    assert indices(config, "catch_x10000,catch_x1") == [2, 0]
     games = dataclasses.replace(
         config, tasks=("seaquest", "ms_pacman", "pong"), environments_per_actor=15
     )
-    assert select_tasks(games, "ALE/Pong-v5, MsPacmanNoFrameskip-v4") == [2, 1]
+    assert indices(games, "ALE/Pong-v5, MsPacmanNoFrameskip-v4") == [2, 1]
 
 
 def test_tasks_that_the_run_was_not_trained_on(config: RunConfig) -> None:
@@ -52,7 +56,7 @@ def test_tasks_that_the_run_was_not_trained_on(config: RunConfig) -> None:
         select_tasks(config, "pong,seaquest")
     assert str(error.value) == (
         "level_name='pong,seaquest': the run was not trained on pong, seaquest; its tasks are "
-        "catch_x1, catch_x100, catch_x10000"
+        "catch_x1, catch_x100, catch_x10000; --play_as=TASK plays others as one of them"
     )
     with pytest.raises(ValueError, match="^unknown task 'pongg': did you mean pong"):
         select_tasks(config, "pongg")
@@ -82,7 +86,7 @@ def read_results(stem: pathlib.Path) -> tuple[dict, list[dict]]:
 
 
 def test_what_is_printed_and_written(toy: RunDirectory, capsys: pytest.CaptureFixture) -> None:
-    scores = evaluate.evaluate(toy, episodes=40, greedy=False, seed=3)
+    scores = evaluate.evaluate(toy, episodes=40, greedy=False, seed=3).tasks
     out = capsys.readouterr().out
 
     values, table = read_results(toy.path / "evaluation-5")
@@ -132,7 +136,7 @@ def test_the_same_seed_plays_the_same_episodes(toy: RunDirectory) -> None:
     def play(seed: int, greedy: bool = False, level_name: str | None = None) -> list[float]:
         scores = evaluate.evaluate(
             toy, episodes=20, greedy=greedy, seed=seed, level_name=level_name
-        )
+        ).tasks
         return [score.mean for score in scores]
 
     first = play(1)
@@ -164,7 +168,7 @@ def test_atari_is_compared_with_humans(
     config = directory.read_config()
     short = dataclasses.replace(config.atari, max_frames_per_episode=400)
     directory.write_config(dataclasses.replace(config, atari=short))
-    scores = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, level_name="pong")
+    scores = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, level_name="pong").tasks
     assert [(s.task, s.episodes, s.random, s.human) for s in scores] == [("pong", 1, -20.7, 14.6)]
     assert -21 <= scores[0].mean <= 0
     out = capsys.readouterr().out
@@ -176,7 +180,7 @@ def test_tasks_without_scores_to_compare_with(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
 ) -> None:
     directory = make_run(tmp_path, "gym:CartPole-v1")
-    (score,) = evaluate.evaluate(directory, episodes=3, greedy=False, seed=1)
+    (score,) = evaluate.evaluate(directory, episodes=3, greedy=False, seed=1).tasks
     assert (score.random, score.human, score.human_normalised) == (None, None, None)
     assert 8 <= score.mean <= 100
     out = capsys.readouterr().out
@@ -196,6 +200,97 @@ def test_a_newer_checkpoint_is_what_is_evaluated(tmp_path: pathlib.Path) -> None
     assert load(directory)[1].steps == 12
     evaluate.evaluate(directory, episodes=1, greedy=True, seed=1, level_name="catch_x1")
     assert (tmp_path / "evaluation-12-greedy.json").exists()
+
+
+def test_other_tasks_in_the_place_of_one_of_the_run(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    directory = make_run(tmp_path, "catch_x1,catch_x10000")
+    evaluation = evaluate.evaluate(
+        directory,
+        episodes=20,
+        greedy=False,
+        seed=3,
+        level_name="catch_x100,catch_x1",
+        play_as="catch_x10000",
+    )
+    foreign, own = evaluation.tasks
+    assert [foreign.task, own.task] == ["catch_x100", "catch_x1"]
+    assert (foreign.random, foreign.human) == (-60.0, 100.0)
+    # The policy does not know the task: it catches as many balls as of its own.
+    same = evaluate.evaluate(
+        directory, episodes=20, greedy=False, seed=3, level_name="catch_x10000"
+    ).tasks[0]
+    assert 100 * foreign.mean == same.mean
+    values, _ = read_results(tmp_path / "evaluation-5")
+    assert values["played_as"] == {"catch_x100": "catch_x10000"}
+    assert " catch_x100 " in capsys.readouterr().out
+
+
+def test_what_cannot_be_played_as(config: RunConfig) -> None:
+    with pytest.raises(ValueError, match="play_as='pong': must be a task of the run: catch_x1,"):
+        select_tasks(config, "catch_x1", "pong")
+    with pytest.raises(ValueError, match="noop_max: tasks of 'toy' have no such option"):
+        select_tasks(config, None, None, {"noop_max": 3})
+    games = dataclasses.replace(config, tasks=("pong",))
+    with pytest.raises(ValueError, match="repeat_action_probability is 2.0; it must be in"):
+        select_tasks(games, None, None, {"repeat_action_probability": 2.0})
+
+
+def test_tasks_that_show_something_else_are_refused(toy: RunDirectory) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "launch_programs.evaluate", f"--logdir={toy.path}"]
+        + ["--level_name=gym:CartPole-v1", "--play_as=catch_x1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "gym:CartPole-v1" in done.stderr
+
+
+def test_other_options_than_in_training(tmp_path: pathlib.Path) -> None:
+    directory = make_run(tmp_path, "pong")
+    options = {"max_frames_per_episode": 80, "repeat_action_probability": 0.25}
+    evaluation = evaluate.evaluate(directory, episodes=2, greedy=False, seed=1, options=options)
+    assert evaluation.tasks[0].mean == 0.0  # the first point is lost later
+    assert read_results(tmp_path / "evaluation-5")[0]["options"] == options
+    assert read_evaluations(directory) == [evaluation]
+
+
+def test_every_checkpoint(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    for steps in (5, 12):
+        directory = make_run(tmp_path, "toy", steps=steps)
+    evaluations = evaluate.evaluate_all(
+        directory, episodes=10, greedy=True, seed=1, level_name="catch_x1,catch_x100"
+    )
+    assert [e.learner_steps for e in evaluations] == [5, 12]
+    assert read_evaluations(directory) == evaluations[::-1]
+    out = capsys.readouterr().out
+    for evaluation in evaluations:
+        (line,) = (x for x in out.splitlines() if x.startswith(f"│ {evaluation.frames:,} "))
+        cells = [cell.strip() for cell in line.split("│")[1:-1]]
+        assert cells[:3] == [
+            f"{evaluation.frames:,}",
+            *(f"{s.mean:,.1f}" for s in evaluation.tasks),
+        ]
+        middle = evaluation.interquartile_mean
+        assert middle is not None
+        assert cells[3] == f"{middle.mean:.1f} ({middle.low:.1f} to {middle.high:.1f})"
+    for kind in ("png", "svg"):
+        assert (directory.plots / f"checkpoints.{kind}").stat().st_size > 2000
+
+
+def test_a_damaged_checkpoint_among_all_is_named(tmp_path: pathlib.Path) -> None:
+    for steps in (5, 12):
+        directory = make_run(tmp_path, "toy", steps=steps)
+    for path in (directory.checkpoints / "5").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(OSError, match=r"checkpoints/5 cannot be read: "):
+        evaluate.evaluate_all(directory, episodes=1, greedy=True, seed=1, level_name="catch_x1")
 
 
 def test_attention_of_an_attentive_network(
@@ -221,8 +316,10 @@ def test_filmed_episodes_are_those_that_are_played_without(
 ) -> None:
     pong = make_run(tmp_path / "pong", "pong", "--max_frames_per_episode=300")
     for directory, episodes in ((make_run(tmp_path / "toy", "toy"), 20), (pong, 2)):
-        plain = evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=3)
-        filmed = evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=3, video=True)
+        plain = evaluate.evaluate(directory, episodes=episodes, greedy=False, seed=3).tasks
+        filmed = evaluate.evaluate(
+            directory, episodes=episodes, greedy=False, seed=3, video=True
+        ).tasks
         assert filmed == plain
     assert plain[0].mean < 0
 
@@ -294,7 +391,7 @@ def endless(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def test_episodes_without_an_end(endless: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     directory = make_run(endless / "run", "dm_env:endless_env:make", "--evaluation_max_frames=30")
-    (score,) = evaluate.evaluate(directory, episodes=2, greedy=False, seed=1)
+    (score,) = evaluate.evaluate(directory, episodes=2, greedy=False, seed=1).tasks
     assert (score.mean, score.cut_off) == (15.0, 2)
     out = capsys.readouterr().out
     for episode in (1, 2):
@@ -302,7 +399,7 @@ def test_episodes_without_an_end(endless: pathlib.Path, capsys: pytest.CaptureFi
         assert line in out
     assert "2 of 2 episodes were cut off after 30 frames (--evaluation_max_frames)" in out
     assert read_results(directory.path / "evaluation-5")[0]["tasks"][0]["cut_off"] == 2
-    (score,) = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, max_frames=7)
+    (score,) = evaluate.evaluate(directory, episodes=1, greedy=False, seed=1, max_frames=7).tasks
     assert score.mean == 3.5
 
 
@@ -324,7 +421,7 @@ def test_whole_episodes_are_not_cut_off(toy: RunDirectory, capsys: pytest.Captur
     """The last step of a game may be the one that the limit is at."""
     scores = evaluate.evaluate(
         toy, episodes=2, greedy=False, seed=3, level_name="catch_x1", max_frames=9
-    )
+    ).tasks
     assert scores[0].cut_off == 0
     assert "cut off" not in capsys.readouterr().out
 

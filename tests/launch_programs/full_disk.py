@@ -4,6 +4,10 @@ import contextlib
 import resource
 from collections.abc import Iterator
 
+import jax
+
+_LEAST_TIME = "jax_persistent_cache_min_compile_time_secs"
+
 
 @contextlib.contextmanager
 def full_beyond(size: int) -> Iterator[None]:
@@ -12,8 +16,12 @@ def full_beyond(size: int) -> Iterator[None]:
     What fits is written: a part of the data, as on a disk that becomes full.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # JAX would leave parts of what it compiles in the cache that all tests share.
+    least = jax.config.values[_LEAST_TIME]
+    jax.config.update(_LEAST_TIME, 1e9)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        jax.config.update(_LEAST_TIME, least)

@@ -113,7 +113,9 @@ def test_what_a_start_notes_of_its_flags() -> None:
         assert train_program._given(backends.flag_names()) == flags
 
 
-def evaluation(run: pathlib.Path, steps: int, means: dict[str, float]) -> None:
+def evaluation(
+    run: pathlib.Path, steps: int, means: dict[str, float], **options: float
+) -> None:
     evaluation = Evaluation(
         name=evaluation_name(str(steps)),
         learner_steps=steps,
@@ -122,8 +124,7 @@ def evaluation(run: pathlib.Path, steps: int, means: dict[str, float]) -> None:
         seed=1,
         tasks=[scores.score(TASKS[task], [mean]) for task, mean in means.items()],
         aggregate=None,
-        attention={},
-        videos={},
+        options=options,
     )
     write_evaluation(RunDirectory(run), evaluation)
 
@@ -142,10 +143,11 @@ def test_scores(tmp_path: pathlib.Path) -> None:
     assert score is not None
     assert score.value == pytest.approx(50.0)
     assert score[1:] == ("%", "training")
-    # The evaluation of most frames; one of fewer tasks does not count.
+    # The evaluation of most frames; one of fewer tasks does not count, nor one of other games.
     evaluation(tmp_path, 2, dict.fromkeys(SUITE, 1.0))
     evaluation(tmp_path, 1, dict.fromkeys(SUITE, 0.0))
     evaluation(tmp_path, 3, {"catch_x1": -0.6})
+    evaluation(tmp_path, 4, dict.fromkeys(SUITE, 0.5), noop_max=0)
     score = read_run(tmp_path).score
     assert score is not None
     # A return of 1 is 100 % of catch_x1, 38.1 % of catch_x100 and 37.5 % of catch_x10000.

@@ -84,6 +84,30 @@ def test_the_policy_alone(tmp_path: pathlib.Path) -> None:
     assert (policy.steps, policy.frames) == (7, FRAMES)
 
 
+def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
+    def kept() -> list[int]:
+        return sorted(int(path.name) for path in tmp_path.iterdir())
+
+    checkpointer = Checkpointer(tmp_path, keep_interval=100)
+    for steps in (40, 70, 130, 141, 160, 230, 300):
+        checkpointer.save(make_state(steps, steps), {})
+    assert kept() == [40, 141, 160, 230, 300]
+    # A resumed run, whose setting may be another one.
+    checkpointer = Checkpointer(tmp_path, keep_interval=100)
+    for steps in (310, 320, 330):
+        checkpointer.save(make_state(steps, steps), {})
+    assert kept() == [40, 141, 300, 310, 320, 330]
+    Checkpointer(tmp_path).save(make_state(340, 340), {})
+    assert kept() == [320, 330, 340]
+
+    reader = Checkpointer(tmp_path, read_only=True)
+    older = reader.restore_policy(320)
+    assert older is not None and older.steps == 320
+    chex.assert_trees_all_equal(older.params, make_state(320, 320).params)
+    with pytest.raises(CheckpointError, match=r"/310 cannot be read: "):
+        reader.restore_policy(310)
+
+
 def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
     """As earlier versions saved them: as NamedTuple, and without checksum."""
 

@@ -24,6 +24,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "evaluation_interval": (0, True),
     "evaluation_max_frames": (500, True),
     "checkpoint_interval": (1.0, True),
+    "keep_interval": (1_000, True),
     "log_interval": (1.0, True),
     "environment_deadline": (1.0, True),
     "max_environment_failures": (1, True),

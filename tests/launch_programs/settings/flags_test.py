@@ -74,6 +74,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "evaluation_interval": ("0", 0),
     "evaluation_max_frames": ("500", 500),
     "checkpoint_interval": ("1.5", 1.5),
+    "keep_interval": ("1000", 1000),
     "log_interval": ("0.5", 0.5),
     "environment_deadline": ("0.5", 0.5),
     "max_environment_failures": ("1", 1),
