@@ -5,7 +5,7 @@ takes the resumed run's value, or else the default.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -136,7 +136,8 @@ def resolve(saved: RunConfig | None) -> RunConfig:
         tasks = saved.task_list()
     agent = {name: value(name, default) for name, default in defaults(Config).items()}
     agent["network"] = value("network", None) or default_network(features_spec(tasks))
-    agent["hidden_size"] = value("hidden_size", default_hidden_size(agent["network"]))
+    for name, default in default_settings(agent["network"]).items():
+        agent[name] = value(name, default)
     atari = {
         name: value(name, ATARI_DEFAULTS.get(name, default))
         for name, default in defaults(AtariOptions).items()
@@ -210,6 +211,6 @@ def default_action_set(tasks: Sequence[Task], network: str) -> str:
     return "minimal" if alone else "full"
 
 
-def default_hidden_size(network: str) -> int:
-    """Units of the linear layers of this network, where the user does not say."""
-    return NETWORKS[network].hidden_size if network in NETWORKS else NetworkConfig.hidden_size
+def default_settings(network: str) -> Mapping[str, Any]:
+    """The agent's settings, where the user does not say, that this network has other ones of."""
+    return NETWORKS[network].defaults if network in NETWORKS else {}

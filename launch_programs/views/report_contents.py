@@ -24,7 +24,7 @@ from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import (
     ATARI_DEFAULTS,
     default_action_set,
-    default_hidden_size,
+    default_settings,
 )
 from launch_programs.views.drawing import draw_run
 
@@ -156,7 +156,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
         **setting_defaults(RunConfig),
         "environments_per_actor": default_environments_per_actor(len(config.learned_tasks)),
         "agent.action_repeat": tasks[0].action_repeat,
-        "agent.hidden_size": default_hidden_size(config.agent.network),
+        **{f"agent.{k}": v for k, v in default_settings(config.agent.network).items()},
     }
     if (network := _default_network(tasks[0])) is None:
         del defaults["agent.network"]

@@ -32,6 +32,12 @@ RAY = (
 )
 
 
+@pytest.fixture(autouse=True)
+def slow_actors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of some 4,000 frames/s: at full speed each would take all cores from the others."""
+    misbehave(tmp_path_factory.mktemp("slow"), monkeypatch, "time.sleep(0.0005)")
+
+
 def saved_frames(logdir: pathlib.Path) -> int:
     policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
     assert policy is not None
@@ -272,7 +278,7 @@ def test_training_goes_on_while_the_whole_disk_is_full(small_disk: pathlib.Path)
 
 @pytest.mark.slow
 def test_a_run_that_ends_on_a_full_disk_says_why(small_disk: pathlib.Path) -> None:
-    with training(small_disk / "run", *TOY, "--total_environment_frames=600000") as program:
+    with training(small_disk / "run", *TOY, "--total_environment_frames=60000") as program:
         program.wait_until((small_disk / "run/last-checkpoint").exists)
         fill(small_disk / "filler")
         assert program.wait() == 1
@@ -305,18 +311,18 @@ def test_a_run_that_cannot_save_at_its_end_says_so(tmp_path: pathlib.Path) -> No
 @pytest.mark.slow
 def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    train(logdir, *TOY, "--total_environment_frames=200000", "--test_num_episodes=0")
+    train(logdir, *TOY, "--total_environment_frames=24000", "--test_num_episodes=0")
     steps = sorted(int(path.name) for path in (logdir / "checkpoints").iterdir())
     before, newest = steps[-2:]
     for path in (logdir / "checkpoints" / str(newest)).rglob("*"):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
-    output = train(logdir, "--total_environment_frames=210000", "--test_num_episodes=1")
+    output = train(logdir, "--total_environment_frames=26000", "--test_num_episodes=1")
     assert (
         f"! learner/0: {logdir}/checkpoints/{newest} is damaged, now named broken-{newest}; using "
         f"{before} instead: "
     ) in output
-    assert saved_frames(logdir) >= 210000
+    assert saved_frames(logdir) >= 26000
 
 
 @pytest.mark.slow
@@ -324,7 +330,7 @@ def test_a_learner_on_a_host_without_the_checkpoints_does_not_start_over(
     tmp_path: pathlib.Path,
 ) -> None:
     logdir = tmp_path / "run"
-    train(logdir, *TOY, "--total_environment_frames=20000", "--test_num_episodes=0")
+    train(logdir, *TOY, "--total_environment_frames=6400", "--test_num_episodes=0")
     shutil.rmtree(logdir / "checkpoints")
     with training(logdir, "--total_environment_frames=30000") as program:
         assert program.wait() == 1
@@ -428,6 +434,7 @@ def test_the_slower_side_bounds_the_lag_and_the_memory(
 ) -> None:
     flags = [*TOY, "--checkpoint_interval=1000", "--evaluation_interval=0"]
     if slow == "learner":
+        monkeypatch.delenv("PYTHONPATH")  # the actors at full speed
         flags.append("--hidden_size=1024")
     else:
         misbehave(tmp_path, monkeypatch, "time.sleep(0.001)")

@@ -113,9 +113,7 @@ def test_what_a_start_notes_of_its_flags() -> None:
         assert train_program._given(backends.flag_names()) == flags
 
 
-def evaluation(
-    run: pathlib.Path, steps: int, means: dict[str, float], **options: float
-) -> None:
+def evaluation(run: pathlib.Path, steps: int, means: dict[str, float], **options: float) -> None:
     evaluation = Evaluation(
         name=evaluation_name(str(steps)),
         learner_steps=steps,

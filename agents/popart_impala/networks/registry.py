@@ -1,6 +1,6 @@
 """The networks that `--network` chooses from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from agents.popart_impala.network_config import NetworkConfig
@@ -24,7 +24,8 @@ class Entry(NamedTuple):
     # (config, num_actions, num_tasks) -> network
     make: Callable[[NetworkConfig, int, int], Network]
     options: tuple[str, ...] = ()  # fields of NetworkConfig that not every network has
-    hidden_size: int = NetworkConfig.hidden_size  # the programs' default
+    # Settings of `Config` that the programs have for this network where the user does not say.
+    defaults: Mapping[str, Any] = {}
     # Features come as `observations.Observations`, of which a first layer makes something cheaper
     # than of the array of normalised numbers that the others get.
     takes_observations: bool = False
@@ -34,7 +35,11 @@ NETWORKS: dict[str, Entry] = {
     "shallow": Entry(with_torso(ShallowTorso), ("task_input",), takes_observations=True),
     "deep": Entry(with_torso(DeepTorso), ("task_input",), takes_observations=True),
     "minatar": Entry(
-        with_torso(MinAtarTorso), ("task_input",), HIDDEN_SIZE, takes_observations=True
+        with_torso(MinAtarTorso),
+        ("task_input",),
+        # With the rate that is best on Atari's screens it learns far less (docs/results.md).
+        {"hidden_size": HIDDEN_SIZE, "learning_rate": 1e-3},
+        takes_observations=True,
     ),
     "mlp": Entry(with_torso(MLPTorso), ("task_input",), takes_observations=True),
     "attentive": Entry(with_torso(AttentiveTorso), _ATTENTION, takes_observations=True),

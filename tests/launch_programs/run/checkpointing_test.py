@@ -248,9 +248,9 @@ def assert_restores(directory: pathlib.Path, seed: int) -> None:
 
 
 def fill_the_disk(directory: str) -> None:
-    """A disk that is full after every 4 KiB of what a checkpoint takes."""
+    """A disk that is full after every 12 KiB of what a checkpoint takes."""
     failed = 0
-    for blocks in range(20):
+    for blocks in range(0, 20, 3):
         mount(directory, "size=1m")
         checkpoints = pathlib.Path(directory) / "checkpoints"
         filler = pathlib.Path(directory) / "filler"
@@ -276,14 +276,14 @@ def fill_the_disk(directory: str) -> None:
             # The learner may end in the step in which it could not save.
             checkpointer.save(make_state(3, 3), {})
         else:
-            assert failed > 5, "the disk was never full"
+            assert failed > 2, "the disk was never full"
         assert_restores(checkpoints, 3)
         filler.unlink(missing_ok=True)
         checkpointer.save(make_state(4, 4), {})
         assert_restores(checkpoints, 4)
         assert sorted(p.name for p in checkpoints.iterdir()) == ["2", "3", "4"]
         subprocess.run(["umount", "--lazy", directory], check=True)
-    assert failed < 20, "the disk was always full"
+    assert failed < 7, "the disk was always full"
 
 
 def test_a_full_disk(tmp_path: pathlib.Path) -> None:
@@ -359,10 +359,6 @@ def truncate_to_nothing(path: pathlib.Path) -> None:
     os.truncate(path, 0)
 
 
-def fill_with_garbage(path: pathlib.Path) -> None:
-    path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
-
-
 def flip_a_bit(path: pathlib.Path) -> None:
     """Of the value of `frames` in the file of the counts, else in the middle."""
     contents = bytearray(path.read_bytes())
@@ -371,22 +367,8 @@ def flip_a_bit(path: pathlib.Path) -> None:
     path.write_bytes(contents)
 
 
-def zero_a_part(path: pathlib.Path) -> None:
-    """As a disk leaves it that lost a block when the power failed."""
-    contents = bytearray(path.read_bytes())
-    start, end = len(contents) // 3, 2 * len(contents) // 3
-    contents[start:end] = bytes(end - start)
-    path.write_bytes(contents)
-
-
-DAMAGES = [
-    truncate_to_half,
-    truncate_to_nothing,
-    fill_with_garbage,
-    flip_a_bit,
-    zero_a_part,
-    pathlib.Path.unlink,
-]
+# A file that is shorter, empty, gone, or, which only a checksum tells, as long with other contents.
+DAMAGES = [truncate_to_half, truncate_to_nothing, flip_a_bit, pathlib.Path.unlink]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -142,11 +142,13 @@ def test_a_game_alone_has_the_actions_that_it_uses() -> None:
     assert resolved(saved=alone) == alone
 
 
-def test_minatar_has_a_network_of_its_own_and_that_a_size() -> None:
+def test_minatar_has_a_network_of_its_own_and_that_settings() -> None:
     config, toy = resolved("--level_name=minatar"), resolved("--level_name=toy")
-    assert config.agent == dataclasses.replace(toy.agent, network="minatar", hidden_size=128)
+    assert config.agent == dataclasses.replace(
+        toy.agent, network="minatar", hidden_size=128, learning_rate=1e-3
+    )
     other = resolved("--level_name=minatar", "--network=attentive").agent
-    assert (other.network, other.hidden_size) == ("attentive", 256)
+    assert (other.network, other.hidden_size, other.learning_rate) == ("attentive", 256, 5e-4)
     larger = resolved("--level_name=minatar", "--hidden_size=256")
     assert larger.agent.hidden_size == resolved(saved=larger).agent.hidden_size == 256
 
