@@ -46,7 +46,7 @@ test: setup
 	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(ARGS)
 
 test-slow: setup
-	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile $(ARGS)
+	$(PYTHON) -m pytest -m slow --numprocesses=3 --dist=loadfile $(ARGS)
 
 # The last line plays with the wheel that is installed, from where it does not see these files.
 test-core:
@@ -55,7 +55,7 @@ test-core:
 	  .venv-core/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile \
 	    tests/agents tests/environments tests/examples $(ARGS) && \
 	  cd / && "$(CURDIR)/.venv-core/bin/python" "$(CURDIR)/examples/play_exported.py" \
-	    "$(CURDIR)/examples/toy.policy.npz"; \
+	    "$(CURDIR)/examples/atari3.policy.npz" 1; \
 	fi
 
 test-by-hand: setup-vertex

@@ -70,6 +70,7 @@ def means(lines: list[str]) -> dict[str, float]:
     return {line.partition(": ")[0]: float(line.split()[3].replace(",", "")) for line in lines[1:]}
 
 
+@pytest.mark.slow
 def test_the_example_plays_the_policy_of_three_games() -> None:
     """Far above random play, whose returns are -20.7, 1,338 and 68."""
     lines = play()
@@ -81,6 +82,7 @@ def test_the_example_plays_the_policy_of_three_games() -> None:
     assert played["seaquest"] > 400
 
 
+@pytest.mark.slow
 def test_the_example_plays_minatars_policy() -> None:
     """Far above random play, whose returns are 0.5, 0.5, 2.9, 0.1 and 0.1."""
     lines = play(str(MINATAR), "10")
