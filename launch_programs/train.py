@@ -17,15 +17,15 @@ from absl import flags
 from launch_programs.console import command_line
 from launch_programs.launching import backends, launcher
 from launch_programs.launching.addresses import check_localhost
-from launch_programs.launching.program_process import ProgramProcess
+from launch_programs.launching.launcher_child import LauncherChild
 from launch_programs.run.failure_log import FailureLog
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.run.training_status import StatusFollower, TrainingStatus
 from launch_programs.screen.disk_watch import DiskWatch
-from launch_programs.screen.following import Follower, ProgressLog
+from launch_programs.screen.run_follower import Follower, ProgressLog
 from launch_programs.screen.node_output import NodeOutput
-from launch_programs.screen.screen import open_screen
+from launch_programs.screen.progress import open_screen
 from launch_programs.settings import flags as run_flags
 from launch_programs.settings import preparing
 from launch_programs.settings.flags import define_run_flags
@@ -238,7 +238,7 @@ def run_program(
         DiskWatch(directory, screen.message),
         *([] if mirror is None else [mirror]),
     ]
-    program = ProgramProcess(directory, arguments, lock)
+    program = LauncherChild(directory, arguments, lock)
     signal.signal(signal.SIGINT, program.stop)
     signal.signal(signal.SIGTERM, program.stop)
     asked = False

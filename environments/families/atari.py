@@ -51,7 +51,7 @@ class Atari(Family):
         self, tasks: Sequence[Task], index: int, atari: AtariOptions, seed: int
     ) -> tuple[dm_env.Environment, Screen]:
         """Makes an emulator that shows every frame."""
-        from environments.atari_screen import FilmedAtariEnvironment
+        from environments.atari_film import FilmedAtariEnvironment
 
         filmed = FilmedAtariEnvironment(tasks, index, options=atari, seed=seed)
         return filmed, filmed.screen

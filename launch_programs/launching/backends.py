@@ -68,7 +68,7 @@ class Backend(Protocol):
 
 # By --launch_type.
 _MODULES = {
-    "local_mp": "local_launch",
+    "local_mp": "local_processes",
     "local_mt": "local_threads",
     "ray": "ray_backend",
     "vertex_ai": "vertex",

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from launch_programs.launching.local_launch import check as check
+from launch_programs.launching.local_processes import check as check
 from launch_programs.run.failure_log import FailureLog
 from launch_programs.run.run_directory import RunDirectory
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import ray
 
-from launch_programs.launching.starting import start_node
+from launch_programs.launching.spawning import start_node
 
 # Bytes of output that are kept until they are asked for, twice a second; older ones are dropped.
 _KEPT = 2**20

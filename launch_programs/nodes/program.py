@@ -12,7 +12,7 @@ saves the network's copies. With `--num_queues` the queues have processes of the
 are dealt to them round-robin: for other hosts, and for more data than one server can take in.
 
 A launcher binds the nodes' addresses, pickles the nodes and starts them: on this machine
-(local_launch.py), on a cluster (ray_launch.py, vertex.py), or a user does it node by node
+(local_processes.py), on a cluster (ray_launch.py, vertex.py), or a user does it node by node
 (run_node.py). What nodes run lives in packages, therefore.
 """
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from launch_programs.run.run_directory import RunDirectory
-from launch_programs.screen.line_follower import LineFollower
+from launch_programs.screen.appended_lines import LineFollower
 
 # Characters of a message that are shown.
 _SHOWN = 400

@@ -25,7 +25,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     def start(*arguments: object) -> None:
         raise AssertionError(f"a program was started: {arguments}")
 
-    monkeypatch.setattr(train, "ProgramProcess", start)
+    monkeypatch.setattr(train, "LauncherChild", start)
     monkeypatch.setattr(evaluate, "evaluate", start)
 
     def run(program: ModuleType, *arguments: str) -> str:

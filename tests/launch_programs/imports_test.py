@@ -16,7 +16,7 @@ import importlib, sys
 from absl import flags
 for name in (
     "evaluate", "export", "plot", "report", "runs", "run_node", "sensitivity", "cluster_template",
-    "train", "launching.launcher", "launching.local_launch",
+    "train", "launching.launcher", "launching.local_processes",
 ):
     importlib.import_module(f"launch_programs.{name}")
 from launch_programs import evaluate, train

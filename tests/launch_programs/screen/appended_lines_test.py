@@ -2,8 +2,8 @@
 
 import pathlib
 
-from launch_programs.screen import line_follower
-from launch_programs.screen.line_follower import LineFollower
+from launch_programs.screen import appended_lines
+from launch_programs.screen.appended_lines import LineFollower
 
 
 def append(path: pathlib.Path, data: bytes) -> None:
@@ -50,9 +50,9 @@ def test_bytes_that_are_no_text(tmp_path: pathlib.Path) -> None:
 def test_a_flood_is_read_from_its_end(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log"
     follower = LineFollower(path)
-    count = line_follower._MAX_BYTES // 10 + 1000
+    count = appended_lines._MAX_BYTES // 10 + 1000
     append(path, b"".join(b"%09d\n" % i for i in range(count)))
     lines = follower.new_lines()
     assert lines[-1] == f"{count - 1:09d}"
-    assert line_follower._MAX_BYTES // 10 - 2 <= len(lines) < count
+    assert appended_lines._MAX_BYTES // 10 - 2 <= len(lines) < count
     assert all(len(line) == 9 for line in lines)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from launch_programs.screen.screen import LiveScreen, PlainScreen, QuietScreen, open_screen
+from launch_programs.screen.progress import LiveScreen, PlainScreen, QuietScreen, open_screen
 from tests.launch_programs.statuses import make_status
 
 

@@ -17,7 +17,7 @@ from launch_programs.run.run_directory import RunDirectory
 _SHOWN_LINES = 20
 
 
-class ProgramProcess:
+class LauncherChild:
     """A running program, seen through its launcher."""
 
     def __init__(self, directory: RunDirectory, arguments: Sequence[str], lock: int):

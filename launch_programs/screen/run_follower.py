@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from launch_programs.run.run_directory import RunDirectory
-from launch_programs.screen.line_follower import LineFollower
+from launch_programs.screen.appended_lines import LineFollower
 
 
 class Follower(Protocol):
