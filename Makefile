@@ -6,9 +6,9 @@ PYTHON := .venv/bin/python
 
 # What `make train` trains on, for how many frames, and in how many episodes of each task the result is
 # evaluated. ARGS is handed on to the program.
-SUITE ?= minatar
-FRAMES ?= 4000000
-EPISODES ?= 20
+SUITE ?= atari3
+FRAMES ?= 1700000
+EPISODES ?= 10
 ARGS ?=
 
 .PHONY: help setup setup-cuda setup-vertex train test test-slow test-core test-by-hand test-browser lint format docs docs-serve lock clean

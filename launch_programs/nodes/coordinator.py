@@ -210,7 +210,7 @@ def _end_launchpads_own_program() -> bool:
 
 def progress_line(status: TrainingStatus) -> str:
     """One line that says how far training is and what it returns."""
-    parts = [f"{status.frames / status.total_frames:.1%}", f"{status.frames:,} frames"]
+    parts = [f"{status.share:.1%}", f"{status.frames:,} frames"]
     if status.frames_per_second is not None:
         parts.append(f"{status.frames_per_second:,.0f}/s")
         if status.seconds_left is not None:

@@ -86,6 +86,11 @@ class TrainingStatus:
         self.restarts = 0
         self.failures = 0
 
+    @property
+    def share(self) -> float:
+        """How much of training is done, 0 to 1. The last update may have more frames than asked."""
+        return min(1.0, self.frames / self.total_frames)
+
     def add_learner_row(self, row: AnyRow) -> None:
         """Takes in a row of learner.csv."""
         self.losses = {name: float(value) for name, value in row.items()}

@@ -44,7 +44,7 @@ def _line(*parts: str | tuple[str, str]) -> Text:
 
 def _progress(status: TrainingStatus, width: int) -> RenderableType:
     left = "" if status.seconds_left is None else f"  {duration(status.seconds_left)} left"
-    words = f"{status.frames / status.total_frames:.1%}{left}"
+    words = f"{status.share:.1%}{left}"
     grid = Table.grid(padding=(0, 2))
     bar = ProgressBar(
         total=status.total_frames, completed=status.frames, width=max(1, width - len(words) - 2)

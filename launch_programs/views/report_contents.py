@@ -229,7 +229,7 @@ def _summary(history: History, directory: RunDirectory) -> list[tuple[str, str]]
     rows = [
         ("tasks", ", ".join(config.tasks[i] for i in config.learned_tasks)),
         ("network", config.agent.network + (" with LSTM" if config.agent.use_lstm else "")),
-        ("frames", f"{history.frames:,} of {total:,} ({history.frames / total:.1%})"),
+        ("frames", f"{history.frames:,} of {total:,} ({min(1.0, history.frames / total):.1%})"),
     ]
     if (step := directory.read_last_checkpoint()) is not None:
         rows.append(("newest checkpoint", f"after {step:,} updates"))

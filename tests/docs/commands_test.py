@@ -95,8 +95,8 @@ HOW: list[tuple[str, Way]] = [
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
     (r"pre-commit install$", Run()),
     # Training.
-    (r"^make train$", Run(f"{_FAST} --environments_per_actor=5")),
-    (r"^make train (SUITE|ARGS)=", Prepared()),
+    (r"^make train$", Run(f"{_GAMES} --environments_per_actor=3")),
+    (r"^make train (SUITE|FRAMES|ARGS)=", Prepared()),
     (r"--preset=popart_impala_multitask --level_name=atari57", Prepared()),
     (r"--keep_interval=1000000 --logdir=runs/kept", Prepared()),
     (r"--preset=amt --subnets=3", Prepared()),

@@ -49,13 +49,15 @@ def test_time_left() -> None:
     status = make_status("pong", total_frames=10_000)
     status.add_learner_row(learner_row(frames=1_000, frames_per_second=1.0))
     assert status.frames_per_second == 1.0
-    left = []
+    left, shares = [], []
     for frames, speed in ((4_000, 100.0), (5_000, 0.0), (10_000, 0.0), (10_640, 100.0)):
         left.append(status.seconds_left)
         status.add_learner_row(learner_row(frames=frames, frames_per_second=speed))
+        shares.append(status.share)
     left.append(status.seconds_left)
     # The first speed has the start in it; with a speed of 0 nobody knows.
     assert left == [None, 60.0, None, 0.0, 0.0]
+    assert shares == [0.4, 0.5, 1.0, 1.0]  # the last update had more frames than were left
 
 
 @pytest.mark.parametrize(
