@@ -23,9 +23,9 @@ from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.run.training_status import StatusFollower, TrainingStatus
 from launch_programs.screen.disk_watch import DiskWatch
-from launch_programs.screen.run_follower import Follower, ProgressLog
 from launch_programs.screen.node_output import NodeOutput
 from launch_programs.screen.progress import open_screen
+from launch_programs.screen.run_follower import Follower, ProgressLog
 from launch_programs.settings import flags as run_flags
 from launch_programs.settings import preparing
 from launch_programs.settings.flags import define_run_flags
