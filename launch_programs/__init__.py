@@ -13,6 +13,8 @@ if at_start.is_program():
     at_start.end_at_interrupt()
 try:
     at_start.check_packages()
+    if at_start.is_program():
+        at_start.check_stack()
 except ImportError as error:
     if not at_start.is_program():
         raise

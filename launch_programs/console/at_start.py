@@ -25,8 +25,7 @@ def check_packages() -> None:
     """Looks whether another project's packages stand before those that this one is made of.
 
     Raises:
-      ImportError: they do, or Launchpad and what belongs to it is not installed; nothing of this
-        package could be imported.
+      ImportError: they do; nothing of this package could be imported.
     """
     root = pathlib.Path(__file__).resolve().parents[2]
     for name in ("agents", "environments"):
@@ -40,6 +39,14 @@ def check_packages() -> None:
                 f"{found[0]} stands before this project's package {name!r}: rename it, start from "
                 f"another directory, or put {root} first in PYTHONPATH"
             )
+
+
+def check_stack() -> None:
+    """Looks whether Launchpad, and what belongs to it, is installed: no program runs without.
+
+    Raises:
+      ImportError: it is not.
+    """
     for name in _STACK:
         if importlib.util.find_spec(name) is None:
             version = ".".join(map(str, sys.version_info[:2]))
