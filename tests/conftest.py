@@ -31,4 +31,9 @@ if importlib.util.find_spec("acme") is None:
         "agents/popart_impala/variables_test.py",
         "environments/doom_test.py",
         "environments/procgen_test.py",
+        # Minutes of compiling. That every network is made and learns is in networks_test.py.
+        "agents/popart_impala/attention_metrics_test.py",
+        "agents/popart_impala/progressive_test.py",
+        "agents/popart_impala/self_attention_test.py",
+        "agents/popart_impala/subnetworks_test.py",
     ]
