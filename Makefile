@@ -46,7 +46,7 @@ test: setup
 	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(ARGS)
 
 test-slow: setup
-	$(PYTHON) -m pytest -m slow --numprocesses=3 --dist=loadfile $(ARGS)
+	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile $(ARGS)
 
 # The last line plays with the wheel that is installed, from where it does not see these files.
 test-core:

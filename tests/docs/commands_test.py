@@ -78,9 +78,6 @@ _ONE = f"{_FAST} --environments_per_actor=2"
 
 _EVERY_CHECKPOINT = "tests/launch_programs/evaluate_test.py::test_every_checkpoint"
 
-# Commands of the core are shown with any Python.
-_OWN_PYTHON = (("python ", ".venv/bin/python "),)
-
 # The first line whose expression is found in a command says how it is tried.
 HOW: list[tuple[str, Way]] = [
     # Set-up, tests.
@@ -207,9 +204,9 @@ HOW: list[tuple[str, Way]] = [
     ),
     (r"\.export --logdir=runs/toy64", Parsed()),
     # Examples.
-    (r"examples/play_exported\.py$", Run("examples/toy.policy.npz 2", replaced=_OWN_PYTHON)),
-    (r"examples\.in_process$", Run("toy 3", replaced=_OWN_PYTHON)),
-    (r"examples\.in_process gym:CartPole-v1$", Run("3", replaced=_OWN_PYTHON)),
+    (r"examples/play_exported\.py$", Run("examples/toy.policy.npz 2")),
+    (r"examples\.in_process$", Run("toy 3")),
+    (r"examples\.in_process gym:CartPole-v1$", Run("3")),
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
     (r"examples\.(single_process|own_network)$", Run("20")),

@@ -165,7 +165,8 @@ def test_a_launcher_stopped_from_outside_is_an_interruption(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # all nodes start three times
-def test_ray_everything_comes_back(tmp_path: pathlib.Path) -> None:
+def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH")  # nodes are no forks here, and the actors at full speed
     with training(tmp_path / "run", *TOY, *RAY, "--num_queues=1") as program:
         program.wait_for_rows(4)
         kill_and_wait(program, "actor/1")
