@@ -124,10 +124,12 @@ def test_scores_are_those_of_the_evaluation(page: Page, directory: RunDirectory)
         names = ("mean", "standard_deviation", "random", "human", "human_normalised")
         shown = [float(cell.replace(",", "")) for cell in cells[2:]]
         assert shown == pytest.approx([task[name] for name in names], abs=0.051)
-    aggregate = values["human_normalised"]
+    aggregate, middle = values["human_normalised"], values["interquartile_mean"]
     assert page.inner_text("#evaluation .aggregate") == (
         f"optimum-normalised over tasks: mean {aggregate['mean']:,.1f} %, "
-        f"median {aggregate['median']:,.1f} %, capped mean {aggregate['capped_mean']:,.1f} %"
+        f"median {aggregate['median']:,.1f} %, capped mean {aggregate['capped_mean']:,.1f} %; "
+        f"interquartile mean of all episodes {middle['mean']:,.1f} %, "
+        f"95 % interval {middle['low']:,.1f} to {middle['high']:,.1f}"
     )
 
 
