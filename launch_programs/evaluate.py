@@ -96,13 +96,13 @@ def define_flags() -> None:
     )
 
 
-def load(directory: RunDirectory) -> tuple[RunConfig, SavedPolicy]:
-    """A run's configuration and newest policy.
+def load(directory: RunDirectory, step: int | None = None) -> tuple[RunConfig, SavedPolicy]:
+    """A run's configuration, and its policy of a learner step, by default the newest.
 
     Raises:
       ValueError: the directory has no run or no checkpoint.
     """
-    return directory.read_config(), restore_policy(directory)
+    return directory.read_config(), restore_policy(directory, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Play:
     index: int  # of the task there
     trained: bool  # whether the run was trained on it
 
-    @property
+    @functools.cached_property
     def task(self) -> Task:
         """What is played."""
         return self.config.task_list()[self.index]
@@ -205,7 +205,7 @@ def evaluate(
       ValueError: there is no checkpoint, a task cannot be played, or its code raises.
       OSError: a file cannot be written, or the checkpoint cannot be read.
     """
-    config, policy = directory.read_config(), restore_policy(directory, step)
+    config, policy = load(directory, step)
     plays = select_tasks(config, level_name, play_as, options)
     networks = make_run_networks(config)
     source = FixedVariables(policy, config.agent)
@@ -217,7 +217,7 @@ def evaluate(
     )
     names = list(dict.fromkeys([*config.tasks, *(play.task.name for play in plays)]))
     stem = _free_stem(directory, f"{policy.steps}{'-greedy' if greedy else ''}", names, video)
-    places = dict(zip(names, _videos(directory, names, stem), strict=True))
+    places = dict(zip(names, video_paths(directory.videos, names, stem), strict=True))
     scores: list[TaskScore] = []
     all_returns: dict[str, list[float]] = {}
     limit = max_frames or plays[0].config.evaluation_limit
@@ -538,17 +538,13 @@ def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[st
     }
 
 
-def _videos(directory: RunDirectory, tasks: Sequence[str], stem: str) -> list[VideoPaths]:
-    """Where the videos of tasks belong: of all of the run, and others that are played."""
-    return video_paths(directory.videos, tasks, stem)
-
-
 def _free_stem(directory: RunDirectory, stem: str, tasks: Sequence[str], video: bool) -> str:
     """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         if (directory.path / evaluation_name(name)).exists():
             continue
-        if not video or not any(paths.taken for paths in _videos(directory, tasks, name)):
+        videos = video_paths(directory.videos, tasks, name) if video else []
+        if not any(paths.taken for paths in videos):
             return name
     raise AssertionError  # the names do not end
 

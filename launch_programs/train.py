@@ -176,14 +176,13 @@ def _train(
         from launch_programs.evaluate import evaluate
 
         try:
-            evaluation = evaluate(
+            scores = evaluate(
                 directory,
                 episodes=FLAGS.test_num_episodes,
                 greedy=False,
                 seed=config.seed,
                 brief=True,
-            )
-            scores = evaluation.tasks
+            ).tasks
         except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
             return 1, ()

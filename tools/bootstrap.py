@@ -313,8 +313,8 @@ def fetch_python(uv: str) -> str:
         "No working Python 3.10 was found and uv could not fetch one: install Python 3.10, for"
         " example with your distribution's package manager or `pyenv install 3.10`."
     )
-    run([uv, "python", "install", "--no-bin", "3.10"], failure)
-    return run([uv, "python", "find", "--managed-python", "--no-project", "3.10"], failure).strip()
+    run([uv, "python", "install", "--no-bin", PYTHON], failure)
+    return run([uv, "python", "find", "--managed-python", "--no-project", PYTHON], failure).strip()
 
 
 def fingerprint(lock: str = LOCK) -> str:
@@ -363,6 +363,22 @@ def install_lock(uv: str, lock: str, python: str = VENV_PYTHON) -> None:
     )
 
 
+def create_environment(uv: str, python: str, directory: str) -> None:
+    """Makes an empty environment in place of what is there.
+
+    Args:
+      uv: path of uv.
+      python: path of the interpreter.
+      directory: of the environment.
+
+    Raises:
+      SetupError: it could not be made.
+    """
+    create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python]
+    name = os.path.basename(directory)
+    run(create + [directory], "The environment {} could not be made.".format(name))
+
+
 def install(uv: str, python: str) -> None:
     """Rebuilds .venv from scratch: what an interrupted set-up left is removed.
 
@@ -373,8 +389,7 @@ def install(uv: str, python: str) -> None:
     Raises:
       SetupError: a step failed.
     """
-    create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python, VENV]
-    run(create, "The environment .venv could not be made.")
+    create_environment(uv, python, VENV)
     install_lock(uv, LOCK)
     run(
         [uv, "pip", "install", "--quiet", "--no-deps", "--python", VENV_PYTHON]
@@ -451,8 +466,7 @@ def set_up_core() -> None:
     complete = python + " " + fingerprint(CORE_LOCK)
     if not is_stamped(stamp, complete):
         say("Setting up the environment .venv-core with {}:".format(python))
-        create = [uv, "venv", "--quiet", "--no-project", "--clear", "--force", "--python", python]
-        run(create + [CORE_VENV], "The environment .venv-core could not be made.")
+        create_environment(uv, python, CORE_VENV)
         install_lock(uv, CORE_LOCK, core_python)
         with open(stamp, "w", encoding="utf-8") as file:
             file.write(complete)

@@ -80,6 +80,7 @@ class PopArtIMPALALearner(BatchLearner, acme.Learner):
         elapsed = now - self._log_time
         logger.write(
             {
+                # These two are first for the order of the table's columns.
                 "learner_steps": metrics["learner_steps"],
                 "frames": metrics["frames"],
                 "frames_per_second": (self.frames - self._log_frames) / elapsed,

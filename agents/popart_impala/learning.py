@@ -143,7 +143,6 @@ class BatchLearner:
                 np.float32(rate),
             )
             skipped.append(metrics.pop("skipped"))
-            self._metrics = metrics
         self._state = TrainingState(
             params,
             opt_state,
@@ -151,6 +150,7 @@ class BatchLearner:
             state.steps + 1,
             state.frames + self._config.frames_per_update,
         )
+        self._metrics = metrics
         self._last_batch, self._skipped = unrolls, jnp.any(jnp.stack(skipped))
 
     def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:

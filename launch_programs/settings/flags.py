@@ -60,18 +60,18 @@ def define_option_flags() -> None:
 
     Other actions than in training it does not know, and scores are of whole games.
     """
-    for field in settings(AtariOptions):
-        if field.name not in _FIXED_OPTIONS:
-            _define(field, without_default="by default the run's")
+    for field in _free_options():
+        _define(field, without_default="by default the run's")
 
 
 def given_options() -> dict[str, Any]:
     """Values by name of `define_option_flags`' flags that are given."""
-    return {
-        field.name: FLAGS[field.name].value
-        for field in settings(AtariOptions)
-        if field.name not in _FIXED_OPTIONS and FLAGS[field.name].present
-    }
+    names = [field.name for field in _free_options()]
+    return {name: FLAGS[name].value for name in names if FLAGS[name].present}
+
+
+def _free_options() -> list[dataclasses.Field[Any]]:
+    return [field for field in settings(AtariOptions) if field.name not in _FIXED_OPTIONS]
 
 
 def _define(field: dataclasses.Field[Any], without_default: str = "") -> None:
