@@ -85,8 +85,10 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
 }
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    "breakout": Experiment("Breakout alone", ("default",), ("breakout",), 3, minutes=30),
-    "pong": Experiment("Pong alone", ("default",), ("pong",), 3, frames=12_000_000),
+    "breakout": Experiment(
+        "Breakout alone", ("default",), ("breakout",), 3, minutes=60, moments=(30,)
+    ),
+    "pong": Experiment("Pong alone", ("default",), ("pong",), 3, frames=12_000_000, moments=(30,)),
     "minatar": Experiment(
         "MinAtar's five games at once", ("default",), ("minatar",), 5, minutes=10
     ),
