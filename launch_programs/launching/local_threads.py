@@ -39,4 +39,4 @@ def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) ->
     manager.wait()
     # Launchpad's launcher does not say why it ended.
     steps = directory.read_last_checkpoint() or 0
-    return steps * config.agent.frames_per_update >= config.agent.total_environment_frames
+    return steps * config.agent.frames_per_update >= config.last_frame

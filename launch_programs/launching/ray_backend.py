@@ -33,14 +33,19 @@ _ADDRESSES = (
 )
 
 
-def define_flags() -> None:
-    """Defines where the cluster is, and what nodes ask of it."""
+def define_address(default: str) -> None:
+    """Defines where the cluster is."""
     flags.DEFINE_string(
         "ray_address",
-        "auto",
+        default,
         "Ray cluster: HOST:PORT of its head, auto for the one that this machine belongs to, local "
         "for a new one of this machine only.",
     )
+
+
+def define_flags() -> None:
+    """Defines where the cluster is, and what nodes ask of it."""
+    define_address("auto")
     flags.DEFINE_multi_string(
         "ray_resources",
         [],
@@ -104,20 +109,28 @@ def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
     resources = {group: dict(amounts) for group, amounts in DEFAULT_RESOURCES.items()}
     for value in values:
         group, _, rest = value.partition(":")
-        amounts: dict[str, float] = {}
-        for part in rest.split(","):
-            name, _, amount = part.partition("=")
-            try:
-                amounts[name] = float(amount)
-            except ValueError:
-                amounts[name] = -1.0
-            if group not in resources or not name or not 0 <= amounts[name] < float("inf"):
-                raise ValueError(
-                    f"ray_resources={value!r}: must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as "
-                    f"learner:CPU=4,GPU=1; groups are {', '.join(resources)}"
-                )
+        amounts = parse_amounts(rest)
+        if group not in resources or amounts is None:
+            raise ValueError(
+                f"ray_resources={value!r}: must be GROUP:NAME=AMOUNT[,NAME=AMOUNT...], such as "
+                f"learner:CPU=4,GPU=1; groups are {', '.join(resources)}"
+            )
         resources[group] = amounts
     return resources
+
+
+def parse_amounts(text: str) -> dict[str, float] | None:
+    """What is asked of a Ray host, such as "CPU=4,GPU=1"; None if it is not of that form."""
+    amounts = {}
+    for part in text.split(","):
+        name, _, amount = part.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            return None
+        if not name or not 0 <= amounts[name] < float("inf"):
+            return None
+    return amounts
 
 
 def check_address(address: str) -> None:

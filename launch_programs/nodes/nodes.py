@@ -131,7 +131,7 @@ class LearnerNode:
     def _learn(self) -> None:
         saved = True  # at the last try
         next_save = time.monotonic() + self._config.checkpoint_interval
-        while self._learner.frames < self._config.agent.total_environment_frames:
+        while self._learner.frames < self._config.last_frame:
             try:
                 self._learner.step()
             except StopIteration:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Collection
 from typing import Any
 
 from agents.popart_impala.config import Config
@@ -23,6 +24,7 @@ CHANGEABLE = frozenset(
         "checkpoint_interval",
         "keep_interval",
         "log_interval",
+        "pause_at_frames",
         "environment_deadline",
         "max_environment_failures",
     }
@@ -98,6 +100,9 @@ class RunConfig:
         "are not finite, arrays of another shape) with which the program ends; before, they "
         "are recreated.",
     )
+    # Environment frames at which the program ends though its schedule does not, to be resumed by
+    # what compares runs (launch_programs/tune.py); None for the schedule's end.
+    pause_at_frames: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -147,6 +152,12 @@ class RunConfig:
     def task_list(self) -> tuple[Task, ...]:
         """The tasks that `tasks` names."""
         return scored_tasks(parse_level_name(",".join(self.tasks)), atari=self.atari)
+
+    @property
+    def last_frame(self) -> int:
+        """Environment frames at which the program ends."""
+        total = self.agent.total_environment_frames
+        return total if self.pause_at_frames is None else min(total, self.pause_at_frames)
 
     @property
     def evaluation_limit(self) -> int:
@@ -219,13 +230,21 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     return flat
 
 
-def contradictions(saved: RunConfig, wanted: RunConfig) -> list[str]:
-    """What `wanted` would change of `saved` that a resumed run must keep, field by field."""
+def contradictions(
+    saved: RunConfig, wanted: RunConfig, changeable: Collection[str] = CHANGEABLE
+) -> list[str]:
+    """What `wanted` would change of `saved` that a resumed run must keep, field by field.
+
+    Args:
+      saved: the run.
+      wanted: what is asked for.
+      changeable: fields that may differ.
+    """
     old, new = flatten(saved), flatten(wanted)
     return [
         f"{name.split('.')[-1]} is {old[name]!r} in the run, {new[name]!r} is asked for"
         for name in old
-        if old[name] != new[name] and name not in CHANGEABLE
+        if old[name] != new[name] and name not in changeable
     ]
 
 

@@ -161,6 +161,12 @@ class RunDirectory:
         self.failed.unlink(missing_ok=True)
         return self._lock_file.fileno()
 
+    def unlock(self) -> None:
+        """Gives the claim up, as far as this process has it."""
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
     def is_locked(self) -> bool:
         """Whether a program has claimed the directory, on this host or where its files are shared.
 

@@ -8,6 +8,7 @@ from environments import Task
 from environments.scores import RECENT_EPISODES
 from launch_programs.run.evaluations import Evaluation
 from launch_programs.run.history import read_history
+from launch_programs.run.population import PopulationConfig, PopulationDirectory, Row
 from launch_programs.run.run_directory import RunDirectory, check_output
 from launch_programs.views.curves import Group
 
@@ -53,6 +54,27 @@ def draw_checkpoints(
     from launch_programs.views import figures
 
     return _save(directory.plots, lambda: figures.draw_checkpoints(tasks, evaluations))
+
+
+def draw_population(
+    directory: PopulationDirectory, config: PopulationConfig, rows: Sequence[Row]
+) -> list[pathlib.Path]:
+    """Draws a population into its own directory, as "population".
+
+    Args:
+      directory: of the population.
+      config: its settings.
+      rows: its table, not empty.
+
+    Returns:
+      The files.
+
+    Raises:
+      ValueError, OSError: as `draw_run`.
+    """
+    from launch_programs.views import figures
+
+    return _save(directory.plots, lambda: figures.draw_population(config, rows))
 
 
 def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pathlib.Path]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from environments import Task
 from launch_programs.run.evaluations import Evaluation
 from launch_programs.run.history import History
+from launch_programs.run.population import PopulationConfig, Row
 from launch_programs.views import curves, figure_style
 from launch_programs.views.curves import Group
 
@@ -118,6 +119,48 @@ def draw_checkpoints(tasks: Sequence[Task], evaluations: Sequence[Evaluation]) -
     figure.supylabel(f"return (mean of {episodes} episodes)", fontsize=8)
     _legend(figure, [], [Line2D([], [], **style, label=name) for name, style in references.items()])
     return {"checkpoints": figure}
+
+
+def draw_population(config: PopulationConfig, rows: Sequence[Row]) -> dict[str, Figure]:
+    """Draws scores and tuned settings of a population against its members' frames.
+
+    Where a member continued from another one, its line begins at the other's.
+
+    Must be called within `figure_style.settings`.
+
+    Args:
+      config: of the population.
+      rows: its table, not empty.
+
+    Returns:
+      "population" -> figure.
+    """
+    frames = np.array([row.frames for row in rows])
+    figure, panels = _grid_of_panels(1 + len(config.ranges), np.sort(frames))
+    found = {(row.interval, row.member): row for row in rows}
+    values: list[tuple[str, Callable[[Row], float]]] = [
+        ("score", lambda row: row.score),
+        *((name, lambda row, name=name: row.tuned[name]) for name in config.ranges),
+    ]
+    for axes, (title, value) in zip(panels, values, strict=True):
+        for row in rows:
+            style = figure_style.line_style(row.member)
+            before = found.get((row.interval - 1, row.parent))
+            points = [row] if before is None else [before, row]
+            axes.plot([p.frames for p in points], [value(p) for p in points], **style)
+            axes.plot(row.frames, value(row), ".", ms=4, color=style["color"])
+        axes.set_title(title.replace("_", " "), loc="left")
+        if title != "score":
+            _logarithmic(axes)
+    _legend(
+        figure,
+        [],
+        [
+            Line2D([], [], **figure_style.line_style(member), label=f"member {member}")
+            for member in range(config.members)
+        ],
+    )
+    return {"population": figure}
 
 
 def _tasks(groups: Sequence[Group]) -> list[Task]:

@@ -26,6 +26,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "checkpoint_interval": (1.0, True),
     "keep_interval": (1_000, True),
     "log_interval": (1.0, True),
+    "pause_at_frames": (500, True),
     "environment_deadline": (1.0, True),
     "max_environment_failures": (1, True),
     "agent.network": ("mlp", False),

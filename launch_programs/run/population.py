@@ -1,0 +1,235 @@
+"""A population of runs that are tuned together: its settings, its directory, its table."""
+
+import dataclasses
+import fcntl
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agents.popart_impala.config import Config
+from agents.popart_impala.setting import settings
+from launch_programs.run.metrics import read_rows
+from launch_programs.run.run_config import RunConfig, from_json
+from launch_programs.run.run_directory import RunDirectory, user_path, write_json
+
+SCHEDULERS = ("pbt", "random")
+
+
+class Range(NamedTuple):
+    """Where a setting is searched, on a logarithmic scale."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationConfig:
+    """What a population is; checked when made.
+
+    Raises:
+      ValueError: a field is out of range; the message names the flag, the value and what is
+        accepted.
+    """
+
+    run: RunConfig  # of each member, but for the tuned settings and the seed
+    members: int
+    interval: int  # environment frames of a member between comparisons
+    scheduler: str  # one of `SCHEDULERS`
+    ranges: Mapping[str, Range]  # by the names of the agent's settings
+
+    def __post_init__(self) -> None:
+        total = self.run.agent.total_environment_frames
+        if self.members < 2:
+            raise ValueError(f"population={self.members}: must be at least 2 members")
+        if not 1 <= self.interval <= total:
+            raise ValueError(
+                f"perturbation_interval={self.interval}: must be from 1 to "
+                f"--total_environment_frames, {total}"
+            )
+        if not self.ranges:
+            raise ValueError("tuned=[]: must be at least one setting")
+        tasks = [self.run.task_list()[task] for task in self.run.learned_tasks]
+        unscored = [task.name for task in tasks if task.human_normalised(0.0) is None]
+        if unscored and len(tasks) > 1:
+            raise ValueError(
+                f"level_name={','.join(self.run.tasks)!r}: {unscored[0]} has no scores to "
+                "normalise by, without which several tasks have no common score; tune on one task, "
+                "or on tasks with scores"
+            )
+        for name, bounds in self.ranges.items():
+            for value in bounds:
+                self.member_run(0, {name: value})  # raises where the agent does not accept it
+
+    @property
+    def intervals(self) -> int:
+        """Into how many parts training is divided; the last may be shorter."""
+        return math.ceil(self.run.agent.total_environment_frames / self.interval)
+
+    def member_run(
+        self, member: int, tuned: Mapping[str, float], interval: int | None = None
+    ) -> RunConfig:
+        """The run of a member.
+
+        Args:
+          member: its number, from 0.
+          tuned: values of the tuned settings.
+          interval: at the end of which it pauses, from 0; None for the end of training.
+
+        Raises:
+          ValueError: a value is not accepted.
+        """
+        total = self.run.agent.total_environment_frames
+        end = None if interval is None else min(total, (interval + 1) * self.interval)
+        return dataclasses.replace(
+            self.run,
+            agent=dataclasses.replace(self.run.agent, **dict[str, Any](tuned)),
+            seed=self.run.seed + member,
+            pause_at_frames=end,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As nested dicts, lists and scalars."""
+        values = dataclasses.asdict(self)
+        return {**values, "run": self.run.to_json()}
+
+
+def parse_ranges(texts: list[str]) -> dict[str, Range]:
+    """The settings to tune.
+
+    Args:
+      texts: such as "learning_rate:1e-5:1e-2".
+
+    Raises:
+      ValueError: one is not of that form, or names what is no such setting of the agent.
+    """
+    known = [field.name for field in settings(Config) if field.type is float]
+    ranges = {}
+    for text in texts:
+        name, _, bounds = text.partition(":")
+        low, _, high = bounds.partition(":")
+        try:
+            found = Range(float(low), float(high))
+        except ValueError:
+            found = Range(math.nan, math.nan)
+        if not 0 < found.low < found.high < math.inf:
+            raise ValueError(
+                f"tuned={text!r}: must be NAME:LOW:HIGH with 0 < LOW < HIGH, such as "
+                "learning_rate:1e-4:1e-2"
+            )
+        if name not in known:
+            raise ValueError(
+                f"tuned={text!r}: {name!r} cannot be tuned; must be one of {', '.join(known)}"
+            )
+        if name in ranges:
+            raise ValueError(f"tuned={text!r}: {name} is given twice")
+        ranges[name] = found
+    return ranges
+
+
+class Row(NamedTuple):
+    """What a member was after an interval."""
+
+    time: float  # seconds since 1970
+    interval: int  # from 0
+    member: int  # from 0
+    parent: int  # the member that it continued from: itself, or a better one; -1: from the start
+    frames: int  # environment frames of its policy
+    score: float  # see `Member.score`
+    tuned: Mapping[str, float]  # values that it had in this interval
+
+    def to_row(self) -> dict[str, str | int | float]:
+        """As a row of population.csv."""
+        values = self._asdict()
+        return {**{k: v for k, v in values.items() if k != "tuned"}, **self.tuned}
+
+
+class PopulationDirectory:
+    """Paths of a population, and its settings and table.
+
+    tune.json          the settings
+    population.csv     a row per member and interval
+    members/0, 1, ...  the run directory of each member
+    plots/             figures of the population
+    best.policy.npz    the policy of the best member at the end
+    ray/               Ray Tune's own state
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = user_path(path).absolute()
+        self.settings = self.path / "tune.json"
+        self.table = self.path / "population.csv"
+        self.plots = self.path / "plots"
+        self.best = self.path / "best.policy.npz"
+        self.ray = self.path / "ray"
+
+    def member(self, number: int) -> RunDirectory:
+        """The run directory of a member."""
+        return RunDirectory(self.path / "members" / str(number))
+
+    def claim(self) -> None:
+        """Makes the directory, and claims it for this process.
+
+        Raises:
+          ValueError: it cannot be made, holds something else, or another process has it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.settings.exists() and any(self.path.iterdir()):
+                raise ValueError(
+                    f"logdir={str(self.path)!r}: is neither empty nor a population; give another"
+                )
+            self._lock = (self.path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"logdir={str(self.path)!r}: another program is tuning there; wait for it to end, "
+                "or give another --logdir"
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"logdir={str(self.path)!r}: cannot be written to: {error.strerror}"
+            ) from error
+
+    def read_config(self) -> PopulationConfig:
+        """The settings.
+
+        Raises:
+          ValueError: there are none, or they cannot be read.
+        """
+        try:
+            values = json.loads(self.settings.read_text())
+            ranges = {name: Range(*bounds) for name, bounds in values["ranges"].items()}
+            return PopulationConfig(**{**values, "run": from_json(values["run"]), "ranges": ranges})
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no population: it has no tune.json") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.settings} cannot be read: {error}") from error
+
+    def write_config(self, config: PopulationConfig) -> None:
+        """Writes the settings, all or nothing."""
+        write_json(self.settings, config.to_json())
+
+    def read_rows(self) -> list[Row]:
+        """The table, in the order of intervals and members; of each the newest row.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        rows = {}
+        for values in read_rows(self.table):
+            try:
+                row = Row(
+                    time=float(values.pop("time")),
+                    interval=int(values.pop("interval")),
+                    member=int(values.pop("member")),
+                    parent=int(values.pop("parent")),
+                    frames=int(values.pop("frames")),
+                    score=float(values.pop("score")),
+                    tuned={name: float(value) for name, value in values.items()},
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.table} is damaged: {error}") from error
+            rows[row.interval, row.member] = row
+        return [rows[key] for key in sorted(rows)]

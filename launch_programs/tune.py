@@ -1,0 +1,318 @@
+"""Tunes settings: `python -m launch_programs.tune --level_name=minatar --population=8`.
+
+Trains a population of runs, each the whole program, on Ray Tune (extra [ray]). With
+--scheduler=pbt, population-based training (Jaderberg et al. 2017, arXiv 1711.09846), all members
+are compared after every --perturbation_interval: each of the worst quarter continues from the
+checkpoint of one of the best quarter, and its tuned settings are changed, by a factor of 1.2 or 0.8
+or, with probability 1/4, to newly drawn ones. With --scheduler=random every member keeps what it
+was first given: random search, the control.
+
+What is tuned by default, and in which ranges, is what both papers tuned in this way: the learning
+rate in [5e-6, 5e-3] and the entropy cost in [5e-5, 1e-2], drawn log-uniformly (IMPALA, arXiv
+1802.01561, appendix D; PopArt, arXiv 1809.04474). The first member begins with the settings that
+`train` would have. IMPALA's paper also tuned RMSProp's epsilon, and PopArt's that and the bound of
+the gradient's norm: --tuned=rmsprop_epsilon:1e-7:1e-1 --tuned=gradient_clipping:10:100.
+
+Ctrl-C or SIGTERM ends it, and the same --logdir continues, within the interval.
+"""
+
+import importlib.util
+import os
+import shlex
+import signal
+import sys
+import time
+import warnings
+
+from absl import flags
+
+from environments import check_tasks, suite_name
+from launch_programs.console import command_line
+from launch_programs.console.tables import print_table, screen
+from launch_programs.export import export
+from launch_programs.launching import ray_backend
+from launch_programs.nodes.ending import KILL
+from launch_programs.run.parts import make_run_networks
+from launch_programs.run.population import (
+    SCHEDULERS,
+    PopulationConfig,
+    PopulationDirectory,
+    Row,
+    parse_ranges,
+)
+from launch_programs.run.run_config import contradictions
+from launch_programs.run.run_directory import default_path, make_new
+from launch_programs.settings import flags as run_flags
+from launch_programs.settings.flags import define_run_flags, resolve
+from launch_programs.views.drawing import draw_population
+
+FLAGS = flags.FLAGS
+
+_TUNED = ["learning_rate:5e-6:5e-3", "entropy_cost:5e-5:1e-2"]
+
+# Into how many intervals training is divided, where the user does not say.
+_INTERVALS = 10
+
+
+def define_flags() -> None:
+    """Defines the flags of this program."""
+    define_run_flags()
+    flags.adopt_module_key_flags(run_flags)
+    flags.DEFINE_string(
+        "logdir",
+        None,
+        "Directory of the population; by default a new one under runs/. One with a population in "
+        "it continues that.",
+    )
+    flags.DEFINE_integer("population", 8, "Members: runs that are compared with each other.")
+    flags.DEFINE_integer(
+        "perturbation_interval",
+        None,
+        "Environment frames that each member trains for between comparisons; by default a tenth of "
+        "--total_environment_frames.",
+    )
+    flags.DEFINE_enum(
+        "scheduler",
+        SCHEDULERS[0],
+        SCHEDULERS,
+        "Population-based training (pbt), or random search, in which no member copies another "
+        "(random).",
+    )
+    flags.DEFINE_multi_string(
+        "tuned",
+        _TUNED,
+        "A setting to tune, NAME:LOW:HIGH, the flag once for each; drawn log-uniformly. Any of the "
+        "agent's flags whose value is a float.",
+    )
+    flags.DEFINE_string(
+        "member_resources",
+        None,
+        "What each member asks of a host of Ray, such as CPU=4,GPU=1; by default all CPUs of this "
+        "machine, so that one trains at a time.",
+    )
+    ray_backend.define_address("local")
+    flags.adopt_module_key_flags(ray_backend)
+
+
+def _check_ray() -> None:
+    """Looks whether Ray Tune is installed and the cluster answers.
+
+    Raises:
+      ValueError: not so.
+    """
+    for package in ("ray", "pyarrow"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"tune needs the package {package}: install the extra [ray]")
+    ray_backend.check_address(FLAGS.ray_address)
+    _member_resources()
+
+
+def _member_resources() -> dict[str, float]:
+    """What each member asks of a host.
+
+    Raises:
+      ValueError: --member_resources is not of its form.
+    """
+    if FLAGS.member_resources is None:
+        return {"CPU": float(len(os.sched_getaffinity(0)))}
+    amounts = ray_backend.parse_amounts(FLAGS.member_resources)
+    if amounts is None:
+        raise ValueError(
+            f"member_resources={FLAGS.member_resources!r}: must be NAME=AMOUNT[,NAME=AMOUNT...], "
+            "such as CPU=4,GPU=1"
+        )
+    return amounts
+
+
+def _resolve() -> PopulationConfig:
+    """The population that the flags ask for.
+
+    Raises:
+      ValueError: a flag is wrong.
+    """
+    run = resolve(None)
+    if run.grow_from is not None:
+        raise ValueError(f"grow_from={run.grow_from!r}: a population cannot grow from a run")
+    total = run.agent.total_environment_frames
+    interval = FLAGS.perturbation_interval
+    return PopulationConfig(
+        run=run,
+        members=FLAGS.population,
+        interval=-(-total // _INTERVALS) if interval is None else interval,
+        scheduler=FLAGS.scheduler,
+        ranges=parse_ranges(FLAGS.tuned),
+    )
+
+
+def _check_same(saved: PopulationConfig) -> None:
+    """Rejects flags that would change a population that is continued.
+
+    Raises:
+      ValueError: a flag would.
+    """
+    differences = contradictions(saved.run, resolve(saved.run), changeable=())
+    values = {
+        "population": saved.members,
+        "perturbation_interval": saved.interval,
+        "scheduler": saved.scheduler,
+        "tuned": saved.ranges,
+    }
+    for name, value in values.items():
+        if FLAGS[name].present:
+            asked = parse_ranges(FLAGS.tuned) if name == "tuned" else FLAGS[name].value
+            if asked != value:
+                differences.append(f"{name} is {value} in the population, {asked} is asked for")
+    if differences:
+        raise ValueError(
+            f"the population in {FLAGS.logdir} cannot be continued with other settings: "
+            f"{'; '.join(differences)}; leave these flags out, or give another --logdir"
+        )
+
+
+def _prepare() -> tuple[PopulationConfig, PopulationDirectory, bool]:
+    """The population, its directory, with its settings written, and whether it is continued.
+
+    Raises:
+      ValueError: a flag is wrong, or the directory cannot be used.
+      OSError: a game's ROM is missing.
+    """
+    _check_ray()
+    saved = None
+    if FLAGS.logdir is not None and PopulationDirectory(FLAGS.logdir).settings.exists():
+        saved = PopulationDirectory(FLAGS.logdir).read_config()
+        _check_same(saved)
+    config = saved or _resolve()
+    check_tasks(config.run.task_list(), atari=config.run.atari)
+    make_run_networks(config.run)  # raises where they do not fit the observations
+    if saved is None and FLAGS.logdir is None:
+        name = default_path(f"tune-{suite_name(config.run.task_list())}")
+        directory = PopulationDirectory(make_new(name))
+    else:
+        directory = PopulationDirectory(FLAGS.logdir)
+    directory.claim()
+    if saved is None:
+        directory.write_config(config)
+    return config, directory, saved is not None
+
+
+def _wait_for_members(directory: PopulationDirectory, members: int) -> None:
+    """Waits until no member's program is left: each saves a checkpoint when Ray has gone."""
+    deadline = time.monotonic() + KILL
+    while any(directory.member(number).is_locked() for number in range(members)):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+
+
+def _connect() -> None:
+    """Joins the cluster, or starts one.
+
+    Raises:
+      ConnectionError: there is no such cluster.
+    """
+    ray_backend.prepare()
+    # A member's program ends in order when the process that started it has gone; Ray would kill it.
+    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
+    with warnings.catch_warnings():
+        # JAX warns of forks; Ray's are followed by another program at once.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        ray_backend.connect(FLAGS.ray_address)
+
+
+def _train(directory: PopulationDirectory, members: int) -> list[str]:
+    """Trains the population until it is complete or interrupted; returns why members failed."""
+    import ray
+
+    from launch_programs.tuning import experiment
+
+    # Ray Tune ends in order at SIGINT only.
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        return experiment.run(directory.path, _member_resources())
+    finally:
+        ray.shutdown()
+        _wait_for_members(directory, members)
+
+
+def _print_result(config: PopulationConfig, rows: list[Row]) -> None:
+    """Prints each member's last row, the best first."""
+    last = {row.member: row for row in rows}
+    ordered = sorted(last.values(), key=lambda row: -row.score)
+    print_table(
+        screen(sys.stdout),
+        ["member", "interval", "frames", "score", *config.ranges],
+        [
+            [
+                str(row.member),
+                str(row.interval + 1),
+                f"{row.frames:,}",
+                f"{row.score:,.1f}",
+                *(f"{value:.3g}" for value in row.tuned.values()),
+            ]
+            for row in ordered
+        ],
+        names=["member"],
+    )
+
+
+def _finish(config: PopulationConfig, directory: PopulationDirectory, rows: list[Row]) -> None:
+    """Says how a finished population plays; draws it, and exports the best policy.
+
+    Raises:
+      ValueError, OSError: it cannot be drawn or exported.
+    """
+    _print_result(config, rows)
+    draw_population(directory, config, rows)
+    print(f"Plots in {directory.plots}")
+    best = max((row for row in rows if row.interval + 1 == config.intervals), key=lambda r: r.score)
+    run = directory.member(best.member)
+    directory.best.unlink(missing_ok=True)
+    print(f"The best policy is member {best.member}'s: {export(run, str(directory.best))}")
+    evaluate = ["python", "-m", "launch_programs.evaluate", f"--logdir={run.path}"]
+    print(f"To evaluate it: {shlex.join(evaluate)}")
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; returns the exit code: 1 if a member failed, 2 for bad input, 130 on a stop."""
+    command_line.set_up_process()
+    try:
+        command_line.reject_positional_arguments(argv)
+        config, directory, continued = _prepare()
+    except (ValueError, OSError) as error:
+        command_line.fail(error)
+    agent = config.run.agent
+    print(
+        f"{'Continuing' if continued else 'Tuning'} {', '.join(config.ranges)} of "
+        f"{suite_name(config.run.task_list())}: {config.members} members, {config.scheduler}, "
+        f"{config.intervals} intervals of {config.interval:,} frames\n"
+        f"  network {agent.network}, {agent.total_environment_frames:,} frames each\n"
+        f"  population directory {directory.path}",
+        flush=True,
+    )
+    failures: list[str] = []
+    if not _is_complete(config, directory):
+        try:
+            _connect()
+        except ConnectionError as error:
+            command_line.fail(error)
+        failures = _train(directory, config.members)
+    rows = directory.read_rows()
+    if _is_complete(config, directory):
+        _finish(config, directory, rows)
+        return 0
+    resume = ["python", "-m", "launch_programs.tune", f"--logdir={directory.path}"]
+    for cause in failures:
+        print(cause)
+    print(f"{'Failed' if failures else 'Interrupted'}. To continue: {shlex.join(resume)}")
+    return 1 if failures else 130
+
+
+def _is_complete(config: PopulationConfig, directory: PopulationDirectory) -> bool:
+    """Whether every member has its last row."""
+    done = [row for row in directory.read_rows() if row.interval + 1 == config.intervals]
+    return len(done) == config.members
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)

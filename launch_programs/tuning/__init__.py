@@ -1,0 +1,1 @@
+"""Population-based training and random search, on Ray Tune."""

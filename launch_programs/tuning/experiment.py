@@ -1,0 +1,145 @@
+"""A population as an experiment of Ray Tune: who trains when, and who continues from whom."""
+
+import logging
+import os
+import pathlib
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
+
+from launch_programs.run.metrics import CSVTable
+from launch_programs.run.population import PopulationConfig, PopulationDirectory, Row
+from launch_programs.tuning.trainable import INTERVALS, SCORE, MemberTrainable
+
+# Times that a member's failed program is started again, from the beginning of its interval.
+_RETRIES = 2
+
+# States of a member that are kept; with fewer, one may go while another member copies it.
+_KEPT_STATES = 4
+
+
+def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
+    """Trains a population to its end, or continues with one that was interrupted.
+
+    Ray must be connected. SIGINT ends it in order.
+
+    Args:
+      path: of the population's directory, with the settings; each member's row is appended to its
+        table, and printed.
+      resources: what a member asks of a host of Ray, such as {"CPU": 2}.
+
+    Returns:
+      Why members have failed for good.
+    """
+    directory = PopulationDirectory(path)
+    config = directory.read_config()
+    # A program of the project must be found from where this one was started.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    # Each run directory has its curves.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # What it says of failures and interruptions is said here.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    trainable = tune.with_resources(MemberTrainable, {k.lower(): v for k, v in resources.items()})
+    space = {
+        "population": str(directory.path),
+        **{name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()},
+    }
+    # Ray Tune draws what it perturbs, and whom it copies, from these.
+    random.seed(config.run.seed)
+    np.random.seed(config.run.seed % 2**32)
+    state = str(directory.ray)
+    if tune.Tuner.can_restore(state):
+        tuner = tune.Tuner.restore(state, trainable, resume_errored=True, param_space=space)
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric=SCORE,
+                mode="max",
+                reuse_actors=True,
+                num_samples=config.members,
+                scheduler=_scheduler(config),
+                search_alg=BasicVariantGenerator(
+                    # The first member begins with the settings that an ordinary run would have.
+                    points_to_evaluate=[
+                        {name: getattr(config.run.agent, name) for name in config.ranges}
+                    ],
+                    random_state=config.run.seed % 2**32,
+                ),
+            ),
+            run_config=tune.RunConfig(
+                name=directory.ray.name,
+                storage_path=str(directory.path),
+                callbacks=[_Follower(directory)],
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=1, num_to_keep=_KEPT_STATES
+                ),
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                verbose=0,
+            ),
+        )
+    return [_last_line(error) for error in tuner.fit().errors]
+
+
+def _scheduler(config: PopulationConfig) -> TrialScheduler:
+    if config.scheduler == "random":
+        return FIFOScheduler()
+
+    def into_ranges(values: dict[str, Any]) -> dict[str, Any]:
+        bounded = {
+            name: float(np.clip(values[name], *bounds)) for name, bounds in config.ranges.items()
+        }
+        return {**values, **bounded}
+
+    return PopulationBasedTraining(
+        time_attr=INTERVALS,
+        perturbation_interval=1,
+        hyperparam_mutations={
+            name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()
+        },
+        custom_explore_fn=into_ranges,
+        synch=True,  # members are compared at equal frames
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """What a member's process raised; Ray puts tracebacks before it."""
+    return str(error).strip().splitlines()[-1]
+
+
+class _Follower(tune.Callback):
+    """Keeps the population's table, and says what comes."""
+
+    def __init__(self, directory: PopulationDirectory):
+        self._directory = directory
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Called by Ray Tune, in the process that runs it."""
+        del iteration, trials, trial, info
+        config = self._directory.read_config()
+        row = Row(
+            **{name: result[name] for name in Row._fields if name != "tuned"},
+            tuned={name: result[name] for name in config.ranges},
+        )
+        CSVTable(self._directory.table).append([row.to_row()])
+        print(describe(row, config), flush=True)
+
+
+def describe(row: Row, config: PopulationConfig) -> str:
+    """A member's row as a line."""
+    tuned = "  ".join(f"{name} {value:.3g}" for name, value in row.tuned.items())
+    copied = row.parent not in (-1, row.member)
+    return (
+        f"interval {row.interval + 1} of {config.intervals}  member {row.member}  "
+        f"{row.frames:,} frames  score {row.score:,.1f}  {tuned}"
+        + (f"  continued from member {row.parent}" if copied else "")
+    )
