@@ -213,6 +213,7 @@ def _connect() -> None:
     ray_backend.prepare()
     # A member's program ends in order when the process that started it has gone; Ray would kill it.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, which a program's nodes inherit
     with warnings.catch_warnings():
         # JAX warns of forks; Ray's are followed by another program at once.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)

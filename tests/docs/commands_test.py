@@ -105,6 +105,10 @@ HOW: list[tuple[str, Way]] = [
         r"--grow_from=runs/first",
         Run(f"{_GAMES} {_THREADS} --environments_per_actor=2", says="grown from"),
     ),
+    (
+        r"\.tune --(level_name|logdir)",
+        ByAnotherTest("tests/launch_programs/tune_test.py::test_a_population_is_trained"),
+    ),
     (r"\.sensitivity --logdir=runs/second", Run("--steps=20")),
     (
         r"--level_name=gym:CartPole-v1 ",
