@@ -14,7 +14,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from launch_programs.run.metrics import CSVTable
 from launch_programs.run.population import PopulationConfig, PopulationDirectory, Row
-from launch_programs.tuning.trainable import INTERVALS, SCORE, MemberTrainable
+from launch_programs.tuning.trainable import INTERVALS, SCORE, MemberTrainable, member_number
 
 # Times that a member's failed program is started again, from the beginning of its interval.
 _RETRIES = 2
@@ -132,6 +132,16 @@ class _Follower(tune.Callback):
         )
         CSVTable(self._directory.table).append([row.to_row()])
         print(describe(row, config), flush=True)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Called by Ray Tune where a member's process has failed and is started again."""
+        del iteration, trials, info
+        member = member_number(trial.trial_id)
+        logs = self._directory.member(member).logs
+        print(
+            f"member {member} has failed and begins its interval again; its output is in {logs}",
+            flush=True,
+        )
 
 
 def describe(row: Row, config: PopulationConfig) -> str:

@@ -1,15 +1,18 @@
 """Populations: bad input, and one that is trained, stopped and continued by the real programs."""
 
+import contextlib
 import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from launch_programs import tune
 from launch_programs.run.population import PopulationDirectory
+from launch_programs.run.run_directory import RunDirectory
 from launch_programs.runs import find_runs
 from tests.integration.programs import ROOT, STOP_SECONDS
 from tests.launch_programs.command_lines import refused
@@ -89,6 +92,17 @@ def start(logdir: pathlib.Path, *flags: str) -> subprocess.Popen[str]:
     )
 
 
+def kill_launcher(directory: RunDirectory) -> None:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            command = process.cmdline()
+            if "launch_programs.launching.launcher" in command:
+                if f"--logdir={directory.path}" in command:
+                    process.kill()
+                    return
+    raise AssertionError(f"no launcher of {directory.path}")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
@@ -100,20 +114,26 @@ def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
     program = start(
         directory.path,
         "--level_name=toy",
-        "--total_environment_frames=48000",
-        "--perturbation_interval=24000",
+        "--total_environment_frames=80000",
+        "--perturbation_interval=40000",
         "--population=2",
         "--learning_rate=0.005",
         "--tuned=learning_rate:1e-7:2e-7",
         "--checkpoint_interval=1",
+        "--log_interval=0.5",
         "--evaluation_interval=0",
     )
     try:
+        first = directory.member(0)
+        while not first.tables["learner"].exists():
+            assert program.poll() is None, program.communicate()[0]
+            time.sleep(0.2)
+        kill_launcher(first)
         while len(directory.read_rows()) < 2:
             assert program.poll() is None, program.communicate()[0]
             time.sleep(0.2)
         while not any(
-            directory.member(number).saved_frames(directory.read_config().run) > 25_000
+            directory.member(number).saved_frames(directory.read_config().run) > 42_000
             for number in range(2)
         ):
             assert program.poll() is None, program.communicate()[0]
@@ -125,9 +145,10 @@ def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
     assert program.returncode == 130, output
     assert output.splitlines()[-1].startswith("Interrupted. To continue: python -m launch_programs")
     assert "Traceback" not in output
+    assert "member 0 has failed and begins its interval again; its output is in " in output
     assert not any(directory.member(number).is_locked() for number in range(2))
     saved = [directory.member(n).saved_frames(directory.read_config().run) for n in range(2)]
-    assert max(saved) > 25_000
+    assert max(saved) > 42_000
 
     program = start(directory.path)
     output, _ = program.communicate(timeout=400)
@@ -142,7 +163,7 @@ def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
     # Changed, and kept within the range.
     assert 1e-7 <= rows[1, 1].tuned["learning_rate"] <= 2e-7
     assert rows[1, 0].tuned == {"learning_rate": 0.005}
-    assert all(row.frames >= 48_000 for (interval, _), row in rows.items() if interval == 1)
+    assert all(row.frames >= 80_000 for (interval, _), row in rows.items() if interval == 1)
     assert rows[1, 1].score > rows[0, 1].score + 20
 
     assert [run.state for run in find_runs(directory.path / "members")] == ["finished"] * 2

@@ -1,6 +1,7 @@
 """Settings, table and directory of a population."""
 
 import pathlib
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_what_cannot_be_tuned(texts: list[str], message: str) -> None:
         ({"ranges": {"discounting": Range(0.9, 1.5)}}, "discounting=1.5: must be in "),
     ],
 )
-def test_out_of_range(changes: dict[str, object], message: str) -> None:
+def test_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         population(**changes)
 
