@@ -16,8 +16,8 @@ from agents.popart_impala.config import Config
 # The clips rho_bar and c_bar of both papers; rlax fixes the second at 1.
 RHO_BAR = 1.0
 
-# Of a task's advantages, in mean absolute deviations of its value targets.
-LEAST_SPREAD = 0.6
+# Of a task's advantages, in deviations that they would have if all its values were 0.
+LEAST_SPREAD = 0.4
 
 
 class LossInput(NamedTuple):
@@ -100,11 +100,12 @@ def standardise(
       advantages: float32 [T, B], in any unit that a task's sequences share.
       weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
-      least: float32 [num_tasks], above 0, of the advantages' units. Deviations below are not scaled
-        up to 1: where a task has not paid yet, that would make noise as loud as a signal.
+      least: float32 [num_tasks], above 0 or infinite, in the unit of the advantages. Deviations
+        below are not scaled up to 1: where a task has hardly paid yet, that would make noise as
+        loud as a signal.
 
     Returns:
-      float32 [T, B]; 0 where the weight is 0.
+      float32 [T, B]; 0 where the weight is 0, or `least` infinite.
     """
     member = jax.nn.one_hot(tasks, least.shape[0])  # [B, num_tasks]
     steps = jnp.maximum(1.0, jnp.einsum("tb,bn->n", weights, member))
@@ -112,6 +113,24 @@ def standardise(
     centred = weights * (advantages - mean[tasks][None])
     deviation = jnp.sqrt(jnp.einsum("tb,bn->n", centred**2, member) / steps)
     return centred / jnp.maximum(deviation, least)[tasks][None]
+
+
+def reward_spread(reward_square: jax.Array, length: int, config: Config) -> jax.Array:
+    """By how much the advantages of a task would deviate if all its values were 0.
+
+    With values of 0 and ratios of 1 an advantage is sum_k (gamma lambda)^k r_{t+k}. Its variance is
+    sum_k (gamma lambda)^{2k} E[r^2] where rewards do not depend on each other and are 0 on average.
+
+    Args:
+      reward_square: float32 [num_tasks], mean squares of rewards.
+      length: T, of unrolls.
+      config: the agent's settings.
+
+    Returns:
+      float32 [num_tasks], in points; 0 for a task that has not paid yet.
+    """
+    decay = (config.discounting * config.vtrace_lambda) ** 2
+    return jnp.sqrt(reward_square * sum(decay**k for k in range(length)))
 
 
 def bound_truncation_values(
@@ -161,10 +180,11 @@ def popart_vtrace_loss(
     by the new sigma and then, if so configured, standardised; the value loss is on normalised
     targets. No gradient flows into statistics, targets or advantages.
 
-    The least deviation that advantages are standardised by is `LEAST_SPREAD` times the value
-    targets' mean absolute deviation, not their sigma. Where a rare episode earns a hundred times
-    what others do, sigma is that episode's, and advantages as small beside it as all others would
-    be lose to the entropy bonus (docs/results.md).
+    The least deviation that advantages are standardised by is `LEAST_SPREAD` times `reward_spread`,
+    and comes from rewards, not from values. Values differ by much more than advantages do where a
+    task is played well, and most where rare episodes earn a hundred times what others do: divided
+    by that, all other advantages lose to the entropy bonus (docs/results.md). A task that has not
+    paid yet has nothing to learn from but noise: its advantages are 0.
 
     loss = sum or mean over T and B of  - gain
                                         + baseline_cost 1/2 (target - n)^2
@@ -185,7 +205,7 @@ def popart_vtrace_loss(
     Args:
       batch: the batch.
       state: statistics that `batch.normalised_values` are normalised with.
-      config: the agent's settings; with `popart=False` the statistics stay as they are.
+      config: the agent's settings; with `popart=False` mean and variance stay as they are.
 
     Returns:
       The scalar loss, and (the new statistics, metrics as scalars or one value per task).
@@ -216,19 +236,19 @@ def popart_vtrace_loss(
     rho = jnp.exp(jax.lax.stop_gradient(log_pi_action) - log_mu_action)
 
     known = 1.0 - (batch.first[1:] & (batch.discount > 0)).astype(jnp.float32)
+    reward = jax.lax.stop_gradient(transform_reward(batch.reward, config.reward_clipping))
     targets, advantages = jax.vmap(vtrace, in_axes=(1, 1, 1, 1, None), out_axes=1)(
         values,
-        transform_reward(batch.reward, config.reward_clipping)
-        + config.discounting * truncation_value,
+        reward + config.discounting * truncation_value,
         batch.discount * config.discounting,
         jnp.where(known > 0, rho, 0.0),  # not a product: the ratio may have overflowed
         config.vtrace_lambda,
     )
 
-    new_state = state
-    if config.popart:
-        step_size = popart.step_sizes(state, config.popart_step_size)
-        new_state = popart.update_statistics(state, targets, known, batch.task, step_size)
+    step_size = popart.step_sizes(state, config.popart_step_size)
+    new_state = popart.update_statistics(state, targets, reward, known, batch.task, step_size)
+    if not config.popart:
+        new_state = new_state._replace(mean=state.mean, variance=state.variance)
     new = popart.configured_scale(new_state, config)
     own_new = popart.Scale(new.mu[batch.task], new.sigma[batch.task])
     renormalised = popart.renormalise(
@@ -248,7 +268,8 @@ def popart_vtrace_loss(
     entropy = known * -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
     advantages = jnp.where(known > 0, advantages, 0.0) / own_new.sigma[None]
     if config.standardise_advantages:
-        least = LEAST_SPREAD * popart.configured_deviation(new_state, config) / new.sigma
+        spread = reward_spread(new_state.reward_square, length, config)
+        least = jnp.where(spread > 0, LEAST_SPREAD * spread / new.sigma, jnp.inf)
         advantages = standardise(advantages, known, batch.task, least)
     if config.ratio_clip is None:
         gain = jnp.minimum(rho, RHO_BAR) * advantages * log_pi_action

@@ -9,8 +9,7 @@ sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same upd
 arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
 rounding step of 1024).
 
-Beside them we keep the mean absolute deviation, for the scale of advantages (`losses.standardise`).
-It hardly moves where sigma is made by a few targets far from the rest.
+Beside them we keep the mean square of rewards, for advantages' scale (`losses.reward_spread`).
 """
 
 from typing import NamedTuple
@@ -24,11 +23,11 @@ from agents.popart_impala.moments import mixed_moments
 
 
 class PopArtState(NamedTuple):
-    """Statistics of the value targets, one entry per task."""
+    """Statistics of value targets and rewards, one entry per task."""
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
-    deviation: jax.Array  # float32 [num_tasks], mean absolute deviation from mu; ours
+    reward_square: jax.Array  # float32 [num_tasks], mean square of rewards; ours
     updates: jax.Array  # int32 [num_tasks], how often the task's were updated
 
 
@@ -47,11 +46,11 @@ class Head(NamedTuple):
 
 
 def initial_state(num_tasks: int) -> PopArtState:
-    """Mean 0, variance and deviation 1 for every task: normalised values are the values."""
+    """Mean 0 and variance 1 for every task: normalised values are the values. No reward yet."""
     return PopArtState(
         mean=jnp.zeros(num_tasks),
         variance=jnp.ones(num_tasks),
-        deviation=jnp.ones(num_tasks),
+        reward_square=jnp.zeros(num_tasks),
         updates=jnp.zeros(num_tasks, jnp.int32),
     )
 
@@ -69,11 +68,6 @@ def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
 def configured_scale(state: PopArtState, config: Config) -> Scale:
     """`scale_of` with an agent's bounds."""
     return scale_of(state, config.popart_scale_min, config.popart_scale_max)
-
-
-def configured_deviation(state: PopArtState, config: Config) -> jax.Array:
-    """Mean absolute deviations, float32 [num_tasks], within the bounds of an agent's sigma."""
-    return jnp.clip(state.deviation, config.popart_scale_min, config.popart_scale_max)
 
 
 def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
@@ -97,29 +91,31 @@ def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
 def update_statistics(
     state: PopArtState,
     targets: jax.Array,
+    rewards: jax.Array,
     weights: jax.Array,
     tasks: jax.Array,
     step_size: jax.Array,
 ) -> PopArtState:
-    """One moving-average step towards the moments of a batch of value targets, task by task.
+    """One moving-average step towards the moments of a batch, task by task.
 
     With m and s the mean and variance of a task's targets in the batch and b the step size:
     mu' = (1-b) mu + b m, and v' = (1-b) v + b s + b (1-b) (mu - m)^2, which is
-    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2). The deviation d' = (1-b) d + b a, where a is the
-    mean of |target - mu'| in the batch.
+    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2). The mean square of rewards is
+    q' = (1-b) q + b E[r^2].
 
     Args:
       state: the statistics before.
       targets: float32 [T, B], unnormalised value targets.
-      weights: float32 [T, B], 1 for a target that counts, 0 for one that does not.
+      rewards: float32 [T, B], as the loss sees them.
+      weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
       step_size: float32 [num_tasks], b of each task, in (0, 1].
 
     Returns:
-      The statistics after. A task with no counting target keeps its statistics exactly.
+      The statistics after. A task with no counting step keeps its statistics exactly.
     """
-    chex.assert_rank([targets, weights, tasks], [2, 2, 1])
-    chex.assert_equal_shape([targets, weights])
+    chex.assert_rank([targets, rewards, weights, tasks], [2, 2, 2, 1])
+    chex.assert_equal_shape([targets, rewards, weights])
     chex.assert_shape(tasks, targets.shape[1:])
     chex.assert_equal_shape([step_size, state.mean])
     member = jax.nn.one_hot(tasks, state.mean.shape[0])  # [B, num_tasks]
@@ -133,13 +129,12 @@ def update_statistics(
     mean, variance = mixed_moments(
         state.mean, state.variance, batch_mean, batch_variance, step_size
     )
-    distance = jnp.abs(targets - jnp.take(mean, tasks)[None, :])
-    batch_deviation = jnp.sum(member * distance[:, :, None], axis=(0, 1)) / divisor
-    deviation = state.deviation + step_size * (batch_deviation - state.deviation)
+    batch_square = jnp.sum(member * rewards[:, :, None] ** 2, axis=(0, 1)) / divisor
+    square = state.reward_square + step_size * (batch_square - state.reward_square)
     return PopArtState(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),
-        deviation=jnp.where(present, deviation, state.deviation),
+        reward_square=jnp.where(present, square, state.reward_square),
         updates=state.updates + present.astype(jnp.int32),
     )
 

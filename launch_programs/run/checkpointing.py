@@ -169,8 +169,7 @@ class Checkpointer:
         if found is None:
             return None
         step, whole = found
-        arrays = _arrays(like)
-        arrays["popart"] = {k: v for k, v in arrays["popart"].items() if k in whole["popart"]}
+        arrays = {**_arrays(like), "popart": whole["popart"]}  # an earlier version's may be other
         restored = self._read(step, ocp.args.StandardRestore(arrays))
         _check_shapes(restored.state, arrays, self._directory / str(step))
         info = restored.info
@@ -304,8 +303,15 @@ def _arrays(state: TrainingState) -> dict[str, Any]:
 
 
 def _statistics(saved: Mapping[str, Any]) -> PopArtState:
-    """PopArt's. Earlier versions saved no deviation; sigma is at least as large."""
-    return PopArtState(**{"deviation": np.sqrt(saved["variance"]), **saved})
+    """PopArt's. Earlier versions saved no mean square of rewards, and some a deviation of values.
+
+    The square is then one with which advantages are scaled much as they were; it moves on from
+    there.
+    """
+    statistics = dict(saved)
+    deviation = statistics.pop("deviation", None)
+    square = saved["variance"] if deviation is None else deviation**2
+    return PopArtState(**{"reward_square": np.float32(0.25) * square, **statistics})
 
 
 def has_checkpoint(directory: RunDirectory) -> bool:

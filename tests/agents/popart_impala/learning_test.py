@@ -214,14 +214,18 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     targets = targets[:T]
 
     mean, second_moment = old_mean.copy(), old_variance + old_mean**2
-    deviation = np.asarray(state.popart.deviation, np.float64).copy()
-    for task in range(NUM_TASKS) if config.popart else ():
+    reward_square = np.asarray(state.popart.reward_square, np.float64).copy()
+    updates = np.array(state.popart.updates)
+    for task in range(NUM_TASKS):
+        b = max(config.popart_step_size, 1 / (updates[task] + 2))
         own = targets[:, TASK == task][counts[:, TASK == task]]
         if own.size:
-            b = config.popart_step_size
+            paid = reward[:, TASK == task][counts[:, TASK == task]]
+            updates[task] += 1
+            reward_square[task] = (1 - b) * reward_square[task] + b * (paid**2).mean()
+        if own.size and config.popart:
             mean[task] = (1 - b) * mean[task] + b * own.mean()
             second_moment[task] = (1 - b) * second_moment[task] + b * (own**2).mean()
-            deviation[task] = (1 - b) * deviation[task] + b * np.abs(own - mean[task]).mean()
     variance = second_moment - mean**2
     sigma = np.sqrt(variance)
 
@@ -260,7 +264,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     return TrainingState(
         params,
         tuple(s._replace(nu=mean_square) if hasattr(s, "nu") else s for s in state.opt_state),
-        settled(mean, variance, deviation) if config.popart else state.popart,
+        settled(mean, variance, reward_square)._replace(updates=updates),
         state.steps + 1,
         state.frames + 4 * T * B,
     )

@@ -53,11 +53,11 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """PopArt's moments as in the paper, and the mean absolute deviation."""
+    """PopArt's moments as in the paper, and the mean square of rewards."""
 
     mean: Array  # [N], mu
     second_moment: Array  # [N], nu
-    deviation: Array  # [N]
+    reward_square: Array  # [N]
 
 
 class VTrace(NamedTuple):
@@ -165,28 +165,35 @@ def importance_ratios(batch: Batch) -> Array:
 
 
 def update_statistics(
-    statistics: Statistics, targets: Array, weights: Array, task: Array, step_size: float
+    statistics: Statistics,
+    targets: Array,
+    rewards: Array,
+    weights: Array,
+    task: Array,
+    step_size: float,
 ) -> Statistics:
     """One step of the moving averages per task.
 
-    mu += b (E[v] - mu), nu += b (E[v^2] - nu), d += b (E|v - mu| - d) with the new mu.
+    mu += b (E[v] - mu), nu += b (E[v^2] - nu), q += b (E[r^2] - q).
 
     Args:
       statistics: [N].
       targets: [T, B] unnormalised v_s.
-      weights: [T, B] 1 for targets that count, 0 for the others.
+      rewards: [T, B].
+      weights: [T, B] 1 for steps that count, 0 for the others.
       task: int [B].
       step_size: b.
     """
-    mean, second_moment, deviation = (np.array(x, np.float64) for x in statistics)
+    mean, second_moment, reward_square = (np.array(x, np.float64) for x in statistics)
     for index in range(len(mean)):
-        counting = targets[:, task == index][weights[:, task == index] > 0]
+        counts = weights[:, task == index] > 0
+        counting = targets[:, task == index][counts]
         if counting.size:
             mean[index] += step_size * (np.mean(counting) - mean[index])
             second_moment[index] += step_size * (np.mean(counting**2) - second_moment[index])
-            distance = np.mean(np.abs(counting - mean[index]))
-            deviation[index] += step_size * (distance - deviation[index])
-    return Statistics(mean, second_moment, deviation)
+            square = np.mean(rewards[:, task == index][counts] ** 2)
+            reward_square[index] += step_size * (square - reward_square[index])
+    return Statistics(mean, second_moment, reward_square)
 
 
 def scale(statistics: Statistics, minimum: float, maximum: float) -> tuple[Array, Array]:
@@ -203,30 +210,32 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
     targets = np.zeros((length, batch_size))
     advantages = np.zeros((length, batch_size))
     counts = ~(batch.first[1:] & (batch.discount == 1.0))
+    rewards = np.zeros((length, batch_size))
     ratios = importance_ratios(batch)
     for b in range(batch_size):
         k = batch.task[b]
         values = sigma[k] * batch.normalised_values[:, b, k] + mu[k]
-        reward = [transform_reward(r, config.reward_clipping) for r in batch.reward[:, b]]
+        rewards[:, b] = [transform_reward(r, config.reward_clipping) for r in batch.reward[:, b]]
         at_limit = np.flatnonzero(batch.truncation_value[:, b])
         truncated = {int(t): float(batch.truncation_value[t, b]) for t in at_limit}
         discount = config.discounting * batch.discount[:, b]
         discount[at_limit] = config.discounting
         targets[:, b], advantages[:, b] = vtrace(
             values,
-            np.array(reward),
+            rewards[:, b],
             discount,
             ratios[:, b],
             counts[:, b],
             truncated,
             config.vtrace_lambda,
         )
-    new = statistics
-    if config.popart:
-        new = update_statistics(statistics, targets, counts, batch.task, config.popart_step_size)
+    new = update_statistics(
+        statistics, targets, rewards, counts, batch.task, config.popart_step_size
+    )
+    if not config.popart:
+        new = Statistics(statistics.mean, statistics.second_moment, new.reward_square)
     new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
-    deviation = np.clip(new.deviation, config.popart_scale_min, config.popart_scale_max)
-    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, deviation, config)
+    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, new.reward_square, config)
     return Constants(targets, scaled, ratios, counts, mu, sigma, new_mu, new_sigma, new)
 
 
@@ -235,12 +244,14 @@ def scale_advantages(
     counts: Array,
     task: Array,
     sigma: Array,
-    deviation: Array,
+    reward_square: Array,
     config: Config,
 ) -> Array:
     """In units of each task's sigma, or, if so configured, with mean 0 and deviation 1.
 
-    What then is divided by is at least 0.6 of the value targets' mean absolute deviation.
+    What then is divided by is at least 0.4 of the root of the mean square of sums of rewards, each
+    (gamma lambda)^k of the one before, as if rewards were independent. Without any reward the
+    advantages are 0.
     """
     if not config.standardise_advantages:
         return advantages / sigma[task][None]
@@ -248,8 +259,11 @@ def scale_advantages(
     for k in set(task.tolist()):
         own = counts & (task == k)[None]
         if own.any():
-            divisor = max(0.6 * deviation[k], np.std(advantages[own]))
-            scaled[own] = (advantages[own] - np.mean(advantages[own])) / divisor
+            decay = (config.discounting * config.vtrace_lambda) ** (2 * np.arange(len(advantages)))
+            least = 0.4 * np.sqrt(reward_square[k] * np.sum(decay))
+            divisor = max(least, np.std(advantages[own]))
+            centred = advantages[own] - np.mean(advantages[own])
+            scaled[own] = centred / divisor if least > 0 else 0.0
     return scaled
 
 

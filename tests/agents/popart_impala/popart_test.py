@@ -20,11 +20,17 @@ CONFIG = Config(popart_scale_min=1e-4, popart_scale_max=1e6)
 
 @jax.jit
 def update_statistics(
-    state: popart.PopArtState, targets: Any, weights: Any, tasks: Any, step_size: Any
+    state: popart.PopArtState,
+    targets: Any,
+    weights: Any,
+    tasks: Any,
+    step_size: Any,
+    rewards: Any = None,
 ) -> popart.PopArtState:
-    """With the same step size for all tasks."""
+    """With the same step size for all tasks; rewards are the targets unless they are given."""
     steps = jnp.full(state.mean.shape, step_size)
-    return popart.update_statistics(state, targets, weights, tasks, steps)
+    rewards = targets if rewards is None else rewards
+    return popart.update_statistics(state, targets, rewards, weights, tasks, steps)
 
 
 def scale_of(state: popart.PopArtState) -> popart.Scale:
@@ -48,14 +54,15 @@ def test_update_by_hand() -> None:
     # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
-    #   deviation 2, E|v - mu'| = (7 + 5) / 2 = 6,  deviation' = 3/4 2 + 1/4 6 = 3
+    # Rewards -2, 4: E[r^2] = 10, of before 2: q' = 3/4 2 + 1/4 10 = 4
     state = settled(jnp.array([7.0, 10.0]), jnp.array([2.0, 4.0]), jnp.array([5.0, 2.0]))
     targets = jnp.array([[1.0], [100.0], [3.0]])
     weights = jnp.array([[1.0], [0.0], [1.0]])
-    new = update_statistics(state, targets, weights, jnp.array([1]), 0.25)
+    rewards = jnp.array([[-2.0], [70.0], [4.0]])
+    new = update_statistics(state, targets, weights, jnp.array([1]), 0.25, rewards)
     np.testing.assert_array_equal(new.mean, [7.0, 8.0])
     np.testing.assert_array_equal(new.variance, [2.0, 15.25])
-    np.testing.assert_array_equal(new.deviation, [5.0, 3.0])
+    np.testing.assert_array_equal(new.reward_square, [5.0, 4.0])
 
 
 @pytest.mark.parametrize("step_size", [0.03, 0.3, 1.0])
@@ -66,7 +73,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
     centre = magnitude * np.array([2.0, -1.0, 0.0, 3.0, -2.0])
     num_tasks, length, batch_size = 5, 6, 12
     state = popart.initial_state(num_tasks)
-    statistics = oracle.Statistics(np.zeros(num_tasks), np.ones(num_tasks), np.ones(num_tasks))
+    statistics = oracle.Statistics(np.zeros(num_tasks), np.ones(num_tasks), np.zeros(num_tasks))
     for _ in range(400):
         present = np.flatnonzero(rng.random(num_tasks) < 0.8)
         if not present.size:
@@ -76,17 +83,18 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
         targets = targets.astype(np.float32)
         weights = (rng.random((length, batch_size)) < 0.7).astype(np.float32)
         before = statistics
-        state = update_statistics(state, targets, weights, task, step_size)
+        rewards = rng.normal(0.0, magnitude[task], size=targets.shape).astype(np.float32)
+        state = update_statistics(state, targets, weights, task, step_size, rewards)
         statistics = oracle.update_statistics(
-            statistics, exact(targets), exact(weights), task, step_size
+            statistics, exact(targets), exact(rewards), exact(weights), task, step_size
         )
-        mean, second_moment, deviation = statistics
+        mean, second_moment, reward_square = statistics
         variance = second_moment - mean**2
         # Tens of roundings of the numbers that take part.
         size = np.maximum(second_moment, before.second_moment)
         assert np.all(np.abs(exact(state.mean) - mean) <= 2e-6 * np.sqrt(size))
         assert np.all(np.abs(exact(state.variance) - variance) <= 2e-6 * size)
-        assert np.all(np.abs(exact(state.deviation) - deviation) <= 4e-6 * np.sqrt(size))
+        np.testing.assert_allclose(state.reward_square, reward_square, rtol=1e-5)
     assert variance.max() / variance.min() > 1e12
 
 
@@ -126,7 +134,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     start = settled(mean=jnp.array([centre + 3]), variance=jnp.array([9.0]))
     state = start
     statistics = oracle.Statistics(
-        exact(start.mean), exact(start.mean) ** 2 + 9.0, exact(start.deviation)
+        exact(start.mean), exact(start.mean) ** 2 + 9.0, exact(start.reward_square)
     )
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
     errors_of_second_moments = []
@@ -136,7 +144,9 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     for _ in range(200):
         targets = rng.normal(centre, 1.0, size=(20, 32)).astype(np.float32)
         state = update_statistics(state, targets, weights, task, step_size)
-        statistics = oracle.update_statistics(statistics, exact(targets), weights, task, step_size)
+        statistics = oracle.update_statistics(
+            statistics, exact(targets), exact(targets), weights, task, step_size
+        )
         mu, sigma = oracle.scale(statistics, CONFIG.popart_scale_min, CONFIG.popart_scale_max)
         assert abs(float(state.mean[0]) - mu[0]) <= bound
         assert abs(float(scale_of(state).sigma[0]) / sigma[0] - 1) <= 0.01
@@ -191,6 +201,7 @@ def test_update_refuses_malformed_arrays(targets: Any, weights: Any, tasks: Any)
         popart.update_statistics(
             popart.initial_state(2),
             jnp.ones(targets),
+            jnp.ones(targets),
             jnp.ones(weights),
             jnp.zeros(tasks, jnp.int32),
             jnp.full(2, 0.1),
@@ -208,7 +219,7 @@ def test_first_steps_average_what_there_was() -> None:
         steps = popart.step_sizes(state, step_size)
         np.testing.assert_allclose(steps, [max(step_size, 1 / (update + 2)), 0.5], rtol=1e-6)
         state = popart.update_statistics(
-            state, targets, jnp.ones_like(targets), jnp.zeros(5, jnp.int32), steps
+            state, targets, targets, jnp.ones_like(targets), jnp.zeros(5, jnp.int32), steps
         )
         batches.append(exact(targets))
         if update < 1 / step_size - 2:
@@ -221,8 +232,8 @@ def test_first_steps_average_what_there_was() -> None:
             np.testing.assert_allclose(state.variance[0], second_moment - mean**2, rtol=1e-4)
     np.testing.assert_array_equal(state.updates, [updates, 0])
     # The other task had no targets.
-    other = state.mean[1], state.variance[1], state.deviation[1]
-    assert tuple(float(x) for x in other) == (0, 1, 1)
+    other = state.mean[1], state.variance[1], state.reward_square[1]
+    assert tuple(float(x) for x in other) == (0, 1, 0)
 
 
 # Output preservation.

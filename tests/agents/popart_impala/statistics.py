@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from agents.popart_impala.popart import PopArtState
 
 
-def settled(mean: Any, variance: Any, deviation: Any = None) -> PopArtState:
+def settled(mean: Any, variance: Any, reward_square: Any = None) -> PopArtState:
     """Statistics [num_tasks] after so many updates that their steps have the configured size.
 
-    The deviation is sigma unless it is given.
+    The mean square of rewards is the variance unless it is given.
     """
     mean = jnp.asarray(mean, jnp.float32)
     variance = jnp.asarray(variance, jnp.float32)
-    deviation = jnp.sqrt(variance) if deviation is None else jnp.asarray(deviation, jnp.float32)
-    return PopArtState(mean, variance, deviation, jnp.full(mean.shape, 10**9, jnp.int32))
+    square = variance if reward_square is None else jnp.asarray(reward_square, jnp.float32)
+    return PopArtState(mean, variance, square, jnp.full(mean.shape, 10**9, jnp.int32))

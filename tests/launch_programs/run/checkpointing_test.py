@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import chex
 import jax
@@ -108,21 +107,19 @@ def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
         reader.restore_policy(310)
 
 
-def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
-    """As earlier versions saved them: as NamedTuple, and without checksum."""
-
-    class Statistics(NamedTuple):
-        mean: jax.Array
-        variance: jax.Array
-        updates: jax.Array
+@pytest.mark.parametrize("deviation", [None, 3.0])
+def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float | None) -> None:
+    """They had no mean square of rewards, the first ones no deviation and no checksum either."""
 
     state = make_state(0)
     mean, variance, _, updates = state.popart
     arrays = {
         "params": state.params,
         "opt_state": state.opt_state,
-        "popart": Statistics(mean, variance, updates),
+        "popart": {"mean": mean, "variance": variance, "updates": updates},
     }
+    if deviation is not None:
+        arrays["popart"]["deviation"] = jnp.full_like(mean, deviation)
     info = {"steps": 7, "frames": FRAMES, "counts": {}}
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(
@@ -131,7 +128,8 @@ def test_statistics_without_deviations(tmp_path: pathlib.Path) -> None:
                 state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(info)
             ),
         )
-    expected = jax.device_get(state.popart._replace(deviation=jnp.sqrt(variance)))
+    square = 0.25 * (variance if deviation is None else jnp.full_like(mean, deviation**2))
+    expected = jax.device_get(state.popart._replace(reward_square=square))
     restored = Checkpointer(tmp_path).restore(make_state(1))
     assert restored is not None
     assert bits(restored[0]) == bits(state._replace(popart=expected))
