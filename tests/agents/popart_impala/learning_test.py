@@ -264,7 +264,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     return TrainingState(
         params,
         tuple(s._replace(nu=mean_square) if hasattr(s, "nu") else s for s in state.opt_state),
-        settled(mean, variance, reward_square)._replace(updates=updates),
+        settled(mean, variance, reward_square)._replace(updates=jnp.asarray(updates)),
         state.steps + 1,
         state.frames + 4 * T * B,
     )
