@@ -23,6 +23,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 
 from absl import flags
 
@@ -87,8 +88,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "member_resources",
         None,
-        "What each member asks of a host of Ray, such as CPU=4,GPU=1; by default all CPUs of this "
-        "machine, so that one trains at a time.",
+        "What each member asks of a host of Ray, such as CPU=4,GPU=1; by default all CPUs of "
+        "the largest host, so that one trains there at a time.",
     )
     ray_backend.define_address("local")
     flags.adopt_module_key_flags(ray_backend)
@@ -104,17 +105,17 @@ def _check_ray() -> None:
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"tune needs the package {package}: install the extra [ray]")
     ray_backend.check_address(FLAGS.ray_address)
-    _member_resources()
+    _asked_resources()
 
 
-def _member_resources() -> dict[str, float]:
-    """What each member asks of a host.
+def _asked_resources() -> dict[str, float] | None:
+    """What each member asks of a host; None where the user does not say.
 
     Raises:
       ValueError: --member_resources is not of its form.
     """
     if FLAGS.member_resources is None:
-        return {"CPU": float(len(os.sched_getaffinity(0)))}
+        return None
     amounts = ray_backend.parse_amounts(FLAGS.member_resources)
     if amounts is None:
         raise ValueError(
@@ -204,11 +205,12 @@ def _wait_for_members(directory: PopulationDirectory, members: int) -> None:
         time.sleep(0.1)
 
 
-def _connect() -> None:
-    """Joins the cluster, or starts one.
+def _connect() -> dict[str, float]:
+    """Joins the cluster, or starts one; returns what each member asks of a host.
 
     Raises:
       ConnectionError: there is no such cluster.
+      ValueError: none of its hosts has what a member asks for.
     """
     ray_backend.prepare()
     # A member's program ends in order when the process that started it has gone; Ray would kill it.
@@ -218,9 +220,23 @@ def _connect() -> None:
         # JAX warns of forks; Ray's are followed by another program at once.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
         ray_backend.connect(FLAGS.ray_address)
+    import ray
+
+    hosts = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = _asked_resources() or {"CPU": max(host.get("CPU", 0.0) for host in hosts)}
+    if not any(all(host.get(k, 0.0) >= v for k, v in asked.items()) for host in hosts):
+        known = [{k: v for k, v in host.items() if k in (*asked, "CPU", "GPU")} for host in hosts]
+        ray.shutdown()
+        raise ValueError(
+            f"member_resources={FLAGS.member_resources!r}: no host of the Ray cluster has as much; "
+            f"they have {known}"
+        )
+    return asked
 
 
-def _train(directory: PopulationDirectory, members: int) -> list[str]:
+def _train(
+    directory: PopulationDirectory, members: int, resources: Mapping[str, float]
+) -> list[str]:
     """Trains the population until it is complete or interrupted; returns why members failed."""
     import ray
 
@@ -229,7 +245,7 @@ def _train(directory: PopulationDirectory, members: int) -> list[str]:
     # Ray Tune ends in order at SIGINT only.
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     try:
-        return experiment.run(directory.path, _member_resources())
+        return experiment.run(directory.path, resources)
     finally:
         ray.shutdown()
         _wait_for_members(directory, members)
@@ -293,10 +309,10 @@ def main(argv: list[str]) -> int:
     failures: list[str] = []
     if not _is_complete(config, directory):
         try:
-            _connect()
-        except ConnectionError as error:
+            resources = _connect()
+        except (ConnectionError, ValueError) as error:
             command_line.fail(error)
-        failures = _train(directory, config.members)
+        failures = _train(directory, config.members, resources)
     rows = directory.read_rows()
     if _is_complete(config, directory):
         _finish(config, directory, rows)
