@@ -16,7 +16,7 @@ from launch_programs.run.metrics import CSVTable
 from launch_programs.run.population import PopulationConfig, PopulationDirectory, Row
 from launch_programs.tuning.trainable import INTERVALS, SCORE, MemberTrainable, member_number
 
-# Times that a member's failed program is started again, from the beginning of its interval.
+# Times that a member's failed program is started again, from its newest checkpoint.
 _RETRIES = 2
 
 # States of a member that are kept; with fewer, one may go while another member copies it.
@@ -45,7 +45,11 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     # What it says of failures and interruptions is said here.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    trainable = tune.with_resources(MemberTrainable, {k.lower(): v for k, v in resources.items()})
+    # Ray Tune writes these two small, and other resources as they are.
+    names = {"CPU": "cpu", "GPU": "gpu"}
+    trainable = tune.with_resources(
+        MemberTrainable, {names.get(name, name): amount for name, amount in resources.items()}
+    )
     space = {
         "population": str(directory.path),
         **{name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()},
@@ -139,7 +143,7 @@ class _Follower(tune.Callback):
         member = member_number(trial.trial_id)
         logs = self._directory.member(member).logs
         print(
-            f"member {member} has failed and begins its interval again; its output is in {logs}",
+            f"member {member} has failed and is started again; its output is in {logs}",
             flush=True,
         )
 

@@ -145,7 +145,7 @@ def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
     assert program.returncode == 130, output
     assert output.splitlines()[-1].startswith("Interrupted. To continue: python -m launch_programs")
     assert "Traceback" not in output
-    assert "member 0 has failed and begins its interval again; its output is in " in output
+    assert "member 0 has failed and is started again; its output is in " in output
     assert not any(directory.member(number).is_locked() for number in range(2))
     saved = [directory.member(n).saved_frames(directory.read_config().run) for n in range(2)]
     assert max(saved) > 42_000
