@@ -22,12 +22,6 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 _T = TypeVar("_T")
 
-# What the nodes are made of.
-_PRELOADED = [
-    "launch_programs.launching.node_process",
-    "launch_programs.nodes.program",
-]
-
 # OpenBLAS starts its threads when it is loaded, by default one for each core. Nodes multiply
 # matrices in XLA, not in NumPy.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
@@ -46,7 +40,7 @@ def prepare(environment: Mapping[str, str]) -> None:
       OSError: it cannot be started; says what would help.
     """
     os.environ.update({**_ONE_THREAD, **environment})
-    _CONTEXT.set_forkserver_preload(_PRELOADED)
+    _CONTEXT.set_forkserver_preload(["launch_programs.launching.preloading"])
     try:
         forkserver.ensure_running()
     except OSError as error:

@@ -21,6 +21,7 @@ FLAGS = flags.FLAGS
 NO_FLAG = {
     "grow_from": "a flag that takes a run, tested in growing_test",
     "tasks": "--level_name is their flag",
+    "pause_at_frames": "`tune` sets it",
     "agent.action_repeat": "it is the tasks'",
     "agent.frozen_columns": "--grow_from sets them",
 }

@@ -1,0 +1,22 @@
+"""What the process that nodes are forked from imports (forking.py), by being imported."""
+
+import importlib
+import sys
+
+# What the nodes are made of.
+_MODULES = (
+    "launch_programs.launching.node_process",
+    "launch_programs.nodes.program",
+)
+
+# TensorFlow imports Keras, which imports pandas if there is one, and pandas pyarrow, which starts a
+# thread: a fork would not have it. Keras does without.
+_HIDDEN = "pandas"
+
+if _HIDDEN not in sys.modules:
+    sys.modules[_HIDDEN] = None  # type: ignore[assignment]
+    try:
+        for _module in _MODULES:
+            importlib.import_module(_module)
+    finally:
+        del sys.modules[_HIDDEN]
