@@ -50,10 +50,7 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
     trainable = tune.with_resources(
         MemberTrainable, {names.get(name, name): amount for name, amount in resources.items()}
     )
-    space = {
-        "population": str(directory.path),
-        **{name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()},
-    }
+    space = {"population": str(directory.path), **_draws(config)}
     # Ray Tune draws what it perturbs, and whom it copies, from these.
     random.seed(config.run.seed)
     np.random.seed(config.run.seed % 2**32)
@@ -92,6 +89,11 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
     return [_last_line(error) for error in tuner.fit().errors]
 
 
+def _draws(config: PopulationConfig) -> dict[str, Any]:
+    """What each tuned setting is drawn from, as Ray Tune has it."""
+    return {name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()}
+
+
 def _scheduler(config: PopulationConfig) -> TrialScheduler:
     if config.scheduler == "random":
         return FIFOScheduler()
@@ -105,9 +107,7 @@ def _scheduler(config: PopulationConfig) -> TrialScheduler:
     return PopulationBasedTraining(
         time_attr=INTERVALS,
         perturbation_interval=1,
-        hyperparam_mutations={
-            name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()
-        },
+        hyperparam_mutations=_draws(config),
         custom_explore_fn=into_ranges,
         synch=True,  # members are compared at equal frames
     )

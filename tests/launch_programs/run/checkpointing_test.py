@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import chex
 import jax
@@ -109,17 +110,28 @@ def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("deviation", [None, 3.0])
 def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float | None) -> None:
-    """They had no mean square of rewards, the first ones no deviation and no checksum either."""
+    """They had no mean square of rewards, the first ones no deviation and no checksum either.
+
+    The first ones saved a NamedTuple.
+    """
+
+    class Statistics(NamedTuple):
+        mean: jax.Array
+        variance: jax.Array
+        updates: jax.Array
 
     state = make_state(0)
     mean, variance, _, updates = state.popart
     arrays = {
         "params": state.params,
         "opt_state": state.opt_state,
-        "popart": {"mean": mean, "variance": variance, "updates": updates},
+        "popart": Statistics(mean, variance, updates),
     }
     if deviation is not None:
-        arrays["popart"]["deviation"] = jnp.full_like(mean, deviation)
+        arrays["popart"] = {
+            **Statistics(mean, variance, updates)._asdict(),
+            "deviation": jnp.full_like(mean, deviation),
+        }
     info = {"steps": 7, "frames": FRAMES, "counts": {}}
     with ocp.CheckpointManager(tmp_path) as manager:
         manager.save(
