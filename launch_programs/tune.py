@@ -1,4 +1,4 @@
-"""Tunes settings: `python -m launch_programs.tune --level_name=minatar --population=8`.
+"""Tunes settings: `python -m launch_programs.tune --level_name=atari3 --population=8`.
 
 Trains a population of runs, each the whole program, on Ray Tune (extra [ray]). With
 --scheduler=pbt, population-based training (Jaderberg et al. 2017, arXiv 1711.09846), all members
@@ -40,6 +40,7 @@ from launch_programs.run.population import (
     PopulationDirectory,
     Row,
     parse_ranges,
+    parse_references,
 )
 from launch_programs.run.run_config import contradictions
 from launch_programs.run.run_directory import default_path, make_new
@@ -85,6 +86,13 @@ def define_flags() -> None:
         "A setting to tune, NAME:LOW:HIGH, the flag once for each; drawn log-uniformly. Any of the "
         "agent's flags whose value is a float.",
     )
+    flags.DEFINE_multi_string(
+        "reference",
+        [],
+        "TASK:LOW:HIGH, the flag once for each task: the returns that count as 0 and 100 % in the "
+        "score, instead of random and human play. Several tasks without scores, MinAtar's for "
+        "example, need it.",
+    )
     flags.DEFINE_string(
         "member_resources",
         None,
@@ -125,7 +133,7 @@ def _asked_resources() -> dict[str, float] | None:
     return amounts
 
 
-def _resolve() -> PopulationConfig:
+def resolve_population() -> PopulationConfig:
     """The population that the flags ask for.
 
     Raises:
@@ -142,6 +150,7 @@ def _resolve() -> PopulationConfig:
         interval=-(-total // _INTERVALS) if interval is None else interval,
         scheduler=FLAGS.scheduler,
         ranges=parse_ranges(FLAGS.tuned),
+        references=parse_references(FLAGS.reference),
     )
 
 
@@ -157,10 +166,14 @@ def _check_same(saved: PopulationConfig) -> None:
         "perturbation_interval": saved.interval,
         "scheduler": saved.scheduler,
         "tuned": saved.ranges,
+        "reference": saved.references,
     }
+    parsers = {"tuned": parse_ranges, "reference": parse_references}
     for name, value in values.items():
         if FLAGS[name].present:
-            asked = parse_ranges(FLAGS.tuned) if name == "tuned" else FLAGS[name].value
+            asked = getattr(FLAGS, name)
+            if name in parsers:
+                asked = parsers[name](asked)
             if asked != value:
                 differences.append(f"{name} is {value} in the population, {asked} is asked for")
     if differences:
@@ -182,7 +195,7 @@ def _prepare() -> tuple[PopulationConfig, PopulationDirectory, bool]:
     if FLAGS.logdir is not None and PopulationDirectory(FLAGS.logdir).settings.exists():
         saved = PopulationDirectory(FLAGS.logdir).read_config()
         _check_same(saved)
-    config = saved or _resolve()
+    config = saved or resolve_population()
     check_tasks(config.run.task_list(), atari=config.run.atari)
     make_run_networks(config.run)  # raises where they do not fit the observations
     if saved is None and FLAGS.logdir is None:

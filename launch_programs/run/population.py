@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.setting import settings
+from environments import Task
 from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_config import RunConfig, from_json
 from launch_programs.run.run_directory import RunDirectory, user_path, write_json
@@ -18,7 +19,7 @@ SCHEDULERS = ("pbt", "random")
 
 
 class Range(NamedTuple):
-    """Where a setting is searched, on a logarithmic scale."""
+    """Where a setting is searched, or the returns of a task that count as 0 and 100 %."""
 
     low: float
     high: float
@@ -38,6 +39,8 @@ class PopulationConfig:
     interval: int  # environment frames of a member between comparisons
     scheduler: str  # one of `SCHEDULERS`
     ranges: Mapping[str, Range]  # by the names of the agent's settings
+    # Returns that count as 0 and 100 %, by task, instead of the task's own scores.
+    references: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         total = self.run.agent.total_environment_frames
@@ -51,12 +54,17 @@ class PopulationConfig:
         if not self.ranges:
             raise ValueError("tuned=[]: must be at least one setting")
         tasks = [self.run.task_list()[task] for task in self.run.learned_tasks]
-        unscored = [task.name for task in tasks if task.human_normalised(0.0) is None]
+        for name in self.references:
+            if name not in (known := [task.name for task in tasks]):
+                raise ValueError(
+                    f"reference={name!r}: must be of a task that is learned: {', '.join(known)}"
+                )
+        unscored = [task.name for task in tasks if self.normalised(task, 0.0) is None]
         if unscored and len(tasks) > 1:
             raise ValueError(
                 f"level_name={','.join(self.run.tasks)!r}: {unscored[0]} has no scores to "
-                "normalise by, without which several tasks have no common score; tune on one task, "
-                "or on tasks with scores"
+                "normalise by, without which several tasks have no common score; give "
+                f"--reference={unscored[0]}:LOW:HIGH, the returns that count as 0 and 100 %"
             )
         for name, bounds in self.ranges.items():
             for value in bounds:
@@ -66,6 +74,16 @@ class PopulationConfig:
     def intervals(self) -> int:
         """Into how many parts training is divided; the last may be shorter."""
         return math.ceil(self.run.agent.total_environment_frames / self.interval)
+
+    def normalised(self, task: Task, mean: float) -> float | None:
+        """A task's mean return in percent of the way from its low to its high reference.
+
+        Without references it is `Task.human_normalised`, which may be None.
+        """
+        if task.name in self.references:
+            low, high = self.references[task.name]
+            task = dataclasses.replace(task, random_score=low, human_score=high)
+        return task.human_normalised(mean)
 
     def member_run(
         self, member: int, tuned: Mapping[str, float], interval: int | None = None
@@ -105,25 +123,38 @@ def parse_ranges(texts: list[str]) -> dict[str, Range]:
       ValueError: one is not of that form, or names what is no such setting of the agent.
     """
     known = [field.name for field in settings(Config) if field.type is float]
-    ranges = {}
+    ranges = _named_ranges("tuned", texts, "NAME:LOW:HIGH with 0 < LOW < HIGH", above=0.0)
+    for name in ranges:
+        if name not in known:
+            raise ValueError(f"tuned={name!r}: cannot be tuned; must be one of {', '.join(known)}")
+    return ranges
+
+
+def parse_references(texts: list[str]) -> dict[str, Range]:
+    """The returns that count as 0 and 100 %, by task.
+
+    Args:
+      texts: such as "gym:Acrobot-v1:-500:-90".
+
+    Raises:
+      ValueError: one is not of that form.
+    """
+    return _named_ranges("reference", texts, "TASK:LOW:HIGH with LOW < HIGH", above=-math.inf)
+
+
+def _named_ranges(flag: str, texts: list[str], form: str, above: float) -> dict[str, Range]:
+    """What stands in NAME:LOW:HIGH, by the names."""
+    ranges: dict[str, Range] = {}
     for text in texts:
-        name, _, bounds = text.partition(":")
-        low, _, high = bounds.partition(":")
         try:
+            name, low, high = text.rsplit(":", 2)
             found = Range(float(low), float(high))
         except ValueError:
-            found = Range(math.nan, math.nan)
-        if not 0 < found.low < found.high < math.inf:
-            raise ValueError(
-                f"tuned={text!r}: must be NAME:LOW:HIGH with 0 < LOW < HIGH, such as "
-                "learning_rate:1e-4:1e-2"
-            )
-        if name not in known:
-            raise ValueError(
-                f"tuned={text!r}: {name!r} cannot be tuned; must be one of {', '.join(known)}"
-            )
+            name, found = "", Range(math.nan, math.nan)
+        if not (name and above < found.low < found.high < math.inf):
+            raise ValueError(f"{flag}={text!r}: must be {form}")
         if name in ranges:
-            raise ValueError(f"tuned={text!r}: {name} is given twice")
+            raise ValueError(f"{flag}={text!r}: {name} is given twice")
         ranges[name] = found
     return ranges
 
@@ -201,7 +232,13 @@ class PopulationDirectory:
         try:
             values = json.loads(self.settings.read_text())
             ranges = {name: Range(*bounds) for name, bounds in values["ranges"].items()}
-            return PopulationConfig(**{**values, "run": from_json(values["run"]), "ranges": ranges})
+            references = {
+                name: Range(*bounds) for name, bounds in values.get("references", {}).items()
+            }
+            run = from_json(values["run"])
+            return PopulationConfig(
+                **{**values, "run": run, "ranges": ranges, "references": references}
+            )
         except FileNotFoundError:
             raise ValueError(f"{self.path} is no population: it has no tune.json") from None
         except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -155,7 +155,7 @@ class Member:
                     f"{self._config.interval:,} frames; give a longer --perturbation_interval"
                 )
             means.append((tasks[number], statistics.fmean(returns)))
-        normalised = [task.human_normalised(mean) for task, mean in means]
+        normalised = [self._config.normalised(task, mean) for task, mean in means]
         if len(means) == 1:
             [alone] = normalised
             return means[0][1] if alone is None else alone

@@ -15,6 +15,7 @@ import subprocess
 import pytest
 
 from environments import check_tasks
+from launch_programs import tune
 from launch_programs.run.parts import make_run_networks
 from launch_programs.settings.flags import resolve
 from tests.docs.commands import DOCUMENTS, ROOT, Snippet, programs, snippets
@@ -324,6 +325,15 @@ def test_a_run_can_be_prepared(snippet: Snippet) -> None:
         config = resolve(None)
         check_tasks(config.task_list(), atari=config.atari)
         assert make_run_networks(config).num_params > 0
+
+
+@pytest.mark.parametrize(
+    "snippet", [s for s in SNIPPETS if is_command(s) and r".tune --level_name" in s.text], ids=name
+)
+def test_a_population_can_be_prepared(snippet: Snippet) -> None:
+    ((program, flags),) = programs(snippet.text)
+    with given(program.define_flags, *flags):
+        assert tune.resolve_population().intervals > 1
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.language == "bash"], ids=name)

@@ -1,7 +1,7 @@
 """Populations without the training."""
 
-import dataclasses
 import pathlib
+from typing import Any
 
 from launch_programs.run.population import PopulationConfig, PopulationDirectory, Range
 from launch_programs.settings.flags import define_run_flags, resolve
@@ -15,8 +15,8 @@ def population(level: str = "toy", *more_flags: str, **changes: object) -> Popul
     flags = ("--total_environment_frames=1000", *more_flags)
     with given(define_run_flags, f"--level_name={level}", *flags):
         run = resolve(None)
-    config = PopulationConfig(run=run, members=3, interval=400, scheduler="pbt", ranges=RANGES)
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"members": 3, "interval": 400, "scheduler": "pbt", "ranges": RANGES}
+    return PopulationConfig(run=run, **{**settings, **changes})
 
 
 def make_population(path: pathlib.Path, config: PopulationConfig) -> PopulationDirectory:

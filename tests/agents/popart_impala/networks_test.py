@@ -69,8 +69,13 @@ def cases(networks: list[Case]) -> list[Any]:
             id="-".join([name, spec.name, *map(str, options), *["lstm"] * use_lstm]),
         )
         for name, spec, options in networks
-        # What an option does is before the LSTM, except for columns, which have one each.
-        for use_lstm in ((False,) if options and name != "progressive" else (False, True))
+        # What options and sizes of images change is before the LSTM, except for columns, which have
+        # one each.
+        for use_lstm in (
+            (False,)
+            if spec in (SCREENS, WIDE) or (options and name != "progressive")
+            else (False, True)
+        )
     ]
 
 

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from launch_programs.run.metrics import CSVTable
-from launch_programs.run.population import PopulationDirectory, Range, Row, parse_ranges
+from launch_programs.run.population import (
+    PopulationDirectory,
+    Range,
+    Row,
+    parse_ranges,
+    parse_references,
+)
 from tests.launch_programs.populations import make_population, population
 
 
@@ -23,12 +29,12 @@ def test_settings_to_tune() -> None:
         (["learning_rate"], "tuned='learning_rate': must be NAME:LOW:HIGH with 0 < LOW < HIGH"),
         (["learning_rate:1"], "must be NAME:LOW:HIGH"),
         (["learning_rate:a:b"], "must be NAME:LOW:HIGH"),
-        (["learning_rate:1:2:3"], "must be NAME:LOW:HIGH"),
+        (["learning_rate:1:2:3"], "tuned='learning_rate:1': cannot be tuned"),
         (["learning_rate:0:1"], "must be NAME:LOW:HIGH with 0 < LOW < HIGH"),
         (["learning_rate:2:1"], "must be NAME:LOW:HIGH with 0 < LOW < HIGH"),
         (["learning_rate:1:inf"], "must be NAME:LOW:HIGH with 0 < LOW < HIGH"),
-        (["batch_size:8:64"], "'batch_size' cannot be tuned; must be one of discounting, baseline"),
-        (["rate:1:2"], "'rate' cannot be tuned; must be one of discounting, baseline_cost"),
+        (["batch_size:8:64"], "'batch_size': cannot be tuned; must be one of discounting, basel"),
+        (["rate:1:2"], "'rate': cannot be tuned; must be one of discounting, baseline_cost"),
         (["entropy_cost:1:2", "entropy_cost:1:3"], "entropy_cost is given twice"),
     ],
 )
@@ -52,10 +58,51 @@ def test_out_of_range(changes: dict[str, Any], message: str) -> None:
         population(**changes)
 
 
-def test_several_tasks_need_scores() -> None:
+def test_several_tasks_need_scores_or_references() -> None:
     population("gym:CartPole-v1")  # its return will do
     with pytest.raises(ValueError, match="gym:Acrobot-v1 has no scores to normalise by"):
         population("gym:Acrobot-v1,gym:MountainCar-v0")
+    one, two = "minatar:breakout", "minatar:freeway"
+    with pytest.raises(ValueError, match=f"{one} has no scores .* give --reference={one}:LOW:HIGH"):
+        population("minatar")
+    with pytest.raises(ValueError, match=f"{two} has no scores"):
+        population(f"{one},{two}", references={one: Range(0.0, 10.0)})
+    config = population(f"{one},{two}", references={one: Range(2.0, 10.0), two: Range(0.0, 50.0)})
+    breakout, freeway = config.run.task_list()
+    assert config.normalised(breakout, 4.0) == pytest.approx(25.0)
+    assert config.normalised(freeway, 60.0) == pytest.approx(120.0)
+
+
+def test_references() -> None:
+    texts = ["gym:Acrobot-v1:-500:-90", "pong:0:21"]
+    found = parse_references(texts)
+    assert found == {"gym:Acrobot-v1": Range(-500.0, -90.0), "pong": Range(0.0, 21.0)}
+    # They win over a task's own scores.
+    config = population("pong", references={"pong": Range(0.0, 20.0)})
+    (pong,) = config.run.task_list()
+    assert config.normalised(pong, 5.0) == pytest.approx(25.0)
+    assert pong.human_score is not None
+    assert population("pong").normalised(pong, pong.human_score) == pytest.approx(100.0)
+    with pytest.raises(ValueError, match="reference='seaquest': must be of a task .*learned: pong"):
+        population("pong", references={"seaquest": Range(0.0, 20.0)})
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["pong:20"], "reference='pong:20': must be TASK:LOW:HIGH with LOW < HIGH"),
+        (["0:20"], "must be TASK:LOW:HIGH"),
+        ([":0:20"], "must be TASK:LOW:HIGH"),
+        (["pong:a:20"], "must be TASK:LOW:HIGH"),
+        (["pong:20:0"], "must be TASK:LOW:HIGH"),
+        (["pong:nan:20"], "must be TASK:LOW:HIGH"),
+        (["pong:0:inf"], "must be TASK:LOW:HIGH"),
+        (["pong:0:20", "pong:0:21"], "pong is given twice"),
+    ],
+)
+def test_what_is_no_reference(texts: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_references(texts)
 
 
 def test_runs_of_the_members() -> None:
@@ -72,7 +119,7 @@ def test_runs_of_the_members() -> None:
 
 
 def test_settings_come_back(tmp_path: pathlib.Path) -> None:
-    config = population(scheduler="random")
+    config = population(scheduler="random", references={"catch_x1": Range(0.0, 2.0)})
     assert make_population(tmp_path, config).read_config() == config
 
 
