@@ -43,10 +43,10 @@ train: setup
 	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) --test_num_episodes=$(EPISODES) $(ARGS)
 
 test: setup
-	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --durations=20 $(ARGS)
 
 test-slow: setup
-	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile $(ARGS)
+	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile --durations=40 $(ARGS)
 
 # The last line plays with the wheel that is installed, from where it does not see these files.
 test-core:

@@ -22,13 +22,12 @@ from launch_programs.settings.flags import define_run_flags, resolve
 
 FLAGS = flags.FLAGS
 
-# (network, sub-networks)
-_NETWORKS: list[tuple[str, int | None]] = [
-    ("shallow", None),
-    ("deep", None),
-    *(("attentive", subnets) for subnets in (1, 2, 4, 8)),
-    ("progressive", None),
-    *(("self_attention", subnets) for subnets in (1, 2)),
+_NETWORKS = [
+    "shallow",
+    "deep",
+    *(f"attentive:{subnets}" for subnets in (1, 2, 4, 8)),
+    "progressive",
+    *(f"self_attention:{subnets}" for subnets in (1, 2)),
 ]
 
 
@@ -36,6 +35,12 @@ def define_flags() -> None:
     """Defines the flags of this program."""
     define_run_flags()
     flags.DEFINE_float("seconds", 10.0, "Seconds that each stage is measured.")
+    flags.DEFINE_list(
+        "networks",
+        _NETWORKS,
+        "Networks to measure, the first as what the others are compared with; NAME:K has K "
+        "sub-networks.",
+    )
     flags.DEFINE_string("json", None, "File to write the figures to; by default none.")
 
 
@@ -43,11 +48,14 @@ def main(argv: list[str]) -> None:
     """Measures and reports."""
     del argv
     table = Table("network", "K")
-    for column in ("parameters", "learner", "inference", "learner, of shallow's"):
+    for column in ("parameters", "learner", "inference", "learner, of the first's"):
         table.add_column(column, justify="right")
     figures: list[dict[str, Any]] = []
-    for network, subnets in _NETWORKS:
-        name = network if subnets is None else f"{network} K={subnets}"
+    for name in FLAGS.networks:
+        network, _, k = name.partition(":")
+        if k and not k.isdecimal():
+            raise app.UsageError(f"networks={name!r}: must be NAME or NAME:K")
+        subnets = int(k) if k else None
         print(f"{name}: {2 * FLAGS.seconds:.0f} s or more", file=sys.stderr, flush=True)
         config = resolve(None)
         agent = dataclasses.replace(config.agent, network=network, subnets=subnets)

@@ -214,7 +214,8 @@ HOW: list[tuple[str, Way]] = [
     (r"examples\.in_process gym:CartPole-v1$", Run("3")),
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
-    (r"examples\.(single_process|own_network)$", Run("20")),
+    (r"examples\.single_process$", Run("20", says=" episodes, mean return ")),
+    (r"examples\.own_network$", Run("20")),
     # Benchmarks.
     (
         r"benchmarks\.throughput",
@@ -228,7 +229,11 @@ HOW: list[tuple[str, Way]] = [
     ),
     (
         r"benchmarks\.networks --json",
-        Run("--seconds=0.05 --batch_size=1 --unroll_length=2 --environments_per_actor=3"),
+        Run(
+            "--networks=shallow,attentive:2 --seconds=0.05 --batch_size=1 --unroll_length=2 "
+            "--environments_per_actor=3",
+            says="attentive",
+        ),
     ),
     (r"benchmarks\.networks", Parsed()),
     (r"benchmarks\.learning", ByAnotherTest("tests/benchmarks/learning_test.py::test_the_program")),
@@ -378,7 +383,6 @@ def to_run() -> list[Snippet]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # benchmarks.networks starts two processes for each of nine networks
 @needs_repository
 @pytest.mark.parametrize("snippet", to_run(), ids=name)
 def test_it_works(snippet: Snippet, copy: pathlib.Path) -> None:

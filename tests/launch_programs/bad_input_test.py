@@ -279,8 +279,6 @@ def test_a_missing_rom(
     ("program", "flags", "message"),
     [
         ("train", "--level_name=ponk", "unknown task 'ponk': did you mean pong"),
-        ("train", "--num_actors=many", "flag --num_actors=many: invalid literal for int()"),
-        ("evaluate", "--level_name=toy", "RUN is not a run directory: it has no config.json"),
         ("evaluate", "--level=x", "Unknown command line flag 'level'. Did you mean: level_name ?"),
     ],
 )
@@ -292,7 +290,7 @@ def test_programs_refuse_by_themselves(
     result = run(program, f"--logdir={logdir}", flags)
     assert result.returncode == 2
     line = one_line(result.stdout, result.stderr)
-    assert line.startswith(message.replace("RUN", str(logdir)))
+    assert line.startswith(message)
     assert not logdir.exists()
 
 
