@@ -264,40 +264,39 @@ def _train(
         _wait_for_members(directory, members)
 
 
-def _print_result(config: PopulationConfig, rows: list[Row]) -> None:
-    """Prints each member's last row, the best first."""
-    last = {row.member: row for row in rows}
-    ordered = sorted(last.values(), key=lambda row: -row.score)
-    print_table(
-        screen(sys.stdout),
-        ["member", "interval", "frames", "score", *config.ranges],
-        [
-            [
-                str(row.member),
-                str(row.interval + 1),
-                f"{row.frames:,}",
-                f"{row.score:,.1f}",
-                *(f"{value:.3g}" for value in row.tuned.values()),
-            ]
-            for row in ordered
-        ],
-        names=["member"],
-    )
+def _at_the_end(config: PopulationConfig, rows: list[Row]) -> list[Row]:
+    """The rows of members that have been trained to the end, the best first."""
+    last = [row for row in rows if row.interval + 1 == config.intervals]
+    return sorted(last, key=lambda row: -row.score)
 
 
 def _finish(config: PopulationConfig, directory: PopulationDirectory, rows: list[Row]) -> None:
-    """Says how a finished population plays; draws it, and exports the best policy.
+    """Says how a complete population plays; draws it, and exports the best policy.
 
     Raises:
       ValueError, OSError: it cannot be drawn or exported.
     """
-    _print_result(config, rows)
+    ranking = _at_the_end(config, rows)
+    print_table(
+        screen(sys.stdout),
+        ["member", "frames", "score", *config.ranges],
+        [
+            [
+                str(row.member),
+                f"{row.frames:,}",
+                f"{row.score:,.1f}",
+                *(f"{value:.3g}" for value in row.tuned.values()),
+            ]
+            for row in ranking
+        ],
+        names=["member"],
+    )
     draw_population(directory, config, rows)
     print(f"Plots in {directory.plots}")
-    best = max((row for row in rows if row.interval + 1 == config.intervals), key=lambda r: r.score)
-    run = directory.member(best.member)
+    best = ranking[0].member
+    run = directory.member(best)
     directory.best.unlink(missing_ok=True)
-    print(f"The best policy is member {best.member}'s: {export(run, str(directory.best))}")
+    print(f"The best policy is member {best}'s: {export(run, str(directory.best))}")
     evaluate = ["python", "-m", "launch_programs.evaluate", f"--logdir={run.path}"]
     print(f"To evaluate it: {shlex.join(evaluate)}")
 
@@ -320,14 +319,15 @@ def main(argv: list[str]) -> int:
         flush=True,
     )
     failures: list[str] = []
-    if not _is_complete(config, directory):
+    rows = directory.read_rows()
+    if len(_at_the_end(config, rows)) < config.members:
         try:
             resources = _connect()
         except (ConnectionError, ValueError) as error:
             command_line.fail(error)
         failures = _train(directory, config.members, resources)
-    rows = directory.read_rows()
-    if _is_complete(config, directory):
+        rows = directory.read_rows()
+    if len(_at_the_end(config, rows)) == config.members:
         _finish(config, directory, rows)
         return 0
     resume = ["python", "-m", "launch_programs.tune", f"--logdir={directory.path}"]
@@ -335,12 +335,6 @@ def main(argv: list[str]) -> int:
         print(cause)
     print(f"{'Failed' if failures else 'Interrupted'}. To continue: {shlex.join(resume)}")
     return 1 if failures else 130
-
-
-def _is_complete(config: PopulationConfig, directory: PopulationDirectory) -> bool:
-    """Whether every member has its last row."""
-    done = [row for row in directory.read_rows() if row.interval + 1 == config.intervals]
-    return len(done) == config.members
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
             run_config=tune.RunConfig(
                 name=directory.ray.name,
                 storage_path=str(directory.path),
-                callbacks=[_Follower(directory)],
+                callbacks=[_Follower(directory, config)],
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=1, num_to_keep=_KEPT_STATES
                 ),
@@ -121,21 +121,21 @@ def _last_line(error: Exception) -> str:
 class _Follower(tune.Callback):
     """Keeps the population's table, and says what comes."""
 
-    def __init__(self, directory: PopulationDirectory):
+    def __init__(self, directory: PopulationDirectory, config: PopulationConfig):
         self._directory = directory
+        self._config = config
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Called by Ray Tune, in the process that runs it."""
         del iteration, trials, trial, info
-        config = self._directory.read_config()
         row = Row(
             **{name: result[name] for name in Row._fields if name != "tuned"},
-            tuned={name: result[name] for name in config.ranges},
+            tuned={name: result[name] for name in self._config.ranges},
         )
         CSVTable(self._directory.table).append([row.to_row()])
-        print(describe(row, config), flush=True)
+        print(describe(row, self._config), flush=True)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Called by Ray Tune where a member's process has failed and is started again."""
