@@ -22,8 +22,8 @@ def pure(forward: Callable[[jax.Array], jax.Array]) -> hk.Transformed:
 def assert_same(ours: hk.Transformed, plain: hk.Transformed, x: np.ndarray, to_x: bool) -> None:
     """Compares to the rounding of float32 sums, relative to the largest entry."""
     key = jax.random.PRNGKey(0)
-    params = plain.init(key, x)
-    initial = ours.init(key, x)
+    params = jax.jit(plain.init)(key, x)
+    initial = jax.jit(ours.init)(key, x)
     jax.tree.map(np.testing.assert_array_equal, initial, params)
     params = jax.tree.map(lambda p: p + 0.1, params)  # a bias that is not 0
     weights = np.random.default_rng(1).normal(size=plain.apply(params, x).shape)
@@ -32,8 +32,8 @@ def assert_same(ours: hk.Transformed, plain: hk.Transformed, x: np.ndarray, to_x
         def loss(params: hk.Params, x: jax.Array) -> jax.Array:
             return jnp.sum(f.apply(params, x) * weights.astype(np.float32))
 
-        gradient = jax.grad(loss, argnums=(0, 1) if to_x else 0)(params, x)
-        return [f.apply(params, x), *jax.tree.leaves(gradient)]
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1) if to_x else 0))(params, x)
+        return [jax.jit(f.apply)(params, x), *jax.tree.leaves(gradient)]
 
     for actual, expected in zip(outputs(ours), outputs(plain), strict=True):
         assert actual.shape == expected.shape
