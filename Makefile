@@ -43,16 +43,16 @@ train: setup
 	$(PYTHON) -m launch_programs.train --level_name=$(SUITE) --total_environment_frames=$(FRAMES) --test_num_episodes=$(EPISODES) $(ARGS)
 
 test: setup
-	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --durations=20 $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder --durations=20 $(ARGS)
 
 test-slow: setup
-	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile --durations=40 $(ARGS)
+	$(PYTHON) -m pytest -m slow --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=40 $(ARGS)
 
 # The last line plays with the wheel that is installed, from where it does not see these files.
 test-core:
 	@$(BOOTSTRAP_PYTHON) tools/bootstrap.py core
 	@if [ -x .venv-core/bin/python ]; then \
-	  .venv-core/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile \
+	  .venv-core/bin/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder \
 	    tests/agents tests/environments tests/examples $(ARGS) && \
 	  cd / && "$(CURDIR)/.venv-core/bin/python" "$(CURDIR)/examples/play_exported.py" \
 	    "$(CURDIR)/examples/atari3.policy.npz" 1; \
