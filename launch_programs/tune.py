@@ -171,9 +171,8 @@ def _check_same(saved: PopulationConfig) -> None:
     parsers = {"tuned": parse_ranges, "reference": parse_references}
     for name, value in values.items():
         if FLAGS[name].present:
-            asked = getattr(FLAGS, name)
-            if name in parsers:
-                asked = parsers[name](asked)
+            given = getattr(FLAGS, name)
+            asked = parsers[name](given) if name in parsers else given
             if asked != value:
                 differences.append(f"{name} is {value} in the population, {asked} is asked for")
     if differences:

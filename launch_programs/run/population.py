@@ -123,10 +123,13 @@ def parse_ranges(texts: list[str]) -> dict[str, Range]:
       ValueError: one is not of that form, or names what is no such setting of the agent.
     """
     known = [field.name for field in settings(Config) if field.type is float]
-    ranges = _named_ranges("tuned", texts, "NAME:LOW:HIGH with 0 < LOW < HIGH", above=0.0)
-    for name in ranges:
+    form = "NAME:LOW:HIGH with 0 < LOW < HIGH, such as learning_rate:1e-4:1e-2"
+    ranges = _named_ranges("tuned", texts, form, above=0.0)
+    for text, name in zip(texts, ranges, strict=True):
         if name not in known:
-            raise ValueError(f"tuned={name!r}: cannot be tuned; must be one of {', '.join(known)}")
+            raise ValueError(
+                f"tuned={text!r}: {name!r} cannot be tuned; must be one of {', '.join(known)}"
+            )
     return ranges
 
 
@@ -139,15 +142,30 @@ def parse_references(texts: list[str]) -> dict[str, Range]:
     Raises:
       ValueError: one is not of that form.
     """
-    return _named_ranges("reference", texts, "TASK:LOW:HIGH with LOW < HIGH", above=-math.inf)
+    form = "TASK:LOW:HIGH with LOW < HIGH"
+    # A task's name may have colons.
+    return _named_ranges("reference", texts, form, above=-math.inf, splits=2)
 
 
-def _named_ranges(flag: str, texts: list[str], form: str, above: float) -> dict[str, Range]:
-    """What stands in NAME:LOW:HIGH, by the names."""
+def _named_ranges(
+    flag: str, texts: list[str], form: str, above: float, splits: int = -1
+) -> dict[str, Range]:
+    """What stands in NAME:LOW:HIGH, by the names, in the order of the texts.
+
+    Args:
+      flag: that the texts were given by.
+      texts: to parse.
+      form: what is accepted, for the error.
+      above: what both bounds must be more than.
+      splits: at how many colons, the last ones; -1 for all.
+
+    Raises:
+      ValueError: a text is not of the form, or a name is given twice.
+    """
     ranges: dict[str, Range] = {}
     for text in texts:
         try:
-            name, low, high = text.rsplit(":", 2)
+            name, low, high = text.rsplit(":", splits)
             found = Range(float(low), float(high))
         except ValueError:
             name, found = "", Range(math.nan, math.nan)
@@ -231,14 +249,11 @@ class PopulationDirectory:
         """
         try:
             values = json.loads(self.settings.read_text())
-            ranges = {name: Range(*bounds) for name, bounds in values["ranges"].items()}
-            references = {
-                name: Range(*bounds) for name, bounds in values.get("references", {}).items()
-            }
-            run = from_json(values["run"])
-            return PopulationConfig(
-                **{**values, "run": run, "ranges": ranges, "references": references}
-            )
+            parsed: dict[str, Any] = {"run": from_json(values["run"])}
+            # Populations from before there were references have none.
+            for field in {"ranges", "references"} & values.keys():
+                parsed[field] = {name: Range(*bounds) for name, bounds in values[field].items()}
+            return PopulationConfig(**{**values, **parsed})
         except FileNotFoundError:
             raise ValueError(f"{self.path} is no population: it has no tune.json") from None
         except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -32,7 +32,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("--population=1", "population=1: must be at least 2 members"),
         ("--perturbation_interval=0", "perturbation_interval=0: must be from 1 to --total_env"),
-        ("--tuned=batch_size:1:2", "tuned='batch_size': cannot be tuned"),
+        ("--tuned=batch_size:1:2", "tuned='batch_size:1:2': 'batch_size' cannot be tuned"),
         ("--tuned=discounting:0.9:2", "discounting=2.0: must be in [0, 1]"),
         ("--member_resources=4", "member_resources='4': must be NAME=AMOUNT"),
         ("--member_resources=CPU=-1", "member_resources='CPU=-1': must be NAME=AMOUNT"),
