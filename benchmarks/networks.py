@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.throughput import measure_stage
 from launch_programs.run.parts import make_run_networks
+from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.settings.flags import define_run_flags, resolve
 
@@ -44,29 +45,40 @@ def define_flags() -> None:
     flags.DEFINE_string("json", None, "File to write the figures to; by default none.")
 
 
+def _configured(name: str, base: RunConfig) -> tuple[RunConfig, int]:
+    """The configuration with a network, NAME or NAME:K, and the network's number of parameters.
+
+    Raises:
+      UsageError: there is no such network, or it has no sub-networks.
+    """
+    network, _, k = name.partition(":")
+    try:
+        subnets = int(k) if k else None
+        agent = dataclasses.replace(base.agent, network=network, subnets=subnets)
+        config = dataclasses.replace(base, agent=agent)
+        return config, make_run_networks(config).num_params
+    except ValueError as error:
+        raise app.UsageError(f"networks={name!r}: must be NAME or NAME:K; {error}") from error
+
+
 def main(argv: list[str]) -> None:
     """Measures and reports."""
     del argv
+    base = resolve(None)
+    configured = {name: _configured(name, base) for name in FLAGS.networks}
     table = Table("network", "K")
     for column in ("parameters", "learner", "inference", "learner, of the first's"):
         table.add_column(column, justify="right")
     figures: list[dict[str, Any]] = []
-    for name in FLAGS.networks:
-        network, _, k = name.partition(":")
-        if k and not k.isdecimal():
-            raise app.UsageError(f"networks={name!r}: must be NAME or NAME:K")
-        subnets = int(k) if k else None
+    for name, (config, parameters) in configured.items():
         print(f"{name}: {2 * FLAGS.seconds:.0f} s or more", file=sys.stderr, flush=True)
-        config = resolve(None)
-        agent = dataclasses.replace(config.agent, network=network, subnets=subnets)
-        config = dataclasses.replace(config, agent=agent)
         with tempfile.TemporaryDirectory() as temporary:
             directory = RunDirectory(pathlib.Path(temporary) / "run")
             directory.create()
             directory.write_config(config)
             learner = measure_stage("learner", directory, config).core_ms
             inference = measure_stage("inference", directory, config).core_ms
-        parameters = make_run_networks(config).num_params
+        network, subnets = config.agent.network, config.agent.subnets
         figures.append(
             {
                 "network": network,
