@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+from unittest import mock
 
 # What XLA has compiled is kept, for tests, runs and the programs that they start: many compile the
 # same. Set before JAX is imported.
@@ -10,20 +11,18 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-_XLA_FLAGS = os.environ.get("XLA_FLAGS")
-os.environ["XLA_FLAGS"] = f"{_XLA_FLAGS or ''} --xla_backend_optimization_level=0"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
 
 # Nearly all of what tests compile runs a few times only: without LLVM's optimisations, those of
-# progressive networks take a tenth of the time. XLA reads the variable once, now; the programs that
-# tests start are compiled as users' are.
-jax.devices()
-if _XLA_FLAGS is None:
-    del os.environ["XLA_FLAGS"]
-else:
-    os.environ["XLA_FLAGS"] = _XLA_FLAGS
+# progressive networks take a tenth of the time. XLA reads the variable once, when its backend
+# starts; the programs that tests start are compiled as users' are.
+with mock.patch.dict(
+    os.environ,
+    XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
+):
+    jax.devices()
 
 # An array never gains an axis unnoticed.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -333,7 +333,7 @@ def test_a_run_can_be_prepared(snippet: Snippet) -> None:
 
 
 @pytest.mark.parametrize(
-    "snippet", [s for s in SNIPPETS if is_command(s) and r".tune --level_name" in s.text], ids=name
+    "snippet", [s for s in SNIPPETS if is_command(s) and ".tune --level_name" in s.text], ids=name
 )
 def test_a_population_can_be_prepared(snippet: Snippet) -> None:
     ((program, flags),) = programs(snippet.text)
@@ -383,6 +383,7 @@ def to_run() -> list[Snippet]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # `run` gives a command nearly as much
 @needs_repository
 @pytest.mark.parametrize("snippet", to_run(), ids=name)
 def test_it_works(snippet: Snippet, copy: pathlib.Path) -> None:
