@@ -11,6 +11,8 @@ that ends before can be started again.
 import os
 import socket
 import sys
+import traceback
+from typing import NoReturn
 
 from absl import flags, logging
 
@@ -172,8 +174,20 @@ def _run(cluster: Cluster, job: str, task: int) -> int:
     return 1 if lost else 0
 
 
-def main(argv: list[str]) -> int:
-    """Entry point; returns the exit code: 0 when the program ended as it should, 2 for bad input.
+def _run_to_end(cluster: Cluster, job: str, task: int) -> NoReturn:
+    """Runs the node and ends this process; what the node raises is printed."""
+    from launch_programs.launching.node_process import end_process
+
+    try:
+        code = _run(cluster, job, task)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    end_process(code)
+
+
+def main(argv: list[str]) -> None:
+    """Entry point; ends with exit code 0 when the program ended as it should, 2 for bad input.
 
     A node that fails ends with its traceback and exit code 1, as does one whose coordinator is
     gone. The coordinator's is 3 if the program had to end for a reason that a new start would meet
@@ -186,14 +200,12 @@ def main(argv: list[str]) -> int:
         check_localhost()
         _check_addresses(cluster, job, task)
         _set_environment(job)
-        claimed = _claim(cluster) if job == "coordinator" else None
+        claimed = _claim(cluster) if job == "coordinator" else None  # noqa: F841, until the end
     except ValueError as error:
         command_line.fail(error)
     addresses = ", ".join(f"{name} {' '.join(cluster.addresses[name])}" for name in LISTENING)
     print(f"{job}/{task}: {addresses}", flush=True)
-    code = _run(cluster, job, task)
-    del claimed
-    return code
+    _run_to_end(cluster, job, task)
 
 
 if __name__ == "__main__":

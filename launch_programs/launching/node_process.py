@@ -65,11 +65,18 @@ def run_to_end(
         time.sleep(ORPHAN)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    exit_code = _exit_code(load, end_with_launcher)
+    end_process(_exit_code(load, end_with_launcher))
+
+
+def end_process(exit_code: int) -> NoReturn:
+    """Ends the process of a node that has nothing left to do, without Python's own end.
+
+    That collects all garbage first, which takes the learner many seconds on a busy machine: longer
+    than a launcher waits. And it destroys Reverb's objects while their C++ threads still run, which
+    can abort the process.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    # A node has nothing left to do. Python's own end collects all garbage first, which takes the
-    # learner many seconds on a busy machine: longer than a launcher waits.
     os._exit(exit_code)
 
 
