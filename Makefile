@@ -59,7 +59,7 @@ test-core:
 	fi
 
 test-by-hand: setup-vertex
-	$(PYTHON) -m pytest -m "" tests/launch_programs/launching/vertex_test.py $(ARGS)
+	$(PYTHON) -m pytest -m "" contrib/vertex $(ARGS)
 	$(PYTHON) -m pytest -m by_hand tests/benchmarks tests/integration $(ARGS)
 
 test-browser: setup

@@ -200,7 +200,8 @@ def main(argv: list[str]) -> None:
         check_localhost()
         _check_addresses(cluster, job, task)
         _set_environment(job)
-        claimed = _claim(cluster) if job == "coordinator" else None  # noqa: F841, until the end
+        # Kept, since the claim lasts as long as this value.
+        claimed = _claim(cluster) if job == "coordinator" else None  # noqa: F841
     except ValueError as error:
         command_line.fail(error)
     addresses = ", ".join(f"{name} {' '.join(cluster.addresses[name])}" for name in LISTENING)

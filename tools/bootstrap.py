@@ -1,8 +1,8 @@
 """Makes the environment .venv from requirements.lock, as `make setup` and the other targets do.
 
     python3 tools/bootstrap.py                   makes .venv, or does nothing when it is complete
-    python3 tools/bootstrap.py vertex            the same, and adds requirements-vertex.lock to it
-    python3 tools/bootstrap.py cuda              the same, and adds requirements-cuda.lock to it
+    python3 tools/bootstrap.py vertex            the same, and adds contrib/vertex/requirements.lock
+    python3 tools/bootstrap.py cuda              the same, and adds requirements-cuda.lock
     python3 tools/bootstrap.py core              makes .venv-core from requirements-core.lock
     python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into the locks
 
@@ -35,7 +35,7 @@ TOOLS = os.path.join(ROOT, ".venv-tools")
 LOCK = os.path.join(ROOT, "requirements.lock")
 # What can be added to .venv: the command, its lock, and what the environment can do then.
 ADDITIONS = {
-    "vertex": ("requirements-vertex.lock", "can launch on Vertex AI"),
+    "vertex": ("contrib/vertex/requirements.lock", "can launch on Vertex AI"),
     "cuda": ("requirements-cuda.lock", "can use NVIDIA GPUs"),
 }
 CORE_VENV = os.path.join(ROOT, ".venv-core")
@@ -505,7 +505,10 @@ def resolve(upgrade: bool) -> None:
             whole + ["requirements.in", "requirements-ray.in", "requirements-dev.in"],
         ),
         # These have the first lock's versions of what both need.
-        ("requirements-vertex.lock", whole + ["requirements-vertex.in", "-c", "requirements.lock"]),
+        (
+            "contrib/vertex/requirements.lock",
+            whole + ["contrib/vertex/requirements.in", "-c", "requirements.lock"],
+        ),
         ("requirements-cuda.lock", whole + ["requirements-cuda.in", "-c", "requirements.lock"]),
         ("requirements-core.lock", core + ["requirements-core.in", "requirements-core-dev.in"]),
     ):

@@ -150,7 +150,7 @@ def launch(
     from launchpad.nodes.python.xm_docker import DockerConfig
 
     with tempfile.TemporaryDirectory() as code:
-        for name in ("agents", "environments", "launch_programs", "tools"):
+        for name in ("agents", "environments", "launch_programs", "tools", "contrib"):
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(_ROOT / name, pathlib.Path(code, name), ignore=ignore)
         for path in [path for pattern in _SET_UP for path in _ROOT.glob(pattern)]:
@@ -192,6 +192,7 @@ def _to_executables(
     container.docker_instructions = [
         "WORKDIR /app",
         f"COPY {_IMAGE}/tools tools",
+        f"COPY {_IMAGE}/contrib contrib",
         f"COPY {' '.join(f'{_IMAGE}/{pattern}' for pattern in _SET_UP)} ./",
         "ENV UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1",
         f"RUN {install} && rm -rf .venv-tools",

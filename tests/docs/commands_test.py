@@ -176,9 +176,7 @@ HOW: list[tuple[str, Way]] = [
     ),
     (
         r"--launch_type=vertex_ai",
-        NotHere(
-            "needs an account; tests/launch_programs/launching/vertex_test.py has stand-ins for it"
-        ),
+        NotHere("needs an account; contrib/vertex/vertex_test.py has stand-ins for it"),
     ),
     # After training.
     (r"\.evaluate --logdir=runs/atari57", Parsed()),

@@ -199,7 +199,8 @@ def test_more_is_added_to_a_complete_environment(
         Path(project.TOOLS, "uv-" + project.UV_VERSION),
         WORKING_UV.format(log=log, venv=project.VENV, python=sys.executable),
     )
-    lock = Path(project.ROOT, f"requirements-{command}.lock")
+    lock = Path(project.ROOT, project.ADDITIONS[command][0])
+    lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text("xmanager==0.8.5\n")
 
     assert project.main([command]) == 0

@@ -1,6 +1,6 @@
 """Launches a run on Vertex AI, up to what needs Docker and Google Cloud: those are stand-ins here.
 
-python -m tests.launch_programs.vertex_launch RUN_DIRECTORY OUTPUT [GPU]
+python -m contrib.vertex.launch_with_stand_ins RUN_DIRECTORY OUTPUT [GPU]
 
 OUTPUT then holds a folder for each image, named by its tag, with what Docker would be given, and
 job.json, the request that Vertex AI would get.
