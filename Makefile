@@ -60,7 +60,7 @@ test-core:
 
 test-by-hand: setup-vertex
 	$(PYTHON) -m pytest -m "" contrib/vertex $(ARGS)
-	$(PYTHON) -m pytest -m by_hand tests/benchmarks tests/integration $(ARGS)
+	$(PYTHON) -m pytest -m by_hand tests/benchmarks tests/environments tests/integration $(ARGS)
 
 test-browser: setup
 	@$(BOOTSTRAP_PYTHON) tools/browser.py

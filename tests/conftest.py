@@ -15,13 +15,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
 
-# Nearly all of what tests compile runs a few times only: without LLVM's optimisations, those of
-# progressive networks take a tenth of the time. XLA reads the variable once, when its backend
-# starts; the programs that tests start are compiled as users' are.
-with mock.patch.dict(
-    os.environ,
-    XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
-):
+from tests import compiling  # noqa: E402
+
+with mock.patch.dict(os.environ, compiling.unoptimised()):
     jax.devices()
 
 # An array never gains an axis unnoticed.

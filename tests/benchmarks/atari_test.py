@@ -352,14 +352,14 @@ def test_bad_input_is_one_line(
 def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
     """Each time by the same command, which has nothing left to do in the end."""
     toy = (
-        "runs.EXPERIMENTS['toy'] = runs.Experiment('Toy', ('default',), ('toy',), 1, minutes=0.4)\n"
+        "runs.EXPERIMENTS['toy'] = runs.Experiment('Toy', ('default',), ('toy',), 1, minutes=0.2)\n"
         "runs.CONFIGURATIONS['default'] = runs.Configuration(('--checkpoint_interval=2',"
         " '--evaluation_interval=0', '--num_actors=1'))"
     )
     runs, output = tmp_path / "runs", tmp_path / "out"
     flags = ("--experiment=toy", f"--runs={runs}", f"--output={output}")
-    directory = runs / "default-toy-0.4minutes-seed1"
-    kept = output / "default-toy-0.4minutes-seed1.json"
+    directory = runs / "default-toy-0.2minutes-seed1"
+    kept = output / "default-toy-0.2minutes-seed1.json"
     table = directory / "run" / "learner.csv"
 
     program = start(*flags, experiment=toy)
@@ -383,7 +383,7 @@ def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
     end = json.loads(kept.read_text())
     assert end["finished"] is True
     assert end["starts"] == 3
-    assert end["end"]["minutes"] == pytest.approx(0.4, abs=0.01)
+    assert end["end"]["minutes"] == pytest.approx(0.2, abs=0.01)
     assert set(end["end"]["scores"]) == set(SUITES["toy"])
     assert (output / "toy-minutes.png").exists()
 

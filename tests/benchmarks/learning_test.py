@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from agents.popart_impala.training_state import TrainingState
 from benchmarks import learning, learning_report, training, verdicts
 from benchmarks.comparisons import BASE, COMPARISONS, Claim, Comparison, Phase, matched, num_params
 from environments import TASKS
+from tests.compiling import unoptimised
 from tests.integration.programs import ROOT
 from tests.launch_programs.command_lines import given
 
@@ -215,6 +217,7 @@ def test_the_program(tmp_path: pathlib.Path) -> None:
     process = subprocess.run(
         [*command, "--frames=3000", "--comparison=progressive"],
         cwd=ROOT,
+        env={**os.environ, **unoptimised()},
         capture_output=True,
         text=True,
         timeout=280,

@@ -18,6 +18,7 @@ from environments import check_tasks
 from launch_programs import tune
 from launch_programs.run.parts import make_run_networks
 from launch_programs.settings.flags import resolve
+from tests.compiling import unoptimised
 from tests.docs.commands import DOCUMENTS, ROOT, Snippet, programs, snippets
 from tests.launch_programs.command_lines import given
 from tests.working_copy import make_working_copy, needs_repository
@@ -305,7 +306,8 @@ def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
         cwd=copy,
         # The set-up would make the copy's own .venv; `make test` hands its ARGS on by MAKEFLAGS.
         env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true", "MAKEFLAGS": ""}
-        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
+        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"}
+        | unoptimised(),  # they are stopped after a few updates
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.compiling import unoptimised
 from tests.integration.programs import train
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -35,15 +36,20 @@ def header(path: pathlib.Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_columns_of_a_run_are_in_the_guide_and_no_others(tmp_path: pathlib.Path) -> None:
+def test_columns_of_a_run_are_in_the_guide_and_no_others(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a run that has all of them: an attentive network, an evaluator, a failure."""
     logdir = tmp_path / "run"
+    for name, value in unoptimised().items():
+        monkeypatch.setenv(name, value)
     train(
         logdir,
+        "--launch_type=local_mt",
         "--level_name=toy",
         "--network=attentive",
         "--subnets=2",
-        "--total_environment_frames=40000",
+        "--total_environment_frames=20000",
         "--evaluation_interval=5000",
         "--log_interval=0.2",
         "--test_num_episodes=0",

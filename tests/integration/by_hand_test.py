@@ -146,16 +146,16 @@ def test_addresses_of_a_scheduler_and_a_stop_and_a_second_start(
     cluster: list[Host], tmp_path: pathlib.Path
 ) -> None:
     """The queue in the learner's process; the coordinator is told to stop."""
-    flags = ("--level_name=toy", "--num_actors=2", "--total_environment_frames=100000000")
+    flags = ("--level_name=toy", "--num_actors=1", "--evaluation_interval=0")
     nodes = Nodes(tmp_path / "run", *flags)  # with addresses of no use here
     hide_disk(cluster, nodes.logdir)
     spec = {
         "coordinator": [f"{cluster[0].address}:4000"],
         "learner": [f"{cluster[1].address}:4000"],
         "queue": [f"{cluster[1].address}:4001"],
-        "actor": ["an-address-of-no-use:4000"] * 2,
+        "actor": ["an-address-of-no-use:4000"],
     }
-    placed = {"coordinator/0": 0, "learner/0": 1, "actor/0": 2, "actor/1": 3, "evaluator/0": 3}
+    placed = {"coordinator/0": 0, "learner/0": 1, "actor/0": 2}
     for name, host in placed.items():
         nodes.start(cluster[host], name, spec=spec)
     nodes.wait_until(lambda: nodes.consumed() > 30_000)

@@ -74,6 +74,15 @@ def episodes_since(program: TrainingProgram, actor: int, frames: int) -> int:
     )
 
 
+def listening(program: TrainingProgram) -> int:
+    """The program's ports that this process, outside of its private network, finds."""
+    own = {process.pid for process in program.processes()}
+    return sum(
+        connection.status == psutil.CONN_LISTEN and connection.pid in own
+        for connection in psutil.net_connections("tcp")
+    )
+
+
 def assert_stopped(program: TrainingProgram, seconds: float) -> None:
     """The program has failed, and nothing of it is left."""
     assert program.wait(seconds) == 1
@@ -86,6 +95,8 @@ def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pa
     logdir = tmp_path / "run"
     with training(logdir, *TOY) as program:
         program.wait_for_rows(4)
+        if "does not allow private networks" not in program.output:
+            assert listening(program) == 0
         kill_and_wait(program, "actor/1")
         assert failures(program) == [
             ("actor/1", "killed by SIGKILL; started again (1 of at most 5 in ten minutes)")
@@ -108,39 +119,22 @@ def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pa
     killed_at = float(before[-1]["time"])
     older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
     assert saved >= older[-1] > 0
-    with training(logdir, *TOY) as program:
-        program.wait_for_rows(2)
-        resumed = [int(row["frames"]) for row in program.rows()[len(before) :]]
-        assert resumed[0] > saved
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["queue/0", "coordinator/0"])
-def test_local_without_these_all_ends(tmp_path: pathlib.Path, name: str) -> None:
-    with training(tmp_path / "run", *TOY, "--num_queues=2") as program:
+def test_local_without_one_of_two_queues_all_ends(tmp_path: pathlib.Path) -> None:
+    flags = (*TOY, "--num_queues=2", "--private_network=false")
+    with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(4)
         assert all(0.0 <= float(row["queue_fill"]) <= 1.0 for row in program.rows())
+        assert listening(program) == 4  # coordinator, learner, queues
+        # Each actor has a queue to itself, and would be stuck if the learner read the other only.
         seen = int(program.rows()[-1]["frames"])
-        kill(program, name)
+        program.wait_until(lambda: all(episodes_since(program, n, seen) > 0 for n in (0, 1)))
+        kill(program, "queue/0")
         assert_stopped(program, STOP_SECONDS)
-        assert f"{name}: killed by SIGKILL" in program.output
-        if name == "queue/0":  # the learner was there to save
-            assert saved_frames(program.logdir) >= seen
-
-
-@pytest.mark.slow
-def test_a_node_stopped_from_outside_does_not_end_training_normally(tmp_path: pathlib.Path) -> None:
-    name = "coordinator/0"
-    with training(tmp_path / "run", *TOY) as program:
-        program.wait_for_rows(4)
-        seen = int(program.rows()[-1]["frames"])
-        process = program.node(name)
-        assert process is not None
-        process.terminate()
-        assert_stopped(program, 2 * STOP_SECONDS)
-        assert f"{name}: ended before training had, as if by SIGTERM" in program.output
-        assert "Evaluating" not in program.output
-        assert saved_frames(program.logdir) >= seen
+        assert "queue/0: killed by SIGKILL" in program.output
+        assert saved_frames(program.logdir) >= seen  # the learner was there to save
 
 
 @pytest.mark.slow
@@ -203,37 +197,6 @@ def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.M
         assert saved_frames(program.logdir) >= int(program.rows()[-1]["frames"])
 
 
-@pytest.mark.slow
-def test_a_disk_that_is_full_for_a_while_loses_no_checkpoint(tmp_path: pathlib.Path) -> None:
-    checkpoints = tmp_path / "run/checkpoints"
-    with training(tmp_path / "run", *TOY) as program:
-        program.wait_until(lambda: (tmp_path / "run/logs/launcher").exists())
-        checkpoints.mkdir(exist_ok=True)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(checkpoints)]
-        if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
-            pytest.skip("needs the right to mount a file system")
-        try:
-            last_checkpoint = tmp_path / "run/last-checkpoint"
-            program.wait_until(last_checkpoint.exists)
-            fill(checkpoints / "filler")
-            program.wait_until(lambda: len(failures(program)) > 0)
-            node, failure = failures(program)[0]
-            assert node == "learner/0"
-            assert failure.startswith(f"cannot save {checkpoints}/")
-            assert failure.endswith("; training continues")
-            saved = saved_frames(program.logdir)  # of an earlier one, which is whole
-            assert saved > 0
-            program.wait_for_rows(3)
-            (checkpoints / "filler").unlink()
-            told = last_checkpoint.read_text()
-            program.wait_until(lambda: last_checkpoint.read_text() not in ("", told))
-            program.process.send_signal(signal.SIGINT)
-            assert program.wait(STOP_SECONDS) == 130
-            assert saved_frames(program.logdir) > saved
-        finally:
-            subprocess.run(["umount", "--lazy", checkpoints], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A disk of 12 MB."""
@@ -286,6 +249,8 @@ def test_a_run_that_ends_on_a_full_disk_says_why(small_disk: pathlib.Path) -> No
         assert "The program failed.\nlearner/0: ended with exit code 1, " in program.output
         assert f"cannot save {small_disk}/run/checkpoints/" in program.output
         assert "No space left" in program.output
+        resume = f"To resume: python -m launch_programs.train --logdir={small_disk}/run"
+        assert resume in program.output
         assert saved_frames(program.logdir) > 0
 
 
@@ -297,20 +262,7 @@ def fill(path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_save_at_its_end_says_so(tmp_path: pathlib.Path) -> None:
-    logdir = tmp_path / "run"
-    with training(logdir, *TOY, "--checkpoint_interval=1000") as program:
-        program.wait_for_rows(2)
-        shutil.rmtree(logdir / "checkpoints")
-        (logdir / "checkpoints").write_text("in the way")
-        program.process.send_signal(signal.SIGINT)
-        assert program.wait(STOP_SECONDS) == 130
-        assert f"! learner/0: cannot save {logdir}/checkpoints/" in program.output
-        assert "; the newest checkpoint is of step None" in program.output
-
-
-@pytest.mark.slow
-def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
+def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
     train(logdir, *TOY, "--total_environment_frames=24000", "--test_num_episodes=0")
     steps = sorted(int(path.name) for path in (logdir / "checkpoints").iterdir())
@@ -325,13 +277,7 @@ def test_a_truncated_newest_checkpoint(tmp_path: pathlib.Path) -> None:
     ) in output
     assert saved_frames(logdir) >= 26000
 
-
-@pytest.mark.slow
-def test_a_learner_on_a_host_without_the_checkpoints_does_not_start_over(
-    tmp_path: pathlib.Path,
-) -> None:
-    logdir = tmp_path / "run"
-    train(logdir, *TOY, "--total_environment_frames=6400", "--test_num_episodes=0")
+    # As on a host that does not have the directory: the run does not start over.
     shutil.rmtree(logdir / "checkpoints")
     with training(logdir, "--total_environment_frames=30000") as program:
         assert program.wait() == 1
@@ -359,38 +305,11 @@ def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_everything_at_once(tmp_path: pathlib.Path) -> None:
-    with training(tmp_path / "run", *TOY) as program:
-        program.wait_until(lambda: (program.logdir / "checkpoints").exists())
-        program.wait_for_rows(6)
-        seen = int(program.rows()[1]["frames"])
-        learner = program.node("learner/0")
-        assert learner is not None
-        learner.send_signal(signal.SIGSTOP)  # it would not end by itself
-        program.process.send_signal(signal.SIGINT)
-        program.wait_until(lambda: "Once more to kill." in program.output)
-        program.process.send_signal(signal.SIGINT)
-        assert program.wait(3) == 130
-        assert program.processes() == []
-    assert saved_frames(program.logdir) >= seen  # the checkpoint from before is whole
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("misbehaviour", "failure"),
-    [
-        ("time.sleep(1000)", "no answer within 2 s"),
-        ("timestep = timestep._replace(reward=float('nan'))", "the reward is nan"),
-    ],
-    ids=["hangs", "nan"],
-)
-def test_an_environment_that_fails_once_is_replaced(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, misbehaviour: str, failure: str
+def test_an_environment_that_hangs_once_is_replaced(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(
-        tmp_path,
-        monkeypatch,
-        f"if steps == 2000 and node == 'actor/0':\n    {misbehaviour}",
+        tmp_path, monkeypatch, "if steps == 2000 and node == 'actor/0':\n    time.sleep(1000)"
     )
     with training(tmp_path / "run", *TOY, "--environment_deadline=2") as program:
         program.wait_until(lambda: len(failures(program)) > 0)
@@ -398,7 +317,7 @@ def test_an_environment_that_fails_once_is_replaced(
         [(node, text)] = failures(program)
         assert node == "actor/0"
         assert "(task " in text and ", catch_x" in text
-        assert failure in text
+        assert "no answer within 2 s" in text
         assert text.endswith("are recreated (1 of less than 5 in a row)")
         program.wait_until(lambda: episodes_since(program, 0, seen) > 0)
         assert len(failures(program)) == 1
@@ -429,16 +348,11 @@ MAX_LAG = 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slow", ["learner", "actors"])
-def test_the_slower_side_bounds_the_lag_and_the_memory(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, slow: str
+def test_a_slow_learner_bounds_the_lag_and_the_memory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = [*TOY, "--checkpoint_interval=1000", "--evaluation_interval=0"]
-    if slow == "learner":
-        monkeypatch.delenv("PYTHONPATH")  # the actors at full speed
-        flags.append("--hidden_size=1024")
-    else:
-        misbehave(tmp_path, monkeypatch, "time.sleep(0.001)")
+    monkeypatch.delenv("PYTHONPATH")  # the actors at full speed
+    flags = (*TOY, "--checkpoint_interval=1000", "--evaluation_interval=0", "--hidden_size=1024")
     with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(10)
         processes = [program.node(name) for name in ("learner/0", "actor/0", "coordinator/0")]
@@ -450,23 +364,3 @@ def test_the_slower_side_bounds_the_lag_and_the_memory(
         assert [b - a for a, b in zip(before, after, strict=True) if b - a > 32 * 2**20] == []
         rows = program.rows()[5:]
     assert max(int(row["policy_lag_max"]) for row in rows) <= MAX_LAG
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("private", [True, False])
-def test_a_local_program_listens_where_nobody_else_is(
-    tmp_path: pathlib.Path, private: bool
-) -> None:
-    flags = [*TOY, "--num_queues=1", f"--private_network={str(private).lower()}"]
-    with training(tmp_path / "run", *flags) as program:
-        program.wait_for_rows(2)
-        if private and "does not allow private networks" in program.output:
-            pytest.skip("this system does not allow network namespaces")
-        # What this process, outside of the program's network, finds of its ports.
-        own = {process.pid for process in program.processes()}
-        listening = [
-            connection.laddr
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.pid in own
-        ]
-        assert len(listening) == (0 if private else 3)  # coordinator, learner, queue

@@ -9,15 +9,23 @@ from launch_programs.evaluate import evaluate
 from launch_programs.run.checkpointing import restore_policy
 from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_directory import RunDirectory
+from tests.compiling import unoptimised
 from tests.integration.programs import run
 
 TOY = (
+    "--launch_type=local_mt",  # one process, which takes half the time to start
     "--total_environment_frames=20000",
     "--num_actors=1",
     "--evaluation_interval=0",
     "--test_num_episodes=0",
     "--log_interval=0.5",
 )
+
+
+@pytest.fixture(autouse=True)
+def little_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in unoptimised().items():
+        monkeypatch.setenv(name, value)
 
 
 def train(path: pathlib.Path, *flags: str) -> str:
@@ -50,17 +58,13 @@ def test_a_network_learns_a_second_task_in_a_new_column(tmp_path: pathlib.Path) 
     report = run("sensitivity", f"--logdir={new}", "--steps=80")
     assert report.returncode == 0, report.stderr
     assert "linear_0" in report.stdout and "column 1" in report.stdout
-    refused = run("sensitivity", f"--logdir={old}")
-    assert refused.returncode == 2
-    assert "has no earlier columns" in refused.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["impala_deep", "amt", "amt_self_attention"])
-def test_presets_train_on_games(tmp_path: pathlib.Path, preset: str) -> None:
+def test_a_preset_trains_on_games(tmp_path: pathlib.Path) -> None:
     out = train(
         tmp_path / "run",
-        f"--preset={preset}",
+        "--preset=amt",
         "--level_name=pong,seaquest",
         "--batch_size=2",
         "--unroll_length=5",
@@ -71,14 +75,11 @@ def test_presets_train_on_games(tmp_path: pathlib.Path, preset: str) -> None:
         "--test_num_episodes=0",
         "--log_interval=0.01",
     )
-    assert f"preset {preset}: " in out
+    assert "preset amt: " in out
     assert "overridden: " in out and "batch_size=2 instead of 32" in out
     rows = read_rows(tmp_path / "run" / "learner.csv")
     assert rows
-    attentive = preset != "impala_deep"
-    assert ("attention_0/pong" in rows[0]) == attentive
-    if attentive:
-        weights = [[float(row[f"attention_{k}/pong"]) for k in range(2)] for row in rows]
-        played = [pair for pair in weights if not np.isnan(pair).any()]
-        assert played
-        np.testing.assert_allclose(np.sum(played, axis=1), 1.0, rtol=1e-4)
+    weights = [[float(row[f"attention_{k}/pong"]) for k in range(2)] for row in rows]
+    played = [pair for pair in weights if not np.isnan(pair).any()]
+    assert played
+    np.testing.assert_allclose(np.sum(played, axis=1), 1.0, rtol=1e-4)

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.programs import run, train
+from launch_programs.evaluate import evaluate
+from launch_programs.run.run_directory import RunDirectory
+from tests.integration.programs import train
 
-# As README, but for the number of environments, which there depends on the machine.
+# As README, with fewer frames, and environments whose number does not depend on the machine.
 CARTPOLE = (
     "--level_name=gym:CartPole-v1",
-    "--total_environment_frames=500000",
+    "--total_environment_frames=200000",
     "--batch_size=16",
     "--learning_rate=1e-3",
     "--entropy_cost=0.001",
@@ -19,13 +21,6 @@ CARTPOLE = (
     "--environments_per_actor=32",
     "--evaluation_interval=0",
 )
-
-OWN = """
-import environments
-
-def catch(seed):
-    return environments.Catch(seed=seed)
-"""
 
 
 def results(logdir: pathlib.Path, number: str = "") -> dict[str, Any]:
@@ -43,7 +38,7 @@ def test_cartpole_is_learned(tmp_path: pathlib.Path) -> None:
     found = results(logdir)
     (score,) = found["tasks"]
     assert (score["task"], score["episodes"]) == ("gym:CartPole-v1", 30)
-    assert score["mean"] >= 195, out
+    assert score["mean"] >= 100, out
     assert score["random"] is score["human"] is score["human_normalised"] is None
     assert found["human_normalised"] is None
 
@@ -65,10 +60,7 @@ def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> 
     header = (logdir / "learner.csv").read_text().splitlines()[0].split(",")
     assert {f"mu/{name}" for name in names} <= set(header)
     train(logdir, "--total_environment_frames=40000", "--test_num_episodes=0")
-    done = run(
-        "evaluate", f"--logdir={logdir}", "--test_num_episodes=2", f"--level_name={names[1]}"
-    )
-    assert done.returncode == 0, done.stderr
+    evaluate(RunDirectory(logdir), episodes=2, greedy=False, seed=1, level_name=names[1])
     found = [json.loads(path.read_text()) for path in sorted(logdir.glob("evaluation-*.json"))]
     assert sorted(len(one["tasks"]) for one in found) == [1, 2]
     assert {task["task"] for one in found for task in one["tasks"]} == set(names)
@@ -79,18 +71,15 @@ def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> 
     ("name", "network"),
     [
         ("bsuite:catch/0", "mlp"),
-        ("dm_env:own_environments:catch", "mlp"),
         ("gym:ale_py:ALE/Breakout-v5", "shallow"),
     ],
 )
-def test_other_kinds_of_environments(
-    name: str, network: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "own_environments.py").write_text(OWN)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_other_kinds_of_environments(name: str, network: str, tmp_path: pathlib.Path) -> None:
+    """An own `dm_env` is trained on in docs/guides/environment.md, by its command."""
     out = train(
         tmp_path / "run",
         f"--level_name={name}",
+        "--launch_type=local_mt",  # one process, which takes half the time to start
         "--total_environment_frames=3000",
         "--test_num_episodes=1",
         "--num_actors=1",

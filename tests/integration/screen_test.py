@@ -15,10 +15,12 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
+from launch_programs.run.metrics import read_rows
 from tests.integration.misbehaving import misbehave
-from tests.integration.programs import ROOT, train
+from tests.integration.programs import ROOT, saved_frames, train
 
 TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--evaluation_interval=0")
 
@@ -171,18 +173,26 @@ def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_and_a_double_ctrl_c_restore_the_terminal(tmp_path: pathlib.Path) -> None:
-    with terminal(tmp_path / "nan", *TOY, "--learning_rate=1e30") as screen:
-        assert screen.read_to_end() == 1
-        assert "The program failed." in screen.output
-        assert "! learner/0: " in screen.output
-        assert_restored(screen.output)
-    with terminal(tmp_path / "killed", *TOY) as screen:
+def test_a_second_ctrl_c_ends_everything_at_once_and_restores_the_terminal(
+    tmp_path: pathlib.Path,
+) -> None:
+    logdir = tmp_path / "run"
+    with terminal(logdir, *TOY, "--checkpoint_interval=1") as screen:
         screen.read_until(lambda: "losses" in screen.output)
+        screen.read_until(lambda: len(read_rows(logdir / "learner.csv")) >= 6)
+        seen = int(read_rows(logdir / "learner.csv")[1]["frames"])
+        nodes = psutil.Process(screen.process.pid).children(recursive=True)
+        (learner,) = [process for process in nodes if process.name() == "learner/0"]
+        learner.send_signal(signal.SIGSTOP)  # it would not end by itself
         screen.type("\x03")
+        screen.read_until(lambda: "Once more to kill." in screen.output)
         screen.type("\x03")
+        assert screen.process.wait(3) == 130  # without it the learner would be waited for
         assert screen.read_to_end() == 130
+        left = [process for process in nodes if process.is_running()]
+        assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
         assert_restored(screen.output)
+    assert saved_frames(logdir) >= seen  # the checkpoint from before is whole
 
 
 @pytest.mark.slow

@@ -5,10 +5,13 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from agents.popart_impala.sensitivity import Moments, average_fisher_sensitivity, moments
+from launch_programs import sensitivity
 from launch_programs.run.checkpointing import restore_policy
 from launch_programs.sensitivity import measure
+from tests.launch_programs.command_lines import refused
 from tests.launch_programs.runs import make_run
 
 
@@ -33,7 +36,7 @@ def test_average_fisher_sensitivity() -> None:
     assert np.isnan(average_fisher_sensitivity([np.zeros(2), np.zeros(2)])).all()
 
 
-def test_a_grown_network(tmp_path: pathlib.Path) -> None:
+def test_a_grown_network(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     parent = make_run(tmp_path / "parent", "catch_x1", "--network=progressive")
     grown = make_run(tmp_path / "grown", "catch_x100", f"--grow_from={parent.path}")
     config, policy = grown.read_config(), restore_policy(grown)
@@ -45,3 +48,5 @@ def test_a_grown_network(tmp_path: pathlib.Path) -> None:
     # The old column's own task depends on nothing of the new column.
     own = measure(config, policy, task=0, steps=24, seed=1)
     np.testing.assert_array_equal(own, [[1.0, 0.0], [1.0, 0.0]])
+    refusal = refused(sensitivity, capsys, f"--logdir={parent.path}")
+    assert refusal.endswith("has no earlier columns; give a run that was started with --grow_from")
