@@ -18,7 +18,6 @@ from environments import check_tasks
 from launch_programs import tune
 from launch_programs.run.parts import make_run_networks
 from launch_programs.settings.flags import resolve
-from tests.compiling import unoptimised
 from tests.docs.commands import DOCUMENTS, ROOT, Snippet, programs, snippets
 from tests.launch_programs.command_lines import given
 from tests.working_copy import make_working_copy, needs_repository
@@ -76,7 +75,7 @@ _TOY = "--total_environment_frames=3000 --num_actors=1 --environments_per_actor=
 _FAST = f"{_TOY} --unroll_length=5 --test_num_episodes=1 --evaluation_interval=0 --log_interval=0.5"
 _THREADS = "--launch_type=local_mt"  # one process, which takes half the time to start
 _GAMES = f"{_FAST} --total_environment_frames=600 --max_frames_per_episode=400"
-_ONE = f"{_FAST} --environments_per_actor=2"
+_ONE = f"{_FAST} {_THREADS} --environments_per_actor=2"
 
 _EVERY_CHECKPOINT = "tests/launch_programs/evaluate_test.py::test_every_checkpoint"
 
@@ -130,8 +129,14 @@ HOW: list[tuple[str, Way]] = [
     (r"--level_name=dm_env:examples.treasure_dm_env:make .*--logdir", Run(_ONE)),
     (r"--level_name=gym:examples.treasure_gymnasium:Treasure-v0", Prepared()),
     (r"--level_name=dm_env:.*--launch_type=local_mt", Prepared()),
-    (r"--level_name=procgen4", Run(f"{_FAST} --environments_per_actor=4", says="unseen")),
-    (r"--level_name=doom8", Run(f"{_FAST} --environments_per_actor=8", says="doom:basic")),
+    (
+        r"--level_name=procgen4",
+        Run(f"{_FAST} {_THREADS} --environments_per_actor=4", says="unseen"),
+    ),
+    (
+        r"--level_name=doom8",
+        Run(f"{_FAST} {_THREADS} --environments_per_actor=8", says="doom:basic"),
+    ),
     (
         r"--network=residual --level_name=toy",
         Run(
@@ -306,8 +311,7 @@ def run(command: str, copy: pathlib.Path) -> subprocess.CompletedProcess[str]:
         cwd=copy,
         # The set-up would make the copy's own .venv; `make test` hands its ARGS on by MAKEFLAGS.
         env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true", "MAKEFLAGS": ""}
-        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"}
-        | unoptimised(),  # they are stopped after a few updates
+        | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -118,8 +118,8 @@ def test_each_node_on_its_host_and_an_actor_that_dies(
         "--level_name=toy",
         "--num_actors=1",
         "--num_queues=1",
-        "--total_environment_frames=96000",
-        "--evaluation_interval=10000",
+        "--total_environment_frames=32000",
+        "--evaluation_interval=4000",
         f"--hosts={cluster[1].address},{cluster[2].address}",
     )
     nodes.move({"coordinator": [f"{cluster[0].address}:7000"]})
@@ -131,10 +131,10 @@ def test_each_node_on_its_host_and_an_actor_that_dies(
     nodes.signal("actor/0", signal.SIGKILL)
     nodes.wait_until(lambda: nodes.codes()["actor/0"] == -signal.SIGKILL)
     before = nodes.consumed()
-    assert before < 96_000  # there is something left to do for the next one
+    assert before < 32_000  # there is something left to do for the next one
     nodes.start(cluster[3], "actor/0")
     nodes.assert_end(120)
-    assert saved_frames(nodes.logdir) == 96_000
+    assert saved_frames(nodes.logdir) == 32_000
     assert nodes.output().count("actor/0: the program has ended") == 1
     assert read_rows(nodes.logdir / "evaluator.csv")
     # Nobody has talked to itself, and so to no address of another host that is the loopback one.
@@ -158,7 +158,7 @@ def test_addresses_of_a_scheduler_and_a_stop_and_a_second_start(
     placed = {"coordinator/0": 0, "learner/0": 1, "actor/0": 2}
     for name, host in placed.items():
         nodes.start(cluster[host], name, spec=spec)
-    nodes.wait_until(lambda: nodes.consumed() > 30_000)
+    nodes.wait_until(lambda: nodes.consumed() > 10_000)
     seen = nodes.consumed()
     nodes.signal("coordinator/0", signal.SIGTERM)
     nodes.assert_end(STOP_SECONDS)
@@ -166,7 +166,7 @@ def test_addresses_of_a_scheduler_and_a_stop_and_a_second_start(
     assert saved >= seen
 
     rows = len(read_rows(nodes.logdir / "learner.csv"))
-    end = saved + 64_000
+    end = saved + 16_000
     nodes = Nodes(nodes.logdir, f"--total_environment_frames={end}")
     for name, host in placed.items():
         nodes.start(cluster[host], name, spec=spec)
