@@ -108,6 +108,13 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         5,
         minutes=10,
     ),
+    "popart_doom8": Experiment(
+        "PopArt on eight ViZDoom scenarios",
+        ("default", "clipped", "unnormalised"),
+        ("doom8",),
+        3,
+        minutes=60,
+    ),
     "attention_minatar": Experiment(
         "Attention on MinAtar", ("attentive", "told", "default"), ("minatar",), 5, minutes=10
     ),

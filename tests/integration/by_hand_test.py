@@ -142,9 +142,7 @@ def test_each_node_on_its_host_and_an_actor_that_dies(
     assert [host.pids() for host in cluster] == [[], [], [], []]
 
 
-def test_addresses_of_a_scheduler_and_a_stop_and_a_second_start(
-    cluster: list[Host], tmp_path: pathlib.Path
-) -> None:
+def test_addresses_of_a_scheduler_and_a_stop(cluster: list[Host], tmp_path: pathlib.Path) -> None:
     """The queue in the learner's process; the coordinator is told to stop."""
     flags = ("--level_name=toy", "--num_actors=1", "--evaluation_interval=0")
     nodes = Nodes(tmp_path / "run", *flags)  # with addresses of no use here
@@ -162,15 +160,4 @@ def test_addresses_of_a_scheduler_and_a_stop_and_a_second_start(
     seen = nodes.consumed()
     nodes.signal("coordinator/0", signal.SIGTERM)
     nodes.assert_end(STOP_SECONDS)
-    saved = saved_frames(nodes.logdir)
-    assert saved >= seen
-
-    rows = len(read_rows(nodes.logdir / "learner.csv"))
-    end = saved + 16_000
-    nodes = Nodes(nodes.logdir, f"--total_environment_frames={end}")
-    for name, host in placed.items():
-        nodes.start(cluster[host], name, spec=spec)
-    nodes.assert_end(180)
-    assert end <= saved_frames(nodes.logdir) < end + 640
-    resumed = read_rows(nodes.logdir / "learner.csv")[rows:]
-    assert int(resumed[0]["frames"]) > saved
+    assert saved_frames(nodes.logdir) >= seen
