@@ -28,6 +28,7 @@ def run(*command: str) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 def test_the_learner_alone_needs_the_mathematics_only(tmp_path: pathlib.Path) -> None:
     results = tmp_path / "learner.json"
     out = run(

@@ -82,7 +82,7 @@ def test_a_seed_gives_the_same_games_again(sticky: float) -> None:
         options = AtariOptions(max_frames_per_episode=120, repeat_action_probability=sticky)
         tasks = parse_level_name("pong,breakout")
         batch = AtariBatch(tasks, [0, 1, 1, 0], options=options, seed=seed, num_threads=num_threads)
-        return frames(play(batch, 100))
+        return frames(play(batch, 50))
 
     again = run(5, num_threads=1)
     np.testing.assert_array_equal(run(5, num_threads=4), again)

@@ -22,7 +22,10 @@ FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
 # The promise to users: when the learner has died, or a second Ctrl-C has come.
 STOP_SECONDS = 15
 
-TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--checkpoint_interval=1")
+TOY = (
+    *("--level_name=toy", "--num_actors=2", "--evaluation_interval=0"),
+    *("--log_interval=0.5", "--checkpoint_interval=1"),
+)
 
 # A cluster of this machine only, in which nodes do not wait for cores.
 RAY = (
@@ -87,7 +90,7 @@ def assert_stopped(program: TrainingProgram, seconds: float) -> None:
 @pytest.mark.slow
 def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    with training(logdir, *TOY) as program:
+    with training(logdir, *TOY, "--evaluation_interval=100000") as program:
         program.wait_for_rows(4)
         if "does not allow private networks" not in program.output:
             assert listening(program) == 0
@@ -155,7 +158,7 @@ def test_a_launcher_stopped_from_outside_is_an_interruption(
 def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Ray itself notices, the loss of a host, is in ray_hosts_test.py."""
     monkeypatch.delenv("PYTHONPATH")  # nodes are no forks here, and the actor at full speed
-    flags = (*TOY, *RAY, "--num_actors=1", "--num_queues=1", "--evaluation_interval=0")
+    flags = (*TOY, *RAY, "--num_actors=1", "--num_queues=1")
     with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(4)
         kill_and_wait(program, "actor/0")
@@ -338,7 +341,7 @@ def test_a_slow_learner_bounds_the_lag_and_the_memory(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONPATH")  # the actors at full speed
-    flags = (*TOY, "--checkpoint_interval=1000", "--evaluation_interval=0", "--hidden_size=1024")
+    flags = (*TOY, "--checkpoint_interval=1000", "--hidden_size=1024")
     with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(10)
         processes = [program.node(name) for name in ("learner/0", "actor/0", "coordinator/0")]

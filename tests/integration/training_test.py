@@ -42,14 +42,14 @@ def assert_statistics_go_on(before: dict[str, str], after: dict[str, str]) -> No
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str]:
-    """A finished toy run of 100 updates, and what it printed."""
+    """A finished toy run of 50 updates, and what it printed."""
     logdir = tmp_path_factory.mktemp("runs") / "finished"
     output = train(
         logdir,
         "--level_name=toy",
-        "--total_environment_frames=64000",
-        "--evaluation_interval=10000",
-        "--log_interval=0.5",
+        "--total_environment_frames=32000",
+        "--evaluation_interval=5000",
+        "--log_interval=0.3",
         "--test_num_episodes=4",
     )
     return logdir, output
@@ -57,14 +57,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, st
 
 def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path, str]) -> None:
     logdir, output = finished
-    assert saved_frames(logdir) == 64000
-    assert "100.0%  64,000 frames" in output
+    assert saved_frames(logdir) == 32000
+    assert "100.0%  32,000 frames" in output
     assert "Evaluating " in output
     assert f"Plots in {logdir}/plots" in output
     for task in ("catch_x1", "catch_x100", "catch_x10000"):
         assert f" {task} " in output
-    scores = json.loads((logdir / "evaluation-100.json").read_text())
-    assert scores["frames"] == 64000
+    scores = json.loads((logdir / "evaluation-50.json").read_text())
+    assert scores["frames"] == 32000
     assert [score["episodes"] for score in scores["tasks"]] == [4, 4, 4]
     assert "Traceback" not in output
     assert len(output.splitlines()) < 60  # it fits a screen
@@ -74,7 +74,7 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     logdir, _ = finished
     metrics = read_rows(logdir / "learner.csv")
     assert metrics
-    config = Config(action_repeat=1, total_environment_frames=64000)
+    config = Config(action_repeat=1, total_environment_frames=32000)
     for row in metrics:
         assert int(row["frames"]) == int(row["learner_steps"]) * FRAMES_PER_UPDATE
         before = int(row["frames"]) - FRAMES_PER_UPDATE
@@ -128,7 +128,7 @@ def test_actors_steps_are_those_consumed_and_those_on_their_way(
     """The queue drops nothing: what actors have written and the learner not used is bounded."""
     logdir, _ = finished
     config = json.loads((logdir / "config.json").read_text())
-    counts = json.loads((logdir / "checkpoints/100/info/metadata").read_text())["counts"]
+    counts = json.loads((logdir / "checkpoints/50/info/metadata").read_text())["counts"]
     in_flight = counts["actor_steps"] - counts["learner_frames"]
     # Actors count an unroll of each environment at once: before the queue has taken it where they
     # wait, and after the learner has used it where they do not.

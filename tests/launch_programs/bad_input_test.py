@@ -294,14 +294,15 @@ def test_programs_refuse_by_themselves(
     assert not logdir.exists()
 
 
-def test_a_traceback_only_on_demand(tmp_path: pathlib.Path) -> None:
-    """What a user's module raises, through the real command line."""
+def test_a_traceback_only_on_demand(
+    tmp_path: pathlib.Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a user's module raises; the traceback through the real command line."""
     (tmp_path / "own.py").write_text("def make(seed):\n    raise RuntimeError('no display')\n")
     flags = (f"--logdir={tmp_path / 'run'}", "--level_name=dm_env:own:make")
     message = "task 'dm_env:own:make': RuntimeError: no display"
-    result = run("train", *flags, path=tmp_path)
-    assert result.returncode == 2
-    assert one_line(result.stdout, result.stderr) == f"{message} (--debug shows where)"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert refusal(train, *flags) == f"{message} (--debug shows where)"
     result = run("train", *flags, "--debug", path=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith("Traceback (most recent call last):\n")

@@ -30,6 +30,7 @@ from agents.popart_impala.types import AgentInput, Params, PolicyVariables, Unro
 from agents.popart_impala.update import make_update, time_major
 from agents.popart_impala.variables import POLICY
 from tests.agents.popart_impala.statistics import settled
+from tests.compiling import unoptimised
 
 Array = np.ndarray
 
@@ -851,7 +852,10 @@ def test_two_devices_do_what_one_does(tmp_path: pathlib.Path) -> None:
             f"from {__name__} import on_two_devices; on_two_devices({str(path)!r})",
         ],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"{unoptimised()['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
+        },
         check=True,
     )
     assert jax.local_device_count() == 1
