@@ -36,7 +36,9 @@ if importlib.util.find_spec("acme") is None:
         "agents/popart_impala/unrolls_test.py",
         "agents/popart_impala/variables_test.py",
         "environments/doom_test.py",
-        "environments/atari_pixels_test.py",  # half a minute, of ale-py, whose version is the same
+        # A minute, of ale-py, whose version is the same.
+        "environments/atari_pixels_test.py",
+        "environments/atari_test.py",
         "environments/procgen_test.py",
         # Minutes of compiling. That every network is made and learns is in networks_test.py.
         "agents/popart_impala/attention_metrics_test.py",

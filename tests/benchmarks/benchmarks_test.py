@@ -28,7 +28,7 @@ def run(*command: str) -> str:
     return process.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_the_learner_alone_needs_the_mathematics_only(tmp_path: pathlib.Path) -> None:
     results = tmp_path / "learner.json"
     out = run(
@@ -66,7 +66,7 @@ def test_every_stage_and_the_whole_program(tmp_path: pathlib.Path) -> None:
     assert "% of the bound" in out
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_two_queues_carry_unrolls(tmp_path: pathlib.Path) -> None:
     results = tmp_path / "data_plane.json"
     run("-m", "benchmarks.data_plane", "--num_queues=2", "--seconds=1", f"--json={results}", *SMALL)

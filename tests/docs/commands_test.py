@@ -122,7 +122,10 @@ HOW: list[tuple[str, Way]] = [
     ),
     (
         r"\.train --logdir=runs/mine$",
-        Run("--total_environment_frames=2600 --test_num_episodes=0", says="Resuming: pong"),
+        Run(
+            f"{_THREADS} --total_environment_frames=2600 --test_num_episodes=0",
+            says="Resuming: pong",
+        ),
     ),
     (r"--hidden_size=64 --entropy_cost=0.001 --logdir=runs/toy64", Prepared()),
     (r"--level_name=minatar .*--logdir=runs/minatar$", Prepared()),
@@ -158,7 +161,9 @@ HOW: list[tuple[str, Way]] = [
     # On several hosts.
     (
         r"--launch_type=ray .*--ray_resources=learner:CPU=8,GPU=1$",
-        ByAnotherTest("tests/integration/failures_test.py::test_ray_everything_comes_back"),
+        ByAnotherTest(
+            "tests/integration/ray_hosts_test.py::test_learner_queue_and_actors_on_three_hosts"
+        ),
     ),
     (
         r"--launch_type=ray .*--level_name=atari57",

@@ -135,12 +135,9 @@ def test_local_without_one_of_two_queues_all_ends(tmp_path: pathlib.Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [False, True])
-def test_a_launcher_stopped_from_outside_is_an_interruption(
-    tmp_path: pathlib.Path, threads: bool
-) -> None:
-    flags = ["--launch_type=local_mt"] if threads else []
-    with training(tmp_path / "run", *TOY, *flags) as program:
+def test_a_launcher_stopped_from_outside_is_an_interruption(tmp_path: pathlib.Path) -> None:
+    """With threads; what a supervisor of processes does is in supervisor_test.py."""
+    with training(tmp_path / "run", *TOY, "--launch_type=local_mt") as program:
         program.wait_for_rows(2)
         [launcher] = [
             process
@@ -154,9 +151,8 @@ def test_a_launcher_stopped_from_outside_is_an_interruption(
         assert saved_frames(program.logdir) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand  # ray_hosts_test.py has the same with hosts, which need root
 def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Ray itself notices, the loss of a host, is in ray_hosts_test.py."""
     monkeypatch.delenv("PYTHONPATH")  # nodes are no forks here, and the actor at full speed
     flags = (*TOY, *RAY, "--num_actors=1", "--num_queues=1")
     with training(tmp_path / "run", *flags) as program:
@@ -294,39 +290,38 @@ def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -
 
 
 @pytest.mark.slow
-def test_an_environment_that_hangs_once_is_replaced(
+def test_an_environment_that_hangs_once_is_replaced_and_one_that_always_fails_ends_the_program(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(
-        tmp_path, monkeypatch, "if steps == 2000 and node == 'actor/0':\n    time.sleep(1000)"
+        tmp_path,
+        monkeypatch,
+        """
+        if node == "actor/0":
+            if steps == 2000:
+                time.sleep(1000)
+            if steps > 2000 and os.path.exists(DIED):
+                raise RuntimeError("the emulator is gone")
+        """,
     )
-    with training(tmp_path / "run", *TOY, "--environment_deadline=2") as program:
+    flags = ("--environment_deadline=2", "--max_environment_failures=3")
+    with training(tmp_path / "run", *TOY, *flags) as program:
         program.wait_until(lambda: len(failures(program)) > 0)
         seen = int(program.rows()[-1]["frames"]) if program.rows() else 0
         [(node, text)] = failures(program)
         assert node == "actor/0"
         assert "(task " in text and ", catch_x" in text
         assert "no answer within 2 s" in text
-        assert text.endswith("are recreated (1 of less than 5 in a row)")
+        assert text.endswith("are recreated (1 of less than 3 in a row)")
         program.wait_until(lambda: episodes_since(program, 0, seen) > 0)
         assert len(failures(program)) == 1
 
-
-@pytest.mark.slow
-def test_an_environment_that_always_fails_ends_the_program(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    misbehave(
-        tmp_path,
-        monkeypatch,
-        "if steps >= 2000 and node == 'actor/0':\n    raise RuntimeError('the emulator is gone')",
-    )
-    with training(tmp_path / "run", *TOY, "--max_environment_failures=3") as program:
+        (tmp_path / "sitecustomize.py.died").touch()
         assert program.wait(120) == 1
         assert program.processes() == []
         assert "RuntimeError: the emulator is gone" in program.output
         assert "(failure 3 in a row)" in program.output
-        assert len(failures(program)) == 3
+        assert len(failures(program)) == 1 + 3
     assert saved_frames(program.logdir) > 0
 
 

@@ -48,7 +48,7 @@ def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> 
     """They differ in their time limit."""
     logdir = tmp_path / "run"
     names = ["gym:CartPole-v0", "gym:CartPole-v1"]
-    flags = ["--num_actors=1", "--environments_per_actor=8", "--log_interval=0.5"]
+    flags = ["--launch_type=local_mt", "--num_actors=1", "--environments_per_actor=8"]
     train(
         logdir,
         f"--level_name={','.join(names)}",
@@ -59,7 +59,12 @@ def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> 
     assert json.loads((logdir / "config.json").read_text())["tasks"] == names
     header = (logdir / "learner.csv").read_text().splitlines()[0].split(",")
     assert {f"mu/{name}" for name in names} <= set(header)
-    train(logdir, "--total_environment_frames=40000", "--test_num_episodes=0")
+    train(
+        logdir,
+        "--total_environment_frames=40000",
+        "--test_num_episodes=0",
+        "--launch_type=local_mt",
+    )
     evaluate(RunDirectory(logdir), episodes=2, greedy=False, seed=1, level_name=names[1])
     found = [json.loads(path.read_text()) for path in sorted(logdir.glob("evaluation-*.json"))]
     assert sorted(len(one["tasks"]) for one in found) == [1, 2]

@@ -147,11 +147,22 @@ def test_learner_queue_and_actors_on_three_hosts(tmp_path: pathlib.Path) -> None
             assert peers_of_nodes(machine) <= addresses
         assert peers_of_nodes(actor_host) >= {head.address, queue_host.address}
 
+        # An actor dies, and its host does not.
+        failures = logdir / "failures.csv"
+        pid = {name: pid for pid, name in nodes(actor_host).items()}["actor/1"]
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + TIMEOUT
+        while pid in nodes(actor_host) or "actor/1" not in names_of_nodes(actor_host):
+            assert time.monotonic() < deadline, (tmp_path / "out").read_text()
+            time.sleep(0.2)
+        assert [(row["node"], row["failure"]) for row in read_rows(failures)] == [
+            ("actor/1", "killed by SIGKILL; started again (1 of at most 5 in ten minutes)")
+        ]
+
         # The actors' host loses its power; training waits for another with such resources.
         actor_host.kill()
-        failures = logdir / "failures.csv"
         deadline = time.monotonic() + TIMEOUT
-        while {row["node"] for row in read_rows(failures)} < {"actor/0", "actor/1"}:
+        while {row["node"] for row in read_rows(failures)[1:]} < {"actor/0", "actor/1"}:
             assert time.monotonic() < deadline, (tmp_path / "out").read_text()
             time.sleep(0.2)
         assert "its host or its Ray actor is gone" in failures.read_text()

@@ -202,7 +202,7 @@ def test_what_nodes_warn_of_is_on_the_screen(
 ) -> None:
     misbehave(tmp_path, monkeypatch, WARNINGS)
     logdir = tmp_path / "run"
-    flags = (*TOY, "--total_environment_frames=200000", "--test_num_episodes=1")
+    flags = (*TOY, "--total_environment_frames=120000", "--test_num_episodes=1")
     if where == "terminal":
         with terminal(logdir, *flags, columns=160) as screen:
             assert screen.read_to_end() == 0
