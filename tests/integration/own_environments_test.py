@@ -49,6 +49,7 @@ def test_two_tasks_are_trained_resumed_and_evaluated(tmp_path: pathlib.Path) -> 
     logdir = tmp_path / "run"
     names = ["gym:CartPole-v0", "gym:CartPole-v1"]
     flags = ["--launch_type=local_mt", "--num_actors=1", "--environments_per_actor=8"]
+    flags.append("--log_interval=0.5")
     train(
         logdir,
         f"--level_name={','.join(names)}",
