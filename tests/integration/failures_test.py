@@ -321,7 +321,7 @@ def test_an_environment_that_hangs_once_is_replaced_and_one_that_always_fails_en
         assert program.processes() == []
         assert "RuntimeError: the emulator is gone" in program.output
         assert "(failure 3 in a row)" in program.output
-        assert len(failures(program)) >= 3  # the hang counts if few games were good since
+        assert len(failures(program)) in (3, 4)  # the hang is in the row if no game has ended it
     assert saved_frames(program.logdir) > 0
 
 
