@@ -15,12 +15,7 @@ import pytest
 
 from launch_programs.run.checkpointing import Checkpointer
 from tests.integration.misbehaving import misbehave
-from tests.integration.programs import TrainingProgram, train, training
-
-FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
-
-# The promise to users: when the learner has died, or a second Ctrl-C has come.
-STOP_SECONDS = 15
+from tests.integration.programs import STOP_SECONDS, TrainingProgram, train, training
 
 TOY = (
     *("--level_name=toy", "--num_actors=2", "--evaluation_interval=0"),
