@@ -57,6 +57,9 @@ class DoomEnvironment(dm_env.Environment):
         game.set_mode(library.Mode.PLAYER)
         game.set_screen_resolution(library.ScreenResolution.RES_160X120)
         game.set_screen_format(library.ScreenFormat.CRCGCB)
+        # Health and ammunition, which the scenarios count as part of their state, but do not draw.
+        game.set_render_hud(True)
+        game.set_render_minimal_hud(True)
         limit = game.get_episode_timeout()
         # The tic at which the library would end an episode; None if it would not.
         self._limit = game.get_episode_start_time() + limit if limit else None

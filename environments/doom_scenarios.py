@@ -9,7 +9,7 @@ import numpy as np
 from dm_env import specs
 
 # What every scenario shows: red, green and blue, rows, columns. The engine draws 120 x 160, the
-# smallest that it can; each pixel here is the mean of 2 x 2.
+# smallest that it can, with health and ammunition in numbers; each pixel here is the mean of 2 x 2.
 FEATURES = specs.BoundedArray((3, 60, 80), np.uint8, 0, 255, "screen")
 
 # The engine's tics, 35 a second, that an action is repeated for.

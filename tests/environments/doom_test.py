@@ -80,6 +80,19 @@ def test_a_death_is_an_end() -> None:
     environment.close()
 
 
+def test_falling_health_can_be_seen() -> None:
+    environment = make_environment(
+        parse_level_name("doom:health_gathering"), 0, atari=OPTIONS, seed=1
+    )
+    screens = [environment.reset().observation.features]
+    # The player stands still, on a floor that takes 8 health points every 32 tics.
+    screens.extend(environment.step(NOOP).observation.features for _ in range(30))
+    environment.close()
+    numbers = [screen[:, -11:, 27:43] for screen in screens]  # two or three digits
+    assert len({number.tobytes() for number in numbers}) > 3
+    assert any((number[0] > number[1] + 60).any() for number in numbers)  # in red
+
+
 def test_a_seed_is_a_game() -> None:
     tasks = parse_level_name("doom:predict_position")
     films = []
