@@ -173,6 +173,7 @@ def test_what_a_second_phase_starts_from() -> None:
 
 
 @pytest.mark.usefixtures("short_evaluation")
+@pytest.mark.slow
 def test_a_second_column_leaves_the_first_task_as_it_was() -> None:
     a, b = "catch_lsr", "catch_rsl"
     first, before = training.train_phase(tiny(a, network="progressive"), 0, None)

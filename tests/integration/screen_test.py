@@ -1,4 +1,4 @@
-"""What a user sees of whole programs: on a terminal, without one, and with --quiet."""
+"""What a user sees of whole programs on a terminal."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,7 @@ import pytest
 
 from launch_programs.run.metrics import read_rows
 from tests.integration.misbehaving import misbehave
-from tests.integration.programs import ROOT, saved_frames, train
+from tests.integration.programs import ROOT, saved_frames
 
 TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--evaluation_interval=0")
 
@@ -196,20 +196,16 @@ def test_a_second_ctrl_c_ends_everything_at_once_and_restores_the_terminal(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["quiet", "terminal"])
 def test_what_nodes_warn_of_is_on_the_screen(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(tmp_path, monkeypatch, WARNINGS)
     logdir = tmp_path / "run"
     flags = (*TOY, "--total_environment_frames=120000", "--test_num_episodes=1")
-    if where == "terminal":
-        with terminal(logdir, *flags, columns=160) as screen:
-            assert screen.read_to_end() == 0
-            assert_restored(screen.output)
-            output = plain(screen.output).replace("\r\n", "\n")
-    else:
-        output = train(logdir, *flags, "--quiet")
+    with terminal(logdir, *flags, columns=160) as screen:
+        assert screen.read_to_end() == 0
+        assert_restored(screen.output)
+        output = plain(screen.output).replace("\r\n", "\n")
 
     lines = output.splitlines()
     messages = [line for line in lines if re.match(r"!|[a-z]+/\d+: |launcher: ", line)]
@@ -229,13 +225,5 @@ def test_what_nodes_warn_of_is_on_the_screen(
     again = [line for line in messages if "slow for" in line and "times)" in line]
     assert 1 <= len(again) <= 4
 
-    if where == "quiet":
-        first, second, *table = [line for line in lines if line not in messages]
-        assert first == f"run directory {logdir}"
-        assert second.startswith(f"Evaluating {logdir} at ")
-        assert len(table) == 10
-        assert table[-2].startswith(f"written to {logdir}/evaluation-")
-        assert table[-1] == f"Plots in {logdir}/plots"
-    else:
-        assert [line for line in lines if re.match(r"\d+\.\d%  ", line)] == []
-        assert "restarts 1" in output
+    assert [line for line in lines if re.match(r"\d+\.\d%  ", line)] == []
+    assert "restarts 1" in output

@@ -13,9 +13,9 @@ import pytest
 
 from agents.popart_impala.config import Config
 from agents.popart_impala.training_state import learning_rate
-from launch_programs.run.checkpointing import Checkpointer
 from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_config import default_num_actors
+from launch_programs.runs import read_run
 from tests.integration.programs import (
     FRAMES_PER_UPDATE,
     ROOT,
@@ -68,6 +68,11 @@ def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path,
     assert [score["episodes"] for score in scores["tasks"]] == [4, 4, 4]
     assert "Traceback" not in output
     assert len(output.splitlines()) < 60  # it fits a screen
+    assert {path.suffix for path in (logdir / "plots").iterdir()} == {".png", ".svg"}
+    listed = read_run(logdir)
+    assert (listed.state, listed.resume) == ("finished", "")
+    assert listed.score is not None
+    assert listed.score.source.startswith("evaluation at ")
 
 
 def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
@@ -160,14 +165,20 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
         assert refused.stderr.startswith(f"error: logdir='{logdir}': another run is using it;")
         assert len(refused.stderr.splitlines()) == 1
 
+        assert read_run(logdir).state == "running"
         seen = consumed(program)
         stop(program, signal.SIGINT)
+        stopped = read_run(logdir)
+        assert stopped.state == "interrupted"
+        assert f"To resume: {stopped.resume}\n" in program.output
     saved = saved_frames(logdir)
     assert saved >= seen
     metrics = read_rows(logdir / "learner.csv")
     episodes = read_rows(logdir / "actors.csv")
 
-    with training(logdir, "--log_interval=0.2") as program:
+    command = shlex.split(stopped.resume)
+    assert command[:4] == ["python", "-m", "launch_programs.train", f"--logdir={logdir}"]
+    with training(logdir, *command[4:], "--log_interval=0.2") as program:
         program.wait_until(lambda: len(read_rows(logdir / "learner.csv")) > len(metrics) + 2)
         stop(program, signal.SIGTERM)
         assert program.output.startswith("Resuming: catch_x1, catch_x100, catch_x10000 for ")
@@ -199,34 +210,7 @@ def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.P
             time.sleep(0.1)
         assert program.processes() == []
         assert saved_frames(program.logdir) >= seen
-
-
-@pytest.mark.slow
-def test_real_games_with_lstm_from_training_to_table(tmp_path: pathlib.Path) -> None:
-    logdir = tmp_path / "run"
-    output = train(
-        logdir,
-        "--level_name=Pong,seaquest",
-        "--use_lstm",
-        "--environments_per_actor=4",
-        "--batch_size=8",
-        "--total_environment_frames=12800",
-        "--max_frames_per_episode=400",
-        "--log_interval=0.5",
-        "--test_num_episodes=2",
-    )
-    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
-    assert policy is not None
-    assert policy.frames == 12800 == policy.steps * 8 * 20 * 4  # agent steps times action repeat
-    assert " pong " in output
-    assert "human-normalised over tasks: mean " in output
-    # 400 frames are 100 agent steps.
-    assert {e["episode_length"] for e in read_rows(logdir / "actors.csv")} == {"100"}
-
-    evaluation = run("evaluate", f"--logdir={logdir}", "--test_num_episodes=1", "--greedy")
-    assert evaluation.returncode == 0, evaluation.stderr
-    scores = json.loads((logdir / f"evaluation-{policy.steps}-greedy.json").read_text())
-    assert [score["task"] for score in scores["tasks"]] == ["pong", "seaquest"]
+    assert read_run(program.logdir).state == "interrupted"
 
 
 @pytest.mark.slow

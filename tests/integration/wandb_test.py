@@ -19,7 +19,7 @@ def test_a_run_is_mirrored_to_its_end(
         logdir,
         "--wandb",
         "--level_name=toy",
-        "--total_environment_frames=64000",
+        "--total_environment_frames=32000",
         "--log_interval=0.5",
         "--test_num_episodes=2",
     )

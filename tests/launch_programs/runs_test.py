@@ -2,10 +2,7 @@
 
 import pathlib
 import shlex
-import signal
 
-import numpy as np
-import psutil
 import pytest
 from rich.console import Console
 
@@ -14,10 +11,8 @@ from launch_programs import runs
 from launch_programs import train as train_program
 from launch_programs.launching import backends
 from launch_programs.run.evaluations import Evaluation, evaluation_name, write_evaluation
-from launch_programs.run.history import read_history
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.runs import Run, Score, find_runs, read_run
-from tests.integration.programs import TrainingProgram, train, training
 from tests.launch_programs.command_lines import given, one_line
 from tests.launch_programs.rows import episode, learned
 from tests.launch_programs.runs import make_run, make_tables
@@ -221,59 +216,3 @@ def test_bad_input(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -
             runs.main(["runs", *map(str, arguments)])
         assert end.value.code == 2
         assert one_line(*capsys.readouterr()).startswith(message)
-
-
-def wait_for(program: TrainingProgram, frames: int) -> None:
-    program.wait_until(lambda: read_run(program.logdir).frames > frames)
-
-
-@pytest.mark.slow
-def test_real_runs(tmp_path: pathlib.Path) -> None:
-    """One that is stopped, resumed with the command that is shown, fails, and is finished."""
-    logdir = tmp_path / "run"
-    # A checkpoint is made only when it is stopped.
-    flags = ("--log_interval=0.2", "--checkpoint_interval=3600")
-    with training(logdir, "--level_name=toy", "--test_num_episodes=0", *flags) as program:
-        wait_for(program, 20_000)
-        assert read_run(logdir).state == "running"
-        program.process.send_signal(signal.SIGINT)
-        assert program.wait(15) == 130
-        assert f"To resume: {read_run(logdir).resume}\n" in program.output
-    stopped = read_run(logdir)
-    assert stopped.state == "interrupted"
-    assert stopped.frames > 20_000
-    command = shlex.split(stopped.resume)
-    assert command[:4] == ["python", "-m", "launch_programs.train", f"--logdir={logdir}"]
-
-    with training(logdir, *command[4:]) as program:
-        wait_for(program, stopped.frames + 10_000)
-        assert program.output.startswith("Resuming: ")
-        assert read_run(logdir).state == "running"
-        learner = program.node("learner/0")
-        assert learner is not None
-        learner.send_signal(signal.SIGKILL)
-        assert program.wait(30) == 1
-    failed = read_run(logdir)
-    assert (failed.state, failed.problem) == ("failed", "learner/0: killed by SIGKILL")
-    assert (failed.frames, failed.resume) == (stopped.frames, stopped.resume)
-
-    with training(logdir, *command[4:]) as program:
-        wait_for(program, stopped.frames + 20_000)
-        assert read_run(logdir).problem == ""
-        alive = program.processes()
-        program.kill()  # everything at once, as when the host goes down
-        psutil.wait_procs(alive)
-    assert read_run(logdir).state == "interrupted"
-    # What was learned from again, since the learner was killed, is in the table twice: once counts.
-    episodes = list(read_history(logdir).actors.values())
-    assert all(np.all(np.diff(own.frames) >= 0) for own in episodes)
-    assert sum(map(len, episodes)) < len(program.rows("actors"))
-
-    total = stopped.frames + 5_000
-    output = train(logdir, "--test_num_episodes=2", f"--total_environment_frames={total}")
-    finished = read_run(logdir)
-    assert (finished.state, finished.resume) == ("finished", "")
-    assert finished.score is not None
-    assert finished.score.source.startswith("evaluation at ")
-    assert f"Plots in {logdir}/plots" in output
-    assert {path.suffix for path in (logdir / "plots").iterdir()} == {".png", ".svg"}

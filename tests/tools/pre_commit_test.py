@@ -20,10 +20,8 @@ def test_the_configuration_is_valid() -> None:
 
 
 @pytest.mark.slow
-def test_all_hooks_pass_and_one_that_must_fail_does(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a network: every tool is in .venv."""
+def test_hooks_find_what_is_wrong(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network: every tool is in .venv. That all pass as it is, `make lint` sees."""
     copy = make_working_copy(tmp_path / "copy")
     monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "home"))
 
@@ -36,12 +34,10 @@ def test_all_hooks_pass_and_one_that_must_fail_does(
         command = [*alone, PRE_COMMIT, "run", *arguments]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=240)
 
-    done = run_hooks("--all-files")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Passed") == 4
     (copy / "environments" / "new.py").write_text('"""New."""\n\nx = undefined\n')
     subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
     done = run_hooks()
     assert done.returncode == 1
+    assert done.stdout.count("Passed") == 2
     assert "F821" in done.stdout
     assert 'Name "undefined" is not defined' in done.stdout

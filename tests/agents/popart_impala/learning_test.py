@@ -843,6 +843,7 @@ def on_two_devices(path: str) -> None:
         make_learner(dataclasses.replace(CONFIG, batch_size=3))
 
 
+@pytest.mark.slow
 def test_two_devices_do_what_one_does(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "state.npz"
     subprocess.run(

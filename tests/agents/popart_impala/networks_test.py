@@ -28,10 +28,6 @@ Case = tuple[str, specs.Array, dict[str, Any]]
 TASK_BLIND: list[Case] = [
     ("shallow", IMAGES, {}),
     ("deep", IMAGES, {}),
-    ("shallow", SCREENS, {}),
-    ("shallow", WIDE, {}),
-    ("deep", SCREENS, {}),
-    ("deep", WIDE, {}),
     ("minatar", BOARDS, {}),
     ("mlp", VECTOR, {}),
 ]
@@ -48,14 +44,8 @@ TASK_AWARE: list[Case] = [
     ("attentive", VECTOR, {"subnets": 4}),
     ("attentive", BOARDS, {}),
     ("attentive", BOARDS, {"use_gap": True, "use_separate_attn_net": True}),
-    ("attentive", SCREENS, {}),
-    ("attentive", WIDE, {}),
     ("self_attention", IMAGES, {}),
-    ("self_attention", SCREENS, {}),
-    ("self_attention", WIDE, {}),
     ("progressive", IMAGES, {"frozen_columns": (1, 1)}),
-    ("progressive", SCREENS, {"frozen_columns": (1, 1)}),
-    ("progressive", WIDE, {"frozen_columns": (1, 1)}),
     ("progressive", VECTOR, {"frozen_columns": (1, 1)}),
     ("progressive", BOARDS, {"frozen_columns": (1, 1)}),
 ]
@@ -69,13 +59,8 @@ def cases(networks: list[Case]) -> list[Any]:
             id="-".join([name, spec.name, *map(str, options), *["lstm"] * use_lstm]),
         )
         for name, spec, options in networks
-        # What options and sizes of images change is before the LSTM, except for columns, which have
-        # one each.
-        for use_lstm in (
-            (False,)
-            if spec in (SCREENS, WIDE) or (options and name != "progressive")
-            else (False, True)
-        )
+        # What options change is before the LSTM, except for columns, which have one each.
+        for use_lstm in ((False,) if options and name != "progressive" else (False, True))
     ]
 
 
@@ -151,6 +136,18 @@ def test_unroll_is_step_after_step(config: Config, spec: specs.Array) -> None:
         np.testing.assert_allclose(
             np.concatenate(output[:2], axis=-1), unrolled[t], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("spec", [SCREENS, WIDE], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "network", sorted({name for name, own, _ in TASK_BLIND + TASK_AWARE if own is IMAGES})
+)
+def test_images_of_other_families_fit(network: str, spec: specs.Array) -> None:
+    networks = build(Config(network=network), spec)
+    params = jax.eval_shape(networks.init, jax.random.PRNGKey(0))
+    output = jax.eval_shape(networks.unroll, params, random_inputs(spec), random_state(networks))
+    assert output.logits.shape == (T, B, NUM_ACTIONS)
+    assert output.normalised_values.shape == (T, B, NUM_TASKS)
 
 
 def test_an_episode_does_not_see_the_one_before() -> None:

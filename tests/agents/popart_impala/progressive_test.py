@@ -128,7 +128,7 @@ def test_frozen_columns_learn_nothing_even_from_their_own_tasks() -> None:
         output = networks.unroll(params, inputs, batch.initial_state)
         return jnp.sum(output.logits**2) + jnp.sum(output.normalised_values**2)
 
-    for module, values in jax.grad(loss)(params).items():
+    for module, values in jax.jit(jax.grad(loss))(params).items():
         newest = "column_2" in module or module in {"lstm_2", "policy_head_2"}
         for name, gradient in values.items():
             if module == VALUE_HEAD:
@@ -190,8 +190,10 @@ def test_derivatives_of_the_sensitivity(spec: specs.Array, use_lstm: bool) -> No
     assert len(activations) == len(layer_names(spec))
     assert all(len(layer) == 2 for layer in activations)
 
+    step = jax.jit(networks.step)
+
     def log_pi(params: Any) -> np.ndarray:
-        output, _ = networks.step(params, inputs, batch.initial_state)
+        output, _ = step(params, inputs, batch.initial_state)
         return np.asarray(jax.nn.log_softmax(output.logits))[np.arange(B), action]
 
     for column in range(2):

@@ -56,7 +56,7 @@ def test_the_augmented_convolution_from_its_parts() -> None:
         lambda p: jnp.asarray(normal(*p.shape)),
         jax.eval_shape(transformed.init, jax.random.PRNGKey(0), x),
     )
-    actual = transformed.apply(params, x)
+    actual = jax.jit(transformed.apply)(params, x)
     assert actual.shape == (b, H, W, subnets, 32)
     layers = {name.split("/")[-1]: p for name, p in jax.device_get(params).items()}
     relative = layers["augmented_conv2_d"]
@@ -81,6 +81,6 @@ def test_the_augmented_convolution_from_its_parts() -> None:
 def test_feature_maps_are_pooled() -> None:
     images = RNG.integers(0, 256, (2, 4, 32, 40), np.uint8)
     transformed: Any = hk.without_apply_rng(hk.transform(lambda x: SelfAttentionSubnetworks(3)(x)))
-    params = transformed.init(jax.random.PRNGKey(0), images)
+    params = jax.eval_shape(transformed.init, jax.random.PRNGKey(0), images)
     # 32 x 40 -> 7 x 9 by the first convolution; the odd last row and column are left out.
-    assert transformed.apply(params, images).shape == (2, 3, 4, 3, 32)
+    assert jax.eval_shape(transformed.apply, params, images).shape == (2, 3, 4, 3, 32)
