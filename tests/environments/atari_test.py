@@ -1,4 +1,4 @@
-"""The Atari environments' own behaviour; tests of their pixels are in test_atari_pixels.py."""
+"""The Atari environments' own behaviour; atari_pixels_test.py has those of their pixels."""
 
 import os
 from typing import Any

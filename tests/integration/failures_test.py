@@ -16,7 +16,13 @@ import pytest
 from launch_programs.run.checkpointing import Checkpointer
 from launch_programs.runs import read_run
 from tests.integration.misbehaving import misbehave
-from tests.integration.programs import STOP_SECONDS, TrainingProgram, train, training
+from tests.integration.programs import (
+    STOP_SECONDS,
+    TrainingProgram,
+    saved_frames,
+    train,
+    training,
+)
 
 TOY = (
     *("--level_name=toy", "--num_actors=2", "--evaluation_interval=0"),
@@ -35,12 +41,6 @@ RAY = (
 def slow_actors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs of some 4,000 frames/s: at full speed each would take all cores from the others."""
     misbehave(tmp_path_factory.mktemp("slow"), monkeypatch, "time.sleep(0.0005)")
-
-
-def saved_frames(logdir: pathlib.Path) -> int:
-    policy = Checkpointer(logdir / "checkpoints", read_only=True).restore_policy()
-    assert policy is not None
-    return policy.frames
 
 
 def kill(program: TrainingProgram, name: str) -> psutil.Process:
