@@ -47,12 +47,12 @@ for index, task in enumerate(tasks):
     environment.close()
 
 columns = min(COLUMNS, len(tasks))
-height = max(tile[0].height for tile in tiles)
+height = max(played[0].height for played in tiles)
 film = []
 for step in range(count):
     film.append(Image.new("RGB", (columns * WIDTH, -(-len(tasks) // columns) * height)))
-    for index, tile in enumerate(tiles):
-        film[-1].paste(tile[step], (index % columns * WIDTH, index // columns * height))
+    for index, played in enumerate(tiles):
+        film[-1].paste(played[step], (index % columns * WIDTH, index // columns * height))
 film[0].save(
     output, save_all=True, append_images=film[1:], duration=1000 / STEPS_PER_SECOND, loop=0
 )

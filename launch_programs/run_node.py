@@ -11,7 +11,6 @@ that ends before can be started again.
 import os
 import socket
 import sys
-import traceback
 from typing import NoReturn
 
 from absl import flags, logging
@@ -139,8 +138,13 @@ def _claim(cluster: Cluster) -> RunDirectory:
     return directory
 
 
-def _run(cluster: Cluster, job: str, task: int) -> int:
-    """Runs the node until it ends; returns the exit code."""
+def _run(cluster: Cluster, job: str, task: int) -> None:
+    """Runs the node until it ends.
+
+    Raises:
+      SystemExit: 1, the coordinator is gone; of a coordinator, as in `nodes.ending`.
+      Exception: the node has failed.
+    """
     # These take seconds to load, and read the environment's variables.
     from launch_programs.launching.node_process import run_node
     from launch_programs.nodes.coordinator_watch import CoordinatorWatch
@@ -157,7 +161,7 @@ def _run(cluster: Cluster, job: str, task: int) -> int:
             if error.code != FINISHED:
                 raise
         print(f"{name}: ended", flush=True)
-        return 0
+        return
     lost = False
 
     def watched() -> None:
@@ -171,19 +175,15 @@ def _run(cluster: Cluster, job: str, task: int) -> int:
         print(f"{name}: {'the program has ended' if watch.ended else 'stopped'}", flush=True)
 
     run_node(watched)
-    return 1 if lost else 0
+    if lost:
+        sys.exit(1)
 
 
 def _run_to_end(cluster: Cluster, job: str, task: int) -> NoReturn:
-    """Runs the node and ends this process; what the node raises is printed."""
-    from launch_programs.launching.node_process import end_process
+    """Runs the node and ends this process."""
+    from launch_programs.launching.node_process import end_after
 
-    try:
-        code = _run(cluster, job, task)
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    end_process(code)
+    end_after(lambda: _run(cluster, job, task))
 
 
 def main(argv: list[str]) -> None:

@@ -65,7 +65,29 @@ def run_to_end(
         time.sleep(ORPHAN)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    end_process(_exit_code(load, end_with_launcher))
+    def run() -> None:
+        function = load()
+        threading.Thread(target=end_with_launcher, name="launcher", daemon=True).start()
+        run_node(function)
+
+    end_after(run)
+
+
+def end_after(run: Callable[[], object]) -> NoReturn:
+    """Runs a node and ends its process; what it raises is printed, as Python would at its end.
+
+    Raises:
+      KeyboardInterrupt: of a node that is started by hand, whose program says so in one line.
+    """
+    code = 0
+    try:
+        run()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    end_process(code)
 
 
 def end_process(exit_code: int) -> NoReturn:
@@ -78,20 +100,6 @@ def end_process(exit_code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)
-
-
-def _exit_code(load: Callable[[], Callable[[], object]], watch: Callable[[], None]) -> int:
-    """Runs a node; what it raises is printed, as Python would at its end."""
-    try:
-        function = load()
-        threading.Thread(target=watch, name="launcher", daemon=True).start()
-        run_node(function)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

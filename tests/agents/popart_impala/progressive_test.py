@@ -190,10 +190,10 @@ def test_derivatives_of_the_sensitivity(spec: specs.Array, use_lstm: bool) -> No
     assert len(activations) == len(layer_names(spec))
     assert all(len(layer) == 2 for layer in activations)
 
-    step = jax.jit(networks.step)
+    jitted = jax.jit(networks.step)
 
     def log_pi(params: Any) -> np.ndarray:
-        output, _ = step(params, inputs, batch.initial_state)
+        output, _ = jitted(params, inputs, batch.initial_state)
         return np.asarray(jax.nn.log_softmax(output.logits))[np.arange(B), action]
 
     for column in range(2):

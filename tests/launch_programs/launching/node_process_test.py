@@ -3,6 +3,11 @@
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from launch_programs.launching import node_process
 
 
 def test_a_process_ends_at_once_with_its_output() -> None:
@@ -21,3 +26,25 @@ def test_a_process_ends_at_once_with_its_output() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
     )
     assert (ended.returncode, ended.stdout) == (3, "the last line")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(None, 0), (SystemExit(3), 3), (SystemExit("why"), 1), (OSError("why"), 1)]
+)
+def test_the_exit_code_is_what_the_node_ends_with(
+    raised: BaseException | None,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(node_process, "end_process", codes.append)
+
+    def run() -> None:
+        if raised is not None:
+            raise raised
+
+    end: Callable[[Callable[[], object]], object] = node_process.end_after  # returns, for once
+    end(run)
+    assert codes == [code]
+    assert ("OSError: why" in capsys.readouterr().err) == isinstance(raised, OSError)
