@@ -233,6 +233,10 @@ HOW: list[tuple[str, Way]] = [
     (r"examples\.in_process gym:CartPole-v1$", Run("3")),
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
+    (
+        r"examples\.film_exported",
+        ByAnotherTest("tests/examples/film_exported_test.py::test_it_films_all_tasks_side_by_side"),
+    ),
     (r"examples\.single_process$", Run("20", says=" episodes, mean return ")),
     (r"examples\.own_network$", Run("20")),
     # Benchmarks.
