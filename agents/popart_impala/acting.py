@@ -1,5 +1,6 @@
 """Parameters and observations -> actions and unrolls, for many environments at once."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, BatchedTimeStep
 
 
+# Networks whose compiled functions are kept. A process has one, or a few in turn.
+_COMPILED = 8
+
+
 class PolicyStep(NamedTuple):
     """One step of the policy for B environments."""
 
@@ -39,8 +44,9 @@ class PolicyStep(NamedTuple):
 Policy = Callable[[Params, chex.PRNGKey, AgentInput, RecurrentState], PolicyStep]
 
 
+@functools.lru_cache(maxsize=_COMPILED)
 def make_policy(networks: Networks, *, greedy: bool = False, values: bool = False) -> Policy:
-    """The compiled policy.
+    """The compiled policy; the same one for the same network, which compiles it once.
 
     Args:
       networks: what it computes with.
@@ -65,8 +71,12 @@ def make_policy(networks: Networks, *, greedy: bool = False, values: bool = Fals
 ValueFunction = Callable[[PolicyVariables, AgentInput, RecurrentState], Array]
 
 
+@functools.lru_cache(maxsize=_COMPILED)
 def make_value_function(networks: Networks) -> ValueFunction:
-    """The compiled values, which actors need where a time limit cuts an episode off."""
+    """The compiled values, which actors need where a time limit cuts an episode off.
+
+    As with `make_policy`, the same function for the same network.
+    """
 
     @jax.jit
     def value(variables: PolicyVariables, inputs: AgentInput, state: RecurrentState) -> Array:

@@ -1,5 +1,6 @@
 """A run's configuration -> the agent's parts, the same in every node and program."""
 
+import functools
 from collections.abc import Callable
 
 import acme
@@ -22,6 +23,7 @@ def environment_spec(config: RunConfig) -> specs.EnvironmentSpec:
         environment.close()
 
 
+@functools.lru_cache(maxsize=1)  # for another checkpoint of the run nothing is compiled again
 def make_run_networks(config: RunConfig) -> Networks:
     """The run's network, for programs that do not learn: without Reverb, and so TensorFlow.
 
