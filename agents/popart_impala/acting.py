@@ -23,7 +23,6 @@ from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, BatchedTimeStep
 
-
 # Networks whose compiled functions are kept. A process has one, or a few in turn.
 _COMPILED = 8
 
