@@ -37,14 +37,14 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "basic": Scenario("basic", None, 10.0),
-    "deadly_corridor": Scenario("deadly_corridor", None, 1_000.0),
-    "defend_center": Scenario("defend_the_center", None, 10.0),
-    "defend_line": Scenario("defend_the_line", None, 15.0),
-    "health_gathering": Scenario("health_gathering", None, 1_000.0),
+    "basic": Scenario("basic", -195.8, 10.0),
+    "deadly_corridor": Scenario("deadly_corridor", -88.24, 1_000.0),
+    "defend_center": Scenario("defend_the_center", -0.166, 10.0),
+    "defend_line": Scenario("defend_the_line", 7.338, 15.0),
+    "health_gathering": Scenario("health_gathering", 354.7, 1_000.0),
     "my_way_home": Scenario("my_way_home", None, 0.5),
-    "predict_position": Scenario("predict_position", None, 0.5),
-    "take_cover": Scenario("take_cover", None, 750.0),
+    "predict_position": Scenario("predict_position", -0.002, 0.5),
+    "take_cover": Scenario("take_cover", 235.4, 750.0),
 }
 
 SUITE = tuple(f"doom:{name}" for name in SCENARIOS)
