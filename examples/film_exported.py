@@ -54,6 +54,11 @@ for step in range(count):
     for index, played in enumerate(tiles):
         film[-1].paste(played[step], (index % columns * WIDTH, index // columns * height))
 film[0].save(
-    output, save_all=True, append_images=film[1:], duration=1000 / STEPS_PER_SECOND, loop=0
+    output,
+    save_all=True,
+    append_images=film[1:],
+    duration=1000 / STEPS_PER_SECOND,
+    loop=0,
+    quality=30,
 )
 print(f"{output}: {count} steps of {', '.join(policy.tasks)}")
