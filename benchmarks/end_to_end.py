@@ -54,20 +54,27 @@ def measure(config: RunConfig, logdir: pathlib.Path, warm_up: float, seconds: fl
     metrics = logdir / "learner.csv"
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        while not read_rows(metrics):
+
+    def rows_of_at_least(number: int) -> list[dict[str, str]]:
+        while len(rows := read_rows(metrics)) < number:
             if process.poll() is not None or time.monotonic() > started + _START_TIMEOUT:
                 process.kill()
                 raise RuntimeError(f"no learner step was made:\n{process.communicate()[0]}")
             time.sleep(0.05)
+        return rows
+
+    try:
+        rows_of_at_least(1)
         first_row = time.monotonic() - started
         time.sleep(warm_up)
-        before, usage_before = read_rows(metrics)[-1], _usage(process.pid)
+        first, usage_before = read_rows(metrics), _usage(process.pid)
         time.sleep(seconds)
-        after, usage_after = read_rows(metrics)[-1], _usage(process.pid)
+        # On a busy machine the next row may come later.
+        last, usage_after = rows_of_at_least(len(first) + 1), _usage(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
+    before, after = first[-1], last[-1]
     rows = [row for row in read_rows(metrics) if float(row["time"]) > float(before["time"])]
     steps = (int(after["frames"]) - int(before["frames"])) / config.agent.action_repeat
     elapsed = float(after["time"]) - float(before["time"])

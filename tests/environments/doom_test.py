@@ -18,6 +18,7 @@ from environments import (
     make_filmed_environment,
     parse_level_name,
 )
+from environments.doom import random_returns
 from environments.doom_scenarios import ACTION_NAMES, BUTTONS, FEATURES, SCENARIOS
 from environments.guarded import EnvironmentFailure
 
@@ -91,6 +92,14 @@ def test_falling_health_can_be_seen() -> None:
     numbers = [screen[:, -11:, 27:43] for screen in screens]  # two or three digits
     assert len({number.tobytes() for number in numbers}) > 3
     assert any((number[0] > number[1] + 60).any() for number in numbers)  # in red
+
+
+@pytest.mark.parametrize(("scenario", "episodes"), [("basic", 40), ("health_gathering", 10)])
+def test_random_score_is_what_random_play_earns(scenario: str, episodes: int) -> None:
+    (task,) = parse_level_name(f"doom:{scenario}")
+    returns = random_returns(task, episodes, seed=3)
+    error = returns.std(ddof=1) / episodes**0.5
+    assert abs(returns.mean() - SCENARIOS[scenario].random_score) < 4 * error
 
 
 def test_a_seed_is_a_game() -> None:

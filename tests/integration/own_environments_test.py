@@ -58,7 +58,9 @@ def test_two_tasks_are_trained_and_evaluated(tmp_path: pathlib.Path) -> None:
         *flags,
     )
     assert json.loads((logdir / "config.json").read_text())["tasks"] == names
-    first, second, *table = output.splitlines()
+    # Gymnasium says that CartPole-v0 is old.
+    lines = [line for line in output.splitlines() if "warn" not in line.lower()]
+    first, second, *table = lines
     assert first == f"run directory {logdir}"
     assert second.startswith(f"Evaluating {logdir} at ")
     assert len(table) < 10
