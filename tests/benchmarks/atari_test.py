@@ -347,7 +347,7 @@ def test_bad_input_is_one_line(
     assert not runs.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand  # four starts of programs
 @pytest.mark.timeout(900)
 def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
     """Each time by the same command, which has nothing left to do in the end."""

@@ -49,9 +49,7 @@ def test_the_learner_alone_needs_the_mathematics_only(tmp_path: pathlib.Path) ->
 @pytest.mark.slow
 def test_every_stage_and_the_whole_program(tmp_path: pathlib.Path) -> None:
     results = tmp_path / "throughput.json"
-    out = run(
-        "-m", "benchmarks.throughput", "--use_lstm", "--seconds=0.5", f"--json={results}", *SMALL
-    )
+    out = run("-m", "benchmarks.throughput", "--seconds=0.5", f"--json={results}", *SMALL)
     figures = json.loads(results.read_text())
     stages = figures["stages"]
     assert list(stages) == ["emulation", "inference", "queue", "learner", "publication"]

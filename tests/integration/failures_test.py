@@ -23,6 +23,7 @@ from tests.integration.programs import (
     train,
     training,
 )
+from tests.launch_programs.runs import make_run
 
 TOY = (
     *("--level_name=toy", "--num_actors=2", "--evaluation_interval=0"),
@@ -247,18 +248,19 @@ def fill(path: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    train(logdir, *TOY, "--total_environment_frames=24000", "--test_num_episodes=0")
-    steps = sorted(int(path.name) for path in (logdir / "checkpoints").iterdir())
-    before, newest = steps[-2:]
-    for path in (logdir / "checkpoints" / str(newest)).rglob("*"):
+    level, *flags = TOY
+    make_run(logdir, level.removeprefix("--level_name="), *flags, steps=20)
+    before, newest = 20, 30
+    shutil.copytree(logdir / f"checkpoints/{before}", logdir / f"checkpoints/{newest}")
+    for path in (logdir / f"checkpoints/{newest}").rglob("*"):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
-    output = train(logdir, "--total_environment_frames=26000", "--test_num_episodes=1")
+    output = train(logdir, "--total_environment_frames=16000", "--test_num_episodes=1")
     assert (
         f"! learner/0: {logdir}/checkpoints/{newest} is damaged, now named broken-{newest}; using "
         f"{before} instead: "
     ) in output
-    assert saved_frames(logdir) >= 26000
+    assert saved_frames(logdir) >= 16000
 
     # As on a host that does not have the directory: the run does not start over.
     shutil.rmtree(logdir / "checkpoints")
