@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from launch_programs.console import command_line
+from launch_programs.console import at_start, command_line
 from launch_programs.launching.addresses import check_localhost, port
 from launch_programs.launching.cluster import (
     Cluster,
@@ -183,7 +183,13 @@ def _run_to_end(cluster: Cluster, job: str, task: int) -> NoReturn:
     """Runs the node and ends this process."""
     from launch_programs.launching.node_process import end_after
 
-    end_after(lambda: _run(cluster, job, task))
+    def run() -> None:
+        try:
+            _run(cluster, job, task)
+        except KeyboardInterrupt:
+            at_start.end_interrupted()
+
+    end_after(run)
 
 
 def main(argv: list[str]) -> None:

@@ -74,17 +74,13 @@ def run_to_end(
 
 
 def end_after(run: Callable[[], object]) -> NoReturn:
-    """Runs a node and ends its process; what it raises is printed, as Python would at its end.
-
-    Raises:
-      KeyboardInterrupt: of a node that is started by hand, whose program says so in one line.
-    """
+    """Runs a node and ends its process; what it raises is printed, as Python would at its end."""
     code = 0
     try:
         run()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-    except Exception:
+    except BaseException:
         traceback.print_exc()
         code = 1
     end_process(code)

@@ -363,7 +363,7 @@ def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
     table = directory / "run" / "learner.csv"
 
     program = start(*flags, experiment=toy)
-    wait(lambda: len(read_rows(table)) >= 2, program)
+    wait(lambda: len(read_rows(table)) >= 3, program)
     program.send_signal(signal.SIGTERM)
     out, _ = program.communicate(timeout=200)
     assert program.returncode == 130, out
@@ -372,7 +372,7 @@ def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
 
     program = start(*flags, experiment=toy)
     rows = len(read_rows(table))
-    wait(lambda: len(read_rows(table)) >= rows + 2, program)
+    wait(lambda: len(read_rows(table)) >= rows + 3, program)
     program.kill()
     program.communicate(timeout=200)
     assert int(read_rows(table)[rows]["frames"]) >= stopped - 200_000  # not from the beginning

@@ -33,7 +33,7 @@ class Run:
     flags: str = ""  # put at its end, where absl lets them win; for `make` into ARGS
     replaced: tuple[tuple[str, str], ...] = ()
     before: str = ""  # a shell command that prepares it
-    mostly_compiles: bool = False
+    mostly_compiles: bool = False  # and is run without optimisations (tests/compiling.py)
     exit_code: int = 0
     says: str = ""  # what it must print
 

@@ -248,8 +248,7 @@ def fill(path: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    level, *flags = TOY
-    make_run(logdir, level.removeprefix("--level_name="), *flags, steps=20)
+    make_run(logdir, "toy", *TOY, steps=20)
     before, newest = 20, 30
     shutil.copytree(logdir / f"checkpoints/{before}", logdir / f"checkpoints/{newest}")
     for path in (logdir / f"checkpoints/{newest}").rglob("*"):

@@ -29,7 +29,14 @@ def test_a_process_ends_at_once_with_its_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "code"), [(None, 0), (SystemExit(3), 3), (SystemExit("why"), 1), (OSError("why"), 1)]
+    ("raised", "code"),
+    [
+        (None, 0),
+        (SystemExit(3), 3),
+        (SystemExit("why"), 1),
+        (OSError("why"), 1),
+        (KeyboardInterrupt(), 1),
+    ],
 )
 def test_the_exit_code_is_what_the_node_ends_with(
     raised: BaseException | None,
