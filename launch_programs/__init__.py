@@ -10,7 +10,7 @@ from launch_programs.console import at_start
 warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
 
 if at_start.is_program():
-    at_start.end_at_interrupt()
+    at_start.begin_imports()
 try:
     at_start.check_packages()
     if at_start.is_program():

@@ -20,7 +20,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """
     flags.DEFINE_bool("debug", False, "Shows the traceback of an error, too.")
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # for --help
-    at_start.raise_at_interrupt()
+    at_start.end_imports()
     standard_streams.set_up()
     try:
         app.run(main, flags_parser=_parse_flags)

@@ -1,5 +1,6 @@
 """What the process that nodes are forked from imports (forking.py), by being imported."""
 
+import gc
 import importlib
 import sys
 
@@ -15,8 +16,13 @@ _HIDDEN = "pandas"
 
 if _HIDDEN not in sys.modules:
     sys.modules[_HIDDEN] = None  # type: ignore[assignment]
+    gc.disable()  # there is no garbage yet
     try:
         for _module in _MODULES:
             importlib.import_module(_module)
     finally:
         del sys.modules[_HIDDEN]
+        # Forks leave alone what was imported: a collector that looks at it writes to its pages, and
+        # each fork would have its own copy of them.
+        gc.freeze()
+        gc.enable()

@@ -92,8 +92,10 @@ def test_how_full_the_queues_are() -> None:
 
 
 def test_how_full_a_queue_is_that_has_gone_is_not_known() -> None:
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=4)]) as client:
-        assert reverb_queue.queue_fill([client]) == 0.0
+    server = reverb.Server([reverb_queue.make_table(SIGNATURE, capacity=4)])
+    client = reverb.Client(f"localhost:{server.port}")
+    assert reverb_queue.queue_fill([client]) == 0.0
+    server.stop()
     assert math.isnan(reverb_queue.queue_fill([client]))
 
 
