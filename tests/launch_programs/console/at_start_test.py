@@ -58,3 +58,16 @@ def test_an_interrupt_while_a_program_imports(tmp_path: pathlib.Path) -> None:
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=60)
     assert (program.returncode, errors) == (130, "Interrupted.\n")
+
+
+def test_the_garbage_collector_works_when_the_imports_are_over() -> None:
+    code = """
+import gc
+from launch_programs.console import at_start
+at_start.begin_imports()
+print(gc.isenabled())
+at_start.end_imports()
+print(gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("False\nTrue True\n", "")

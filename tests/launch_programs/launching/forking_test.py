@@ -1,5 +1,6 @@
 """Nodes as forks of a process that has imported what they need."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -71,6 +72,16 @@ def test_calls() -> None:
     assert forking.call(double, 21) == (42, True)
     with pytest.raises(ChildProcessError, match="^fail: ended with exit code 1$"):
         forking.call(fail)
+
+
+def collector() -> tuple[bool, int]:
+    return gc.isenabled(), gc.get_freeze_count()
+
+
+def test_the_garbage_collector_leaves_alone_what_was_imported() -> None:
+    enabled, kept = forking.call(collector)
+    assert enabled
+    assert kept > 100_000
 
 
 def test_what_cannot_be_unpickled_is_told() -> None:
