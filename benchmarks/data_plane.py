@@ -54,7 +54,7 @@ def act(config: RunConfig, port: int, stop: Any) -> None:
     from agents.popart_impala import reverb_queue
 
     signature = stages.run_signature(config)
-    unrolls = stages.random_unrolls(signature, 1, config.environments_per_actor, seed=0)
+    unrolls = stages.random_unrolls(config, config.environments_per_actor, seed=0)
     client = reverb.Client(f"localhost:{port}")
     writer = reverb_queue.QueueWriter(client, signature, stop.is_set)
     while not stop.is_set():

@@ -104,14 +104,18 @@ class _Usage(NamedTuple):
 def _usage(pid: int) -> dict[str, _Usage]:
     """CPU time and memory of the program's processes, summed by the group of their nodes.
 
-    A node's process has its name, such as "actor/1".
+    A node's process has its name, such as "actor/1". What a node has started counts as the node.
     """
     total: dict[str, Any] = collections.defaultdict(lambda: _Usage(0.0, 0))
-    parent = psutil.Process(pid)
-    for process in [parent, *parent.children(recursive=True)]:
-        group, slash, _ = process.name().partition("/")
-        group = group if slash else "train and launcher"
+
+    def add(process: psutil.Process, group: str) -> None:
+        name, slash, _ = process.name().partition("/")
+        group = name if slash else group
         times, rss = process.cpu_times(), process.memory_info().rss
         old = total[group]
         total[group] = _Usage(old.cpu + times.user + times.system, old.rss + rss)
+        for child in process.children():
+            add(child, group)
+
+    add(psutil.Process(pid), "train and launcher")
     return dict(total)

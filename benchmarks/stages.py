@@ -1,9 +1,11 @@
-"""Every stage of the data's way alone: emulation, inference, queue, learner step, publication.
+"""Every stage of a step alone: emulation, inference, queue, learner step, publication.
 
-A function measures one stage with the parts and shapes of a run. What needs more than JAX, Haiku
-and the packages of the mathematics is imported inside, so that `learner` runs without the rest.
+A function measures one stage with the parts and shapes of a run. What needs more than JAX, Haiku,
+the packages of the mathematics and the run's environments is imported inside, so that `learner`
+runs without the rest.
 """
 
+import functools
 import itertools
 import json
 import sys
@@ -21,11 +23,9 @@ from agents.popart_impala.types import AgentInput
 from agents.popart_impala.unrolls import Signature, unroll_signature
 from agents.popart_impala.update import make_update
 from benchmarks.measuring import Measurement, repeat
-from environments.atari_options import FEATURES
+from environments import StackedFrames, make_environment
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
-
-_NUM_ACTIONS = 18  # Atari's full set
 
 # Batches that the learner's stage goes through: enough not to be found in the processor's cache.
 _BATCHES = 4
@@ -39,40 +39,59 @@ def bytes_per_step(config: RunConfig) -> float:
     )
 
 
-def _networks(config: RunConfig) -> tuple[Networks, Signature]:
-    """Network and unrolls of a run on Atari games with all 18 actions."""
-    agent = config.agent
+class _Shapes(NamedTuple):
+    """What the run's environments show and take, its network, and its unrolls."""
+
+    features: Any  # spec of the features
+    num_actions: int
+    networks: Networks
+    signature: Signature
+
+
+@functools.lru_cache(maxsize=1)
+def _shapes(config: RunConfig) -> _Shapes:
+    environment = make_environment(config.task_list(), 0, atari=config.atari, seed=config.seed)
+    features = environment.observation_spec().features
+    num_actions = environment.action_spec().num_values
+    environment.close()
     networks = make_networks(
-        agent,
-        features_spec=FEATURES,
-        num_actions=_NUM_ACTIONS,
+        config.agent,
+        features_spec=features,
+        num_actions=num_actions,
         num_tasks=len(config.tasks),
     )
-    state = networks.initial_state(1)
-    return networks, unroll_signature(FEATURES, _NUM_ACTIONS, agent.unroll_length, state)
+    signature = unroll_signature(
+        features, num_actions, config.agent.unroll_length, networks.initial_state(1)
+    )
+    return _Shapes(features, num_actions, networks, signature)
 
 
 def run_signature(config: RunConfig) -> Signature:
     """What the run's unrolls are like."""
-    return _networks(config)[1]
+    return _shapes(config).signature
 
 
-def random_unrolls(signature: Signature, num_tasks: int, n: int, seed: int) -> Any:
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, below: int) -> np.ndarray:
+    """Numbers like an observation's; whole ones that are not bytes are `below` a number."""
+    if dtype == np.uint8:
+        return rng.integers(0, 256, shape, np.uint8)
+    if dtype == np.bool_:
+        return rng.random(shape) < 0.01
+    if dtype == np.int32:
+        return rng.integers(0, below, shape, np.int32)
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def random_unrolls(config: RunConfig, n: int, seed: int) -> Any:
     """N unrolls with the shapes of real ones, and numbers like theirs."""
     rng = np.random.default_rng(seed)
+    shapes = _shapes(config)
 
     def array(spec: Any) -> np.ndarray:
-        shape = (n, *spec.shape)
-        if spec.dtype == np.uint8:
-            return rng.integers(0, 256, shape, np.uint8)
-        if spec.dtype == np.bool_:
-            return rng.random(shape) < 0.01
-        if spec.dtype == np.int32:
-            values = num_tasks if "task" in spec.name else _NUM_ACTIONS
-            return rng.integers(0, values, shape, np.int32)
-        return rng.standard_normal(shape).astype(np.float32)
+        below = len(config.tasks) if "task" in spec.name else shapes.num_actions
+        return _random(rng, (n, *spec.shape), spec.dtype, below)
 
-    unrolls = jax.tree.map(array, signature)
+    unrolls = jax.tree.map(array, shapes.signature)
     return unrolls._replace(discount=np.ones_like(unrolls.discount))
 
 
@@ -100,16 +119,17 @@ def inference(config: RunConfig, seconds: float) -> Measurement:
     """One actor's forward passes, with the transfer of what comes out of them."""
     from agents.popart_impala.acting import make_policy
 
-    networks, _ = _networks(config)
+    shapes = _shapes(config)
+    networks = shapes.networks
     policy = make_policy(networks)
     params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
     n = config.environments_per_actor
     rng = np.random.default_rng(0)
     inputs = [
         AgentInput(
-            features=rng.integers(0, 256, (n, *FEATURES.shape), np.uint8),
+            features=_random(rng, (n, *shapes.features.shape), shapes.features.dtype, 2),
             task=np.array(config.task_indices(0), np.int32),
-            previous_action=rng.integers(0, _NUM_ACTIONS, n, np.int32),
+            previous_action=rng.integers(0, shapes.num_actions, n, np.int32),
             previous_reward=rng.standard_normal(n).astype(np.float32),
             first=rng.random(n) < 0.01,
         )
@@ -139,7 +159,7 @@ def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
     client = reverb.Client(f"localhost:{server.port}")
     stop = threading.Event()
     writer = reverb_queue.QueueWriter(client, signature, stop.is_set)
-    unrolls = random_unrolls(signature, len(config.tasks), config.environments_per_actor, seed=0)
+    unrolls = random_unrolls(config, config.environments_per_actor, seed=0)
 
     def write() -> None:
         while not stop.is_set():
@@ -159,16 +179,15 @@ def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
 
 def learner(config: RunConfig, seconds: float) -> Measurement:
     """All passes of the learner over batches that come from the host's memory."""
-    networks, signature = _networks(config)
-    agent = config.agent
-    step = make_update(networks, agent, stacked=True)
+    shapes = _shapes(config)
+    networks, agent = shapes.networks, config.agent
+    step = make_update(networks, agent, stacked=isinstance(shapes.features, StackedFrames))
     params = networks.init(jax.random.PRNGKey(0))
     state = (params, make_optimiser(agent).init(params), popart.initial_state(len(config.tasks)))
     parts = np.split(np.arange(agent.batch_size), agent.num_minibatches(1))
     batches = itertools.cycle(
         [  # made now, not while the clock runs
-            random_unrolls(signature, len(config.tasks), agent.batch_size, seed)
-            for seed in range(_BATCHES)
+            random_unrolls(config, agent.batch_size, seed) for seed in range(_BATCHES)
         ]
     )
 
@@ -191,8 +210,7 @@ def publication(config: RunConfig, seconds: float) -> Measurement:
     from agents.popart_impala.types import PolicyVariables
     from agents.popart_impala.variables import VariableClient
 
-    networks, _ = _networks(config)
-    params = networks.init(jax.random.PRNGKey(0))
+    params = _shapes(config).networks.init(jax.random.PRNGKey(0))
     version = itertools.count()
     server = courier.Server("learner")
     server.Bind(
@@ -215,7 +233,7 @@ class Stage(NamedTuple):
     node: str
 
 
-# In the order of the data's way.
+# In the order in which data passes them.
 STAGES = {
     "emulation": Stage(emulation, "actor"),
     "inference": Stage(inference, "actor"),

@@ -1,8 +1,8 @@
 """How fast the program runs, and how fast it could: `python -m benchmarks.throughput --use_lstm`.
 
-Measures every stage of the data's way alone, each in a process like its node's, then the whole
-program on a real game. From the stages' CPU time per agent step follows a bound, cores / sum. The
-run's flags are those of `launch_programs.train`. Needs the machine to itself.
+Measures every stage of a step alone, each in a process like its node's, then the whole program on
+the real tasks. From the stages' CPU time per agent step follows a bound, cores / sum. The run's
+flags are those of `launch_programs.train`. Needs the machine to itself.
 """
 
 import json
@@ -39,7 +39,8 @@ def define_flags() -> None:
         None,
         list(stages.STAGES),
         "Measures this stage only, in this process. The learner's takes its batches from the "
-        "host's memory and needs JAX, Haiku and their like only, no Acme, Reverb or Launchpad.",
+        "host's memory and needs the tasks' emulator, JAX, Haiku and their like only, no Acme, "
+        "Reverb or Launchpad.",
     )
     flags.DEFINE_string("json", None, "File to write the figures to; by default none.")
 
@@ -64,8 +65,6 @@ def main(argv: list[str]) -> None:
     """Measures and reports."""
     del argv
     config = resolve(None)
-    if config.task_list()[0].domain != "atari":
-        raise app.UsageError("the stages' shapes are those of Atari games: give --level_name games")
     if FLAGS.stage is not None:
         measurement = stages.STAGES[FLAGS.stage].measure(config, FLAGS.seconds)
         _report({"stages": {FLAGS.stage: _figures(measurement)}})

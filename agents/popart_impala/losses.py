@@ -183,8 +183,8 @@ def popart_vtrace_loss(
     The least deviation that advantages are standardised by is `LEAST_SPREAD` times `reward_spread`,
     and comes from rewards, not from values. Values differ by much more than advantages do where a
     task is played well, and most where rare episodes earn a hundred times what others do: divided
-    by that, all other advantages lose to the entropy bonus (docs/results.md). A task that has not
-    paid yet has nothing to learn from but noise: its advantages are 0.
+    by that, all other advantages lose to the entropy bonus (docs/experiments.md). A task that has
+    not paid yet has nothing to learn from but noise: its advantages are 0.
 
     loss = sum or mean over T and B of  - gain
                                         + baseline_cost 1/2 (target - n)^2

@@ -42,7 +42,7 @@ def learning_rate(config: Config, frames: int) -> float:
     It falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`. In the
     first `config.warmup_updates` it rises as well: Adam's first steps have their full size whatever
     the gradient's, and what they do to values, PopArt's sigma takes for their scale
-    (docs/results.md).
+    (docs/experiments.md).
     """
     rate = config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
     if config.warmup_updates:

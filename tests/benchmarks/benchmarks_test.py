@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
+from benchmarks import stages
+from benchmarks.measuring import repeat
+from launch_programs.settings.flags import define_run_flags, resolve
 from tests.compiling import unoptimised
 from tests.integration.programs import ROOT
+from tests.launch_programs.command_lines import given
 from tests.missing_packages import WITHOUT_ACME
 
 SMALL = ["--environments_per_actor=2", "--num_actors=2", "--batch_size=2", "--unroll_length=4"]
@@ -26,6 +30,37 @@ def run(*command: str) -> str:
     )
     assert process.returncode == 0, process.stderr
     return process.stdout
+
+
+def test_the_work_of_a_process_that_was_started_counts() -> None:
+    code = "import sys, time\nfor line in sys.stdin:\n"
+    code += "    end = time.process_time() + 0.05\n"
+    code += "    while time.process_time() < end: pass\n"
+    code += "    print(flush=True)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        stdin, stdout = child.stdin, child.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def run() -> None:
+            stdin.write("\n")
+            stdin.flush()
+            stdout.readline()
+
+        measurement = repeat(run, 1, seconds=0.5)
+        stdin.close()
+    # The clock of another process has ticks of 10 ms.
+    assert measurement.cpu_seconds > 0.05 * measurement.agent_steps - 0.02
+
+
+@pytest.mark.parametrize("level", ["minatar:breakout", "doom:basic"])
+def test_stages_of_other_families(level: str) -> None:
+    with given(define_run_flags, f"--level_name={level}", *SMALL):
+        config = resolve(None)
+    for name in ("emulation", "inference", "queue", "learner"):
+        assert stages.STAGES[name].measure(config, 0.01).agent_steps > 0
 
 
 @pytest.mark.by_hand

@@ -4,7 +4,7 @@ A screen is a still background with a few small things that move. Of what a netw
 part that never changes is many times as long as the rest, and gradient steps go almost all along
 that part (LeCun et al. 2012, "Efficient BackProp", section 4.3). Without each pixel's mean, what
 moves is all there is; divided by its deviation, a ball that crosses a pixel once in a hundred steps
-is as loud as what is always there. What this gains is in docs/results.md.
+is as loud as what is always there. What this gains is in docs/experiments.md.
 
 The statistics are parameters that no gradient changes: they are published, saved and exported with
 the others.

@@ -37,7 +37,7 @@ NETWORKS: dict[str, Entry] = {
     "minatar": Entry(
         with_torso(MinAtarTorso),
         ("task_input",),
-        # With the rate that is best on Atari's screens it learns far less (docs/results.md).
+        # With the rate that is best on Atari's screens it learns far less (docs/experiments.md).
         {"hidden_size": HIDDEN_SIZE, "learning_rate": 1e-3},
         takes_observations=True,
     ),
