@@ -26,7 +26,7 @@ help:
 	@echo "make lint       formatter, linter, type checker, BUILD, who imports whom; changes nothing"
 	@echo "make format     format the code and sort its imports"
 	@echo "make docs       the documentation site in site/, strictly: a broken link fails it"
-	@echo "make docs-serve the same on http://localhost:8000, made anew when a page changes"
+	@echo "make docs-serve the same on http://localhost:8000, rebuilt when a page changes"
 	@echo "make lock       resolve requirements*.in into the locks; ARGS=--upgrade"
 	@echo "make clean      remove the environment and all caches, but not runs/"
 

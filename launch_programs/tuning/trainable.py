@@ -32,7 +32,7 @@ class MemberTrainable(tune.Trainable):
         self._begun = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Called by Ray Tune in the process of another trial, which it saves starting anew."""
+        """Called by Ray Tune in the process of another trial, which it saves starting again."""
         self.setup(new_config)
         return True
 

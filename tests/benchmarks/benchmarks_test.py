@@ -81,7 +81,7 @@ def test_the_learner_alone_needs_the_mathematics_only(tmp_path: pathlib.Path) ->
     assert "learner" in out
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_every_stage_and_the_whole_program(tmp_path: pathlib.Path) -> None:
     results = tmp_path / "throughput.json"
     out = run("-m", "benchmarks.throughput", "--seconds=0.5", f"--json={results}", *SMALL)

@@ -102,12 +102,12 @@ HOW: list[tuple[str, Way]] = [
     (r"--preset=amt --subnets=3", Prepared()),
     (
         r"--network=progressive --level_name=pong",
-        Run(f"{_GAMES} {_THREADS} --environments_per_actor=2", mostly_compiles=True),
+        Run(f"{_ONE} --level_name=catch_lsr", mostly_compiles=True),
     ),
     (
         r"--grow_from=runs/first",
         Run(
-            f"{_GAMES} {_THREADS} --environments_per_actor=2",
+            f"{_ONE} --level_name=catch_rsl",
             mostly_compiles=True,
             says="grown from",
         ),
@@ -230,7 +230,7 @@ HOW: list[tuple[str, Way]] = [
     # Examples.
     (r"examples/play_exported\.py$", Run("examples/toy.policy.npz 2")),
     (r"examples\.in_process$", Run("toy 3")),
-    (r"examples\.in_process gym:CartPole-v1$", Run("3")),
+    (r"examples\.in_process gym:CartPole-v1$", Run("1")),
     (r"examples\.play_exported$", Run("examples/toy.policy.npz 2")),
     (r"examples\.play_exported mine.policy.npz 3", Run()),
     (
@@ -253,8 +253,8 @@ HOW: list[tuple[str, Way]] = [
     (
         r"benchmarks\.networks --json",
         Run(
-            "--networks=shallow,attentive:2 --seconds=0.05 --batch_size=1 --unroll_length=2 "
-            "--environments_per_actor=3",
+            "--level_name=toy --networks=mlp,attentive:2 --seconds=0.05 --batch_size=1 "
+            "--unroll_length=2 --environments_per_actor=3",
             mostly_compiles=True,
             says="attentive",
         ),

@@ -86,7 +86,7 @@ def test_the_example_plays_the_policy_of_three_games() -> None:
 @pytest.mark.slow
 def test_the_example_plays_minatars_policy() -> None:
     """Far above random play, whose returns are 0.5, 0.5, 2.9, 0.1 and 0.1."""
-    lines = play(str(MINATAR), "10")
+    lines = play(str(MINATAR), "5")
     assert lines[0].startswith("minatar.policy.npz: trained on 4,0")
     played = means(lines)
     assert list(played) == [task.name for task in parse_level_name("minatar")]

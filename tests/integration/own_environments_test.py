@@ -72,21 +72,3 @@ def test_two_tasks_are_trained_and_evaluated(tmp_path: pathlib.Path) -> None:
     found = [json.loads(path.read_text()) for path in sorted(logdir.glob("evaluation-*.json"))]
     assert sorted(len(one["tasks"]) for one in found) == [1, 2]
     assert {task["task"] for one in found for task in one["tasks"]} == set(names)
-
-
-@pytest.mark.slow
-def test_a_bsuite_environment(tmp_path: pathlib.Path) -> None:
-    """An own `dm_env` is trained on in docs/guides/environment.md, by its command."""
-    name = "bsuite:catch/0"
-    out = train(
-        tmp_path / "run",
-        f"--level_name={name}",
-        "--launch_type=local_mt",  # one process, which takes half the time to start
-        "--total_environment_frames=3000",
-        "--test_num_episodes=1",
-        "--num_actors=1",
-        "--environments_per_actor=4",
-        "--batch_size=4",
-    )
-    assert "network mlp, " in out
-    assert results(tmp_path / "run")["tasks"][0]["task"] == name
