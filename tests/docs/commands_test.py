@@ -144,11 +144,11 @@ HOW: list[tuple[str, Way]] = [
     (r"--level_name=dm_env:.*--launch_type=local_mt", Prepared()),
     (
         r"--level_name=procgen4",
-        Run(f"{_ONE} --level_name=procgen:coinrun", says="unseen"),
+        Run(f"{_ONE} --level_name=procgen:coinrun --evaluation_max_frames=400", says="unseen"),
     ),
     (
         r"--level_name=doom8",
-        Run(f"{_ONE} --level_name=doom:basic", says="doom:basic"),
+        Run(f"{_ONE} --level_name=doom:basic --evaluation_max_frames=400", says="doom:basic"),
     ),
     (
         r"--network=residual --level_name=toy",

@@ -226,7 +226,7 @@ def test_training_goes_on_while_the_whole_disk_is_full(small_disk: pathlib.Path)
 
 @pytest.mark.slow
 def test_a_run_that_ends_on_a_full_disk_says_why(small_disk: pathlib.Path) -> None:
-    with training(small_disk / "run", *TOY, "--total_environment_frames=60000") as program:
+    with training(small_disk / "run", *TOY, "--total_environment_frames=30000") as program:
         program.wait_until((small_disk / "run/last-checkpoint").exists)
         fill(small_disk / "filler")
         assert program.wait() == 1
@@ -271,7 +271,7 @@ def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathl
 @pytest.mark.slow
 def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    with training(logdir, *TOY, "--learning_rate=1e30") as program:
+    with training(logdir, *TOY, "--launch_type=local_mt", "--learning_rate=1e30") as program:
         assert program.wait(120) == 1
         assert program.processes() == []
         output = " ".join(program.output.split())
