@@ -9,7 +9,8 @@ sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same upd
 arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
 rounding step of 1024).
 
-Beside them we keep the mean square of rewards, for advantages' scale (`losses.reward_spread`).
+Beside them we keep the mean square of all rewards so far, for the advantages' scale
+(`losses.reward_spread`).
 """
 
 from typing import NamedTuple
@@ -27,7 +28,7 @@ class PopArtState(NamedTuple):
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
-    reward_square: jax.Array  # float32 [num_tasks], mean square of rewards; ours
+    reward_square: jax.Array  # float32 [num_tasks], mean square of all rewards so far; ours
     updates: jax.Array  # int32 [num_tasks], how often the task's were updated
 
 
@@ -100,8 +101,11 @@ def update_statistics(
 
     With m and s the mean and variance of a task's targets in the batch and b the step size:
     mu' = (1-b) mu + b m, and v' = (1-b) v + b s + b (1-b) (mu - m)^2, which is
-    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2). The mean square of rewards is
-    q' = (1-b) q + b E[r^2].
+    nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2).
+
+    The mean square of rewards is a plain average over batches: q' = q + (E[r^2] - q) / (n + 1)
+    after n updates. A moving one would forget the rewards of a game that pays a few times in a
+    million steps, and what is measured by it would take noise for a signal.
 
     Args:
       state: the statistics before.
@@ -130,7 +134,7 @@ def update_statistics(
         state.mean, state.variance, batch_mean, batch_variance, step_size
     )
     batch_square = jnp.sum(member * rewards[:, :, None] ** 2, axis=(0, 1)) / divisor
-    square = state.reward_square + step_size * (batch_square - state.reward_square)
+    square = state.reward_square + (batch_square - state.reward_square) / (state.updates + 1.0)
     return PopArtState(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),

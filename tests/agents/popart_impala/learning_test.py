@@ -222,8 +222,9 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
         own = targets[:, TASK == task][counts[:, TASK == task]]
         if own.size:
             paid = reward[:, TASK == task][counts[:, TASK == task]]
+            total = updates[task] * reward_square[task] + (paid**2).mean()
             updates[task] += 1
-            reward_square[task] = (1 - b) * reward_square[task] + b * (paid**2).mean()
+            reward_square[task] = total / updates[task]
         if own.size and config.popart:
             mean[task] = (1 - b) * mean[task] + b * own.mean()
             second_moment[task] = (1 - b) * second_moment[task] + b * (own**2).mean()

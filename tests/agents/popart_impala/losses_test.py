@@ -90,7 +90,9 @@ def as_oracle(batch: losses.LossInput) -> oracle.Batch:
 
 def oracle_statistics() -> oracle.Statistics:
     mean, sigma = MEAN.astype(np.float64), SIGMA.astype(np.float64)
-    return oracle.Statistics(mean, mean**2 + sigma**2, REWARD_SQUARE.astype(np.float64))
+    return oracle.Statistics(
+        mean, mean**2 + sigma**2, REWARD_SQUARE.astype(np.float64), np.asarray(state().updates)
+    )
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -53,11 +53,12 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """PopArt's moments as in the paper, and the mean square of rewards."""
+    """PopArt's moments as in the paper, and the mean square of rewards over so many updates."""
 
     mean: Array  # [N], mu
     second_moment: Array  # [N], nu
     reward_square: Array  # [N]
+    updates: Array  # [N]
 
 
 class VTrace(NamedTuple):
@@ -174,7 +175,7 @@ def update_statistics(
 ) -> Statistics:
     """One step of the moving averages per task.
 
-    mu += b (E[v] - mu), nu += b (E[v^2] - nu), q += b (E[r^2] - q).
+    mu += b (E[v] - mu), nu += b (E[v^2] - nu). The mean square of rewards is that of all batches.
 
     Args:
       statistics: [N].
@@ -184,16 +185,18 @@ def update_statistics(
       task: int [B].
       step_size: b.
     """
-    mean, second_moment, reward_square = (np.array(x, np.float64) for x in statistics)
+    mean, second_moment, reward_square, updates = (np.array(x, np.float64) for x in statistics)
     for index in range(len(mean)):
         counts = weights[:, task == index] > 0
         counting = targets[:, task == index][counts]
         if counting.size:
             mean[index] += step_size * (np.mean(counting) - mean[index])
             second_moment[index] += step_size * (np.mean(counting**2) - second_moment[index])
+            total = reward_square[index] * updates[index]
+            updates[index] += 1
             square = np.mean(rewards[:, task == index][counts] ** 2)
-            reward_square[index] += step_size * (square - reward_square[index])
-    return Statistics(mean, second_moment, reward_square)
+            reward_square[index] = (total + square) / updates[index]
+    return Statistics(mean, second_moment, reward_square, updates)
 
 
 def scale(statistics: Statistics, minimum: float, maximum: float) -> tuple[Array, Array]:
@@ -233,7 +236,7 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
         statistics, targets, rewards, counts, batch.task, config.popart_step_size
     )
     if not config.popart:
-        new = Statistics(statistics.mean, statistics.second_moment, new.reward_square)
+        new = new._replace(mean=statistics.mean, second_moment=statistics.second_moment)
     new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
     scaled = scale_advantages(advantages, counts, batch.task, new_sigma, new.reward_square, config)
     return Constants(targets, scaled, ratios, counts, mu, sigma, new_mu, new_sigma, new)

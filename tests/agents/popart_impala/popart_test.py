@@ -54,8 +54,9 @@ def test_update_by_hand() -> None:
     # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
-    # Rewards -2, 4: E[r^2] = 10, of before 2: q' = 3/4 2 + 1/4 10 = 4
+    # Rewards -2, 4: E[r^2] = 10, in three updates before 2: q' = (3 x 2 + 10) / 4 = 4
     state = settled(jnp.array([7.0, 10.0]), jnp.array([2.0, 4.0]), jnp.array([5.0, 2.0]))
+    state = state._replace(updates=jnp.array([9, 3]))
     targets = jnp.array([[1.0], [100.0], [3.0]])
     weights = jnp.array([[1.0], [0.0], [1.0]])
     rewards = jnp.array([[-2.0], [70.0], [4.0]])
@@ -63,6 +64,7 @@ def test_update_by_hand() -> None:
     np.testing.assert_array_equal(new.mean, [7.0, 8.0])
     np.testing.assert_array_equal(new.variance, [2.0, 15.25])
     np.testing.assert_array_equal(new.reward_square, [5.0, 4.0])
+    np.testing.assert_array_equal(new.updates, [9, 4])
 
 
 @pytest.mark.parametrize("step_size", [0.03, 0.3, 1.0])
@@ -73,7 +75,8 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
     centre = magnitude * np.array([2.0, -1.0, 0.0, 3.0, -2.0])
     num_tasks, length, batch_size = 5, 6, 12
     state = popart.initial_state(num_tasks)
-    statistics = oracle.Statistics(np.zeros(num_tasks), np.ones(num_tasks), np.zeros(num_tasks))
+    zeros = np.zeros(num_tasks)
+    statistics = oracle.Statistics(zeros, np.ones(num_tasks), zeros, zeros)
     for _ in range(400):
         present = np.flatnonzero(rng.random(num_tasks) < 0.8)
         if not present.size:
@@ -88,7 +91,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
         statistics = oracle.update_statistics(
             statistics, exact(targets), exact(rewards), exact(weights), task, step_size
         )
-        mean, second_moment, reward_square = statistics
+        mean, second_moment, reward_square, _ = statistics
         variance = second_moment - mean**2
         # Tens of roundings of the numbers that take part.
         size = np.maximum(second_moment, before.second_moment)
@@ -102,7 +105,7 @@ def test_a_task_without_counting_targets_keeps_its_statistics_exactly() -> None:
     # Task 0 is absent, none of task 2's targets counts, task 1 changes.
     state = settled(
         mean=jnp.array([1 / 3, 1 / 3, -12345.678]), variance=jnp.array([1 / 7, 1 / 7, 3e9])
-    )
+    )._replace(updates=jnp.array([8, 8, 8]))
     targets = jnp.arange(8.0).reshape(2, 4) / 3
     weights = jnp.array([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
     new = update_statistics(state, targets, weights, jnp.array([1, 2, 2, 1]), 0.1)
@@ -134,7 +137,10 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     start = settled(mean=jnp.array([centre + 3]), variance=jnp.array([9.0]))
     state = start
     statistics = oracle.Statistics(
-        exact(start.mean), exact(start.mean) ** 2 + 9.0, exact(start.reward_square)
+        exact(start.mean),
+        exact(start.mean) ** 2 + 9.0,
+        exact(start.reward_square),
+        exact(start.updates),
     )
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
     errors_of_second_moments = []
@@ -230,6 +236,9 @@ def test_first_steps_average_what_there_was() -> None:
             mean, second_moment = (np.mean(m) for m in moments)
             np.testing.assert_allclose(state.mean[0], mean, rtol=1e-5)
             np.testing.assert_allclose(state.variance[0], second_moment - mean**2, rtol=1e-4)
+    # That of rewards stays a plain average.
+    square = np.mean([(b**2).mean() for b in batches])
+    np.testing.assert_allclose(state.reward_square[0], square, rtol=1e-5)
     np.testing.assert_array_equal(state.updates, [updates, 0])
     # The other task had no targets.
     other = state.mean[1], state.variance[1], state.reward_square[1]
