@@ -68,12 +68,14 @@ def begin_imports() -> None:
 
 
 def end_imports() -> None:
-    """Lets Ctrl-C raise `KeyboardInterrupt`, and garbage be collected, as Python does by default.
-
-    What has been imported stays, so the collector need not look at it.
-    """
+    """Ctrl-C raises `KeyboardInterrupt`, and garbage is collected, as Python does by default."""
     if _has_interrupts():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    collect_garbage()
+
+
+def collect_garbage() -> None:
+    """Lets garbage be collected from now on; what has been imported stays, and is not looked at."""
     gc.freeze()
     gc.enable()
 

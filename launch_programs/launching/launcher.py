@@ -13,7 +13,7 @@ import threading
 
 from absl import flags
 
-from launch_programs.console import standard_streams
+from launch_programs.console import at_start, standard_streams
 from launch_programs.launching import backends, private_network
 from launch_programs.launching.supervisor import ProgramFailed
 from launch_programs.run.failure_log import FailureLog
@@ -88,5 +88,6 @@ def _stop_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    at_start.collect_garbage()
     standard_streams.set_up()  # `train` reads it, and may be killed
     sys.exit(main(sys.argv))

@@ -19,7 +19,7 @@ import cloudpickle
 from absl import flags
 from launchpad.launch import worker_manager
 
-from launch_programs.console import standard_streams
+from launch_programs.console import at_start, standard_streams
 from launch_programs.nodes.ending import ORPHAN
 
 # <linux/prctl.h>
@@ -99,6 +99,7 @@ def end_process(exit_code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    at_start.collect_garbage()
     run_to_end(
         sys.argv[1],
         lambda: cloudpickle.load(sys.stdin.buffer),

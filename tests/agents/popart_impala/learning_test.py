@@ -362,7 +362,7 @@ def test_the_statistics_alone_leave_unnormalised_values_as_they_were() -> None:
     learner = make_learner()
     # After the last frame the learning rate is 0: only the statistics' part of an update is left.
     before = with_statistics(learner)._replace(frames=CONFIG.total_environment_frames)
-    updates = np.full(NUM_TASKS, 8, np.int32)  # so few that the mean square of rewards moves
+    updates = jnp.full(NUM_TASKS, 8)  # so few that the mean square of rewards moves
     before = before._replace(popart=before.popart._replace(updates=updates))
     learner.restore(before)
     learner.step()

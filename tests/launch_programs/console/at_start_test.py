@@ -71,3 +71,12 @@ print(gc.isenabled(), gc.get_freeze_count() > 0)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("False\nTrue True\n", "")
+
+
+def test_no_program_is_left_without_a_garbage_collector() -> None:
+    """The package turns it off for whatever `python -m` starts."""
+    for path in (ROOT / "launch_programs").rglob("*.py"):
+        code = path.read_text()
+        if '__name__ == "__main__"' in code:
+            main = code.partition('__name__ == "__main__"')[2]
+            assert "command_line.run(main)" in main or "at_start.collect_garbage()" in main, path

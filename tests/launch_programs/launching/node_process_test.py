@@ -1,13 +1,16 @@
 """Tests of how a node's process ends."""
 
+import gc
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 
+import cloudpickle
 import pytest
 
 from launch_programs.launching import node_process
+from tests.integration.programs import ROOT
 
 
 def test_a_process_ends_at_once_with_its_output() -> None:
@@ -26,6 +29,20 @@ def test_a_process_ends_at_once_with_its_output() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
     )
     assert (ended.returncode, ended.stdout) == (3, "the last line")
+
+
+def test_a_node_that_is_a_program_of_its_own_collects_garbage() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "launch_programs.launching.node_process", "actor/0"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(cloudpickle.dumps(lambda: print(gc.isenabled())))
+        process.stdin.flush()  # it stays open: its end would be the launcher's
+        assert process.stdout.read() == b"True\n"
 
 
 @pytest.mark.parametrize(
