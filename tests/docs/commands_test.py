@@ -102,12 +102,12 @@ HOW: list[tuple[str, Way]] = [
     (r"--preset=amt --subnets=3", Prepared()),
     (
         r"--network=progressive --level_name=pong",
-        Run(f"{_ONE} --level_name=catch_lsr", mostly_compiles=True),
+        Run(f"{_ONE} --level_name=catch_lsr --total_environment_frames=600", mostly_compiles=True),
     ),
     (
         r"--grow_from=runs/first",
         Run(
-            f"{_ONE} --level_name=catch_rsl",
+            f"{_ONE} --level_name=catch_rsl --total_environment_frames=600",
             mostly_compiles=True,
             says="grown from",
         ),

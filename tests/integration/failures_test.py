@@ -271,7 +271,7 @@ def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathl
 @pytest.mark.slow
 def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -> None:
     logdir = tmp_path / "run"
-    with training(logdir, *TOY, "--launch_type=local_mt", "--learning_rate=1e30") as program:
+    with training(logdir, *TOY, "--learning_rate=1e30") as program:
         assert program.wait(120) == 1
         assert program.processes() == []
         output = " ".join(program.output.split())
