@@ -40,10 +40,9 @@ def bytes_per_step(config: RunConfig) -> float:
 
 
 class _Shapes(NamedTuple):
-    """What the run's environments show and take, its network, and its unrolls."""
+    """What the run's environments show, its network, and its unrolls."""
 
     features: Any  # spec of the features
-    num_actions: int
     networks: Networks
     signature: Signature
 
@@ -63,7 +62,7 @@ def _shapes(config: RunConfig) -> _Shapes:
     signature = unroll_signature(
         features, num_actions, config.agent.unroll_length, networks.initial_state(1)
     )
-    return _Shapes(features, num_actions, networks, signature)
+    return _Shapes(features, networks, signature)
 
 
 def run_signature(config: RunConfig) -> Signature:
@@ -88,7 +87,7 @@ def random_unrolls(config: RunConfig, n: int, seed: int) -> Any:
     shapes = _shapes(config)
 
     def array(spec: Any) -> np.ndarray:
-        below = len(config.tasks) if "task" in spec.name else shapes.num_actions
+        below = len(config.tasks) if "task" in spec.name else shapes.networks.num_actions
         return _random(rng, (n, *spec.shape), spec.dtype, below)
 
     unrolls = jax.tree.map(array, shapes.signature)
@@ -129,7 +128,7 @@ def inference(config: RunConfig, seconds: float) -> Measurement:
         AgentInput(
             features=_random(rng, (n, *shapes.features.shape), shapes.features.dtype, 2),
             task=np.array(config.task_indices(0), np.int32),
-            previous_action=rng.integers(0, shapes.num_actions, n, np.int32),
+            previous_action=rng.integers(0, networks.num_actions, n, np.int32),
             previous_reward=rng.standard_normal(n).astype(np.float32),
             first=rng.random(n) < 0.01,
         )

@@ -4,6 +4,8 @@ import gc
 import importlib
 import sys
 
+from launch_programs.console import at_start
+
 # What the nodes are made of.
 _MODULES = (
     "launch_programs.launching.node_process",
@@ -24,5 +26,4 @@ if _HIDDEN not in sys.modules:
         del sys.modules[_HIDDEN]
         # Forks leave alone what was imported: a collector that looks at it writes to its pages, and
         # each fork would have its own copy of them.
-        gc.freeze()
-        gc.enable()
+        at_start.collect_garbage()
