@@ -1,4 +1,4 @@
-"""Agents of this project. Importing one first makes Acme 0.4.0 importable with today's JAX."""
+"""This project's agents. Importing this package makes Acme 0.4.0 importable with today's JAX."""
 
 import importlib.util
 

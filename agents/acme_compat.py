@@ -1,8 +1,8 @@
-"""Lets Acme 0.4.0 be imported with a JAX that has dropped names which Acme uses in annotations.
+"""Makes Acme 0.4.0 importable with a JAX that has dropped names used in Acme's annotations.
 
-`acme.agents.jax.builders`, whose base class we implement, and `acme.jax` mention `jax.xla`,
+`acme.agents.jax.builders`, whose base class we implement, and `acme.jax` refer to `jax.xla`,
 `jax.pxla`, `jax.tree_map` and `jax.numpy.DeviceArray`. We call none of the code behind them. The
-aliases are set only where JAX lacks the name, and are not used by this project itself.
+aliases are set only where JAX lacks the name, and this project does not use them itself.
 """
 
 import types

@@ -1,7 +1,7 @@
 """PopArt-IMPALA.
 
-Public names are loaded when first used, so that those of the core (`Config`, `InProcessAgent`,
-`load_policy`) can be had where Acme, Reverb and TensorFlow are not installed.
+Public names load on first use, so that those of the core (`Config`, `InProcessAgent`,
+`load_policy`) are available without Acme, Reverb and TensorFlow.
 """
 
 import importlib

@@ -31,10 +31,10 @@ class Actor(core.Actor):
         """Makes an actor.
 
         Args:
-          policy: what `make_policy` returns.
-          value_function: what `make_value_function` returns; for the adder.
+          policy: as returned by `make_policy`.
+          value_function: as returned by `make_value_function`; for the adder.
           initial_state: recurrent state [1, ...].
-          variables: where parameters come from.
+          variables: source of parameters.
           random_key: for sampling actions.
           adder: records what the actor observes, if given.
         """
@@ -51,7 +51,7 @@ class Actor(core.Actor):
 
     @property
     def last_step(self) -> PolicyStep | None:
-        """What the last choice was made from, with a leading axis of 1; None before the first."""
+        """The policy's last step, with a leading axis of 1; None before the first."""
         return self._last_step
 
     def observe_first(self, timestep: dm_env.TimeStep) -> None:
@@ -75,7 +75,7 @@ class Actor(core.Actor):
         return np.asarray(output.action)[0]
 
     def observe(self, action: np.ndarray, next_timestep: dm_env.TimeStep) -> None:
-        """Remembers, and records, what came of the action."""
+        """Remembers the action and its outcome, and passes them to the adder."""
         reward = np.float32(number("reward", next_timestep.reward))
         self._previous = (np.int32(action), reward, False)
         if self._adder is None:
@@ -91,7 +91,7 @@ class Actor(core.Actor):
         self._variables.update(wait)
 
     def _inputs(self, observation: Observation) -> AgentInput:
-        """What the network is shown, [1, ...]."""
+        """The network's input, [1, ...]."""
         action, reward, first = self._previous
         return agent_input(
             np.asarray(observation.features)[None],

@@ -19,7 +19,7 @@ class UnrollAdder(adders.Adder):
     Observations are `environments.Observation`s, and `extras` is a mapping with the policy's
     "logits" [num_actions], the recurrent "state" before the observation, the "params_step" of the
     parameters, and, where a time limit ends the episode, "last_value", the unnormalised value of
-    its last observation; the actor of this package gives them.
+    its last observation; this package's actor provides them.
     """
 
     def __init__(self, writer: UnrollWriter):
@@ -45,10 +45,10 @@ class UnrollAdder(adders.Adder):
     def add(
         self, action: Array, next_timestep: dm_env.TimeStep, extras: Mapping[str, Any] = {}
     ) -> None:
-        """Adds a_t and what came of it.
+        """Adds a_t and its outcome.
 
         Raises:
-          ValueError: no observation to act on was added before.
+          ValueError: no observation was added before the action.
         """
         if self._inputs is None:
             raise ValueError("add needs add_first at the start of an episode")
@@ -73,7 +73,7 @@ class UnrollAdder(adders.Adder):
 
     def _observe(self, timestep: dm_env.TimeStep, action: Array, reward: Array) -> None:
         self._inputs = agent_input(
-            # Copies: they are used when the environment has gone on, and may show others in them.
+            # Copies: the environment may have reused its arrays by the time these are used.
             np.array(timestep.observation.features)[None],
             np.array(timestep.observation.task)[None],
             np.asarray([action]),

@@ -37,7 +37,7 @@ class PopArtIMPALALearner(BatchLearner, acme.Learner):
           config: the agent's settings.
           dataset: batches; `sample.data` is an `Unroll` of [B, ...] arrays.
           random_key: for the initial parameters.
-          stacked: whether the unrolls hold single frames of stacks.
+          stacked: whether unrolls hold frame stacks as single frames.
           counter: gets `steps` and `frames`.
           logger: gets a row of metrics at most every `log_interval` seconds.
           log_interval: seconds.
@@ -49,9 +49,9 @@ class PopArtIMPALALearner(BatchLearner, acme.Learner):
         self._counter = counter
         self._logger = logger
         self._log_interval = log_interval
-        self._log_time: float  # when and at which frames the last row of metrics was written
+        self._log_time: float  # time and frames at the last row of metrics
         self._log_frames: int
-        self._waited: float  # seconds since then in which the learner waited for batches
+        self._waited: float  # seconds since then spent waiting for batches
         super().__init__(networks, config, random_key, stacked=stacked)
 
     def step(self) -> None:
@@ -80,12 +80,12 @@ class PopArtIMPALALearner(BatchLearner, acme.Learner):
         elapsed = now - self._log_time
         logger.write(
             {
-                # These two are first for the order of the table's columns.
+                # These two come first, which sets the order of the table's columns.
                 "learner_steps": metrics["learner_steps"],
                 "frames": metrics["frames"],
                 "frames_per_second": (self.frames - self._log_frames) / elapsed,
                 # Near 1 the actors are the bottleneck, near 0 the learner. The last update may have
-                # run in that time: this is not the share in which the device was idle.
+                # been running meanwhile, so this is not the device's idle share.
                 "waiting_share": self._waited / elapsed,
                 **metrics,
             }

@@ -23,7 +23,7 @@ from agents.popart_impala.unrolls import UnrollBuffer, UnrollWriter
 from agents.popart_impala.variables import VariableClient
 from environments import BatchedEnvironment, BatchedTimeStep
 
-# Networks whose compiled functions are kept. A process has one, or a few in turn.
+# Networks whose compiled functions are cached. A process uses one, or a few in turn.
 _COMPILED = 8
 
 
@@ -35,7 +35,7 @@ class PolicyStep(NamedTuple):
     state: RecurrentState  # [B, ...], after the step
     key: chex.PRNGKey  # for the next step
     attention: Array | None  # float32 [B, K], weights of sub-networks, if the network has them
-    # float32 [B, num_tasks], PopArt's normalised values, if they were asked for
+    # float32 [B, num_tasks], PopArt's normalised values, if requested
     normalised_values: Array | None
 
 
@@ -45,12 +45,12 @@ Policy = Callable[[Params, chex.PRNGKey, AgentInput, RecurrentState], PolicyStep
 
 @functools.lru_cache(maxsize=_COMPILED)
 def make_policy(networks: Networks, *, greedy: bool = False, values: bool = False) -> Policy:
-    """The compiled policy; the same one for the same network, which compiles it once.
+    """Returns the compiled policy, cached so that it compiles once for the same network.
 
     Args:
-      networks: what it computes with.
+      networks: the network.
       greedy: takes the likeliest action instead of sampling from the logits.
-      values: computes the values too, which actors in training do not need.
+      values: also computes the values, which actors do not need in training.
     """
 
     @jax.jit
@@ -65,16 +65,16 @@ def make_policy(networks: Networks, *, greedy: bool = False, values: bool = Fals
     return policy
 
 
-# (variables, inputs [B, ...], recurrent state [B, ...]) -> float32 [B], the unnormalised value of
-# each one's own task
+# (variables, inputs [B, ...], recurrent state [B, ...]) -> float32 [B], unnormalised values, each
+# for the input's own task
 ValueFunction = Callable[[PolicyVariables, AgentInput, RecurrentState], Array]
 
 
 @functools.lru_cache(maxsize=_COMPILED)
 def make_value_function(networks: Networks) -> ValueFunction:
-    """The compiled values, which actors need where a time limit cuts an episode off.
+    """Returns the compiled values, which actors need where a time limit cuts an episode off.
 
-    As with `make_policy`, the same function for the same network.
+    Cached for the same network, as `make_policy` is.
     """
 
     @jax.jit
@@ -89,7 +89,7 @@ def make_value_function(networks: Networks) -> ValueFunction:
 
 
 class EpisodeResult(NamedTuple):
-    """A finished episode, in the environment's own rewards."""
+    """A finished episode, scored in the environment's own rewards."""
 
     task: int
     episode_return: float  # sum of unclipped rewards
@@ -113,11 +113,11 @@ class BatchedActor:
 
         Args:
           environment: N environments of any tasks.
-          policy: what `make_policy` returns.
-          value_function: what `make_value_function` returns.
+          policy: as returned by `make_policy`.
+          value_function: as returned by `make_value_function`.
           initial_state: recurrent state [N, ...].
-          variables: where parameters come from.
-          writer: where unrolls go; its signature says how long they are.
+          variables: source of parameters.
+          writer: destination of unrolls; its signature sets their length.
           random_key: for sampling actions.
         """
         self._environment = environment
@@ -135,11 +135,11 @@ class BatchedActor:
 
     @property
     def steps_per_unroll(self) -> int:
-        """Agent steps, over all environments, of one call of `run_unroll`."""
+        """Agent steps per call of `run_unroll`, over all environments."""
         return self._buffer.unroll_length * self._environment.num_environments
 
     def run_unroll(self) -> list[EpisodeResult]:
-        """Plays one unroll in each environment with one version of the parameters and writes all.
+        """Plays and writes one unroll per environment, all with the same version of the parameters.
 
         Returns:
           The episodes that ended.
@@ -186,11 +186,11 @@ class BatchedActor:
     def _after_time_limits(
         self, action: np.ndarray, timestep: BatchedTimeStep
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The discounts and truncation values [N] of a step, as `Unroll` has them."""
+        """Returns the discounts and truncation values [N] of a step, as in `Unroll`."""
         truncated = timestep.truncated
         if timestep.final_features is None or not truncated.any():
             return timestep.discount, np.zeros_like(timestep.discount)
-        # Of all N, so that it is compiled once; those that continue are not looked at.
+        # For all N, so that it compiles once; values of environments that continue are unused.
         inputs = agent_input(
             timestep.final_features,
             timestep.observation.task,
@@ -207,7 +207,7 @@ class BatchedActor:
 
 
 def _batch_input(action: np.ndarray, timestep: BatchedTimeStep) -> AgentInput:
-    """What the network is shown of environments that have taken these actions."""
+    """The network's input for environments that have taken these actions."""
     observation = timestep.observation
     return agent_input(
         observation.features, observation.task, action, timestep.reward, timestep.first

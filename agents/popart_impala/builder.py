@@ -19,8 +19,8 @@ from environments.conversion import features_spec
 class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
     """Makes every part of a PopArt-IMPALA agent for environments of one spec.
 
-    Observations are `environments.Observation`s (`environments.WithTask` makes them from any dm_env
-    environment's), actions discrete.
+    Observations are `environments.Observation`s (`environments.WithTask` makes them from those of
+    any dm_env environment); actions are discrete.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
 
         Args:
           config: the agent's settings.
-          environment_spec: of one environment, as `acme.make_environment_spec` gives it.
+          environment_spec: of one environment, as `acme.make_environment_spec` returns it.
           logger: gets the learner's metrics.
           log_interval: seconds between them.
-          should_stop: asked by whatever waits for the queue; once true, writers give up and
+          should_stop: polled by whatever waits for the queue; once true, writers give up and
             iterators end.
 
         Raises:
@@ -93,11 +93,11 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
     def make_dataset_iterator(
         self, replay_client: reverb.Client | Sequence[reverb.Client]
     ) -> Iterator[reverb.ReplaySample]:
-        """Batches of unrolls, fetched ahead by one; ends when `should_stop` says so.
+        """Yields batches of unrolls, prefetched by one; ends once `should_stop` is true.
 
         Args:
-          replay_client: of the queue's server, or of several that share the actors' unrolls. A
-            batch is then of one server's unrolls, whichever has one first.
+          replay_client: of the queue's server, or of several that share the actors' unrolls. Each
+            batch then comes from a single server, whichever has one first.
         """
         clients = replay_client if isinstance(replay_client, Sequence) else [replay_client]
         return reverb_queue.Prefetcher(
@@ -109,11 +109,11 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         )
 
     def make_adder(self, replay_client: reverb.Client) -> acme_adder.UnrollAdder:
-        """An adder that writes an unroll every `unroll_length` steps."""
+        """Makes an adder that writes an unroll every `unroll_length` steps."""
         return acme_adder.UnrollAdder(self._make_writer(replay_client))
 
     def make_policy(self, *, greedy: bool = False, values: bool = False) -> acting.Policy:
-        """The policy for `make_actor`: sampling, or the likeliest action; with `values` or not."""
+        """Makes the policy for `make_actor`: sampling or greedy, with or without values."""
         return acting.make_policy(self.networks, greedy=greedy, values=values)
 
     def make_actor(
@@ -123,10 +123,10 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         adder: acme_adder.UnrollAdder | None = None,
         variable_source: core.VariableSource | None = None,
     ) -> acme_actor.Actor:
-        """An actor for one environment in an `acme.EnvironmentLoop`.
+        """Makes an actor for one environment in an `acme.EnvironmentLoop`.
 
         Raises:
-          ValueError: no variable source: this policy has parameters.
+          ValueError: there is no variable source; this policy has parameters.
         """
         if variable_source is None:
             raise ValueError("variable_source is needed: the policy has parameters")
@@ -146,7 +146,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         replay_client: reverb.Client,
         variable_source: core.VariableSource,
     ) -> acting.BatchedActor:
-        """An actor that steps many environments with one forward pass: what training uses."""
+        """Makes an actor that steps many environments with one forward pass, used in training."""
         return acting.BatchedActor(
             environment,
             self.make_policy(),
@@ -165,7 +165,7 @@ class PopArtIMPALABuilder(builders.ActorLearnerBuilder):
         replay_client: reverb.Client | None = None,
         counter: counting.Counter | None = None,
     ) -> PopArtIMPALALearner:
-        """The learner; `replay_client` is not used, a queue has no priorities."""
+        """Makes the learner; `replay_client` is unused, since a queue has no priorities."""
         return PopArtIMPALALearner(
             networks,
             self._config,

@@ -12,7 +12,7 @@ def choose_actions(
     Args:
       key: random key.
       logits: float32 [B, num_actions].
-      greedy: whether not to sample.
+      greedy: takes the likeliest actions instead of sampling.
 
     Returns:
       Actions, int32 [B], and the key for the next ones.

@@ -1,7 +1,8 @@
 """The agent's settings.
 
-Defaults are what learns on a small machine (docs/results.md). They come from IMPALA's for Atari
-(arXiv 1802.01561) and PopArt's multi-task paper (arXiv 1809.04474); the README lists what differs.
+The defaults are settings that learn on a small machine (docs/results.md). They derive from those of
+IMPALA for Atari (arXiv 1802.01561) and of PopArt's multi-task paper (arXiv 1809.04474); the README
+lists the differences.
 """
 
 import dataclasses
@@ -14,17 +15,17 @@ REWARD_CLIPPINGS = ("none", "abs_one", "soft_asymmetric")
 LOSS_REDUCTIONS = ("sum", "mean")
 OPTIMISERS = ("adam", "rmsprop")
 
-# Parts of a batch where the user does not say how many.
+# Upper limit on the number of minibatches if the user sets none.
 MOST_MINIBATCHES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(NetworkConfig):
-    """Settings of the PopArt-IMPALA agent, those of its network among them; checked when made.
+    """Settings of the PopArt-IMPALA agent, including its network's; validated on construction.
 
     Raises:
-      ValueError: a field is out of range; the message names the field, its value and what is
-        accepted.
+      ValueError: a field is out of range; the message names the field, its value and the
+        accepted values.
     """
 
     # Data.
@@ -35,7 +36,7 @@ class Config(NetworkConfig):
         "Unrolls that the queue holds before actors wait; by default a quarter of a batch, "
         "since a whole one is being learned from and another is ready.",
     )
-    action_repeat: int = 4  # environment frames in one agent step; the tasks' own
+    action_repeat: int = 4  # environment frames per agent step; determined by the tasks
 
     # Loss.
     discounting: float = setting(0.99, "Discount of future rewards, in [0, 1].")
@@ -68,7 +69,7 @@ class Config(NetworkConfig):
         "one with which it was chosen. The presets have none, as IMPALA.",
     )
 
-    # Use of a batch: several times, each time in random parts of it.
+    # How a batch is used: in several passes, each over random minibatches.
     passes: int = setting(2, "How often a batch is learned from; the papers: once.")
     minibatches: int | None = setting(
         None,
@@ -88,7 +89,7 @@ class Config(NetworkConfig):
     popart_scale_min: float = setting(1e-4, "Lower bound of PopArt's sigma.")
     popart_scale_max: float = setting(1e6, "Upper bound of PopArt's sigma.")
 
-    # Optimiser, with a learning rate that rises at first, and falls linearly to 0.
+    # Optimiser. The learning rate warms up and decays linearly to 0.
     optimiser: str = setting("adam", "Adam, or RMSProp as in the papers.", choices=OPTIMISERS)
     learning_rate: float = setting(
         5e-4,
@@ -175,14 +176,14 @@ class Config(NetworkConfig):
     @property
     def queue_capacity(self) -> int:
         """Unrolls that the queue holds before actors wait."""
-        # A batch is being learned from and another is ready: more would be policy lag.
+        # The learner is using one batch and has another ready: more would add policy lag.
         return self.queue_size or max(1, self.batch_size // 4)
 
     def num_minibatches(self, num_devices: int) -> int:
-        """Parts that a batch is learned from one after another, each split over the devices.
+        """Number of minibatches per batch, each of which is split over the devices.
 
         Raises:
-          ValueError: the devices do not divide a part evenly.
+          ValueError: a minibatch cannot be split evenly over the devices.
         """
         if self.minibatches is None:
             for parts in range(MOST_MINIBATCHES, 0, -1):

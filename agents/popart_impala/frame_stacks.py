@@ -1,15 +1,15 @@
-"""Single frames -> the stacks that the environment showed (pure mathematics, on the device)."""
+"""Single frames -> the stacks that the environment showed (a pure function, on the device)."""
 
 import jax
 import jax.numpy as jnp
 
 
 def rebuild_stacks(frames: jax.Array, first: jax.Array) -> jax.Array:
-    """Rebuilds the frame stacks of one unroll from the frames that were sent once.
+    """Rebuilds the frame stacks of one unroll from frames that were each sent once.
 
-    The stack at time t holds the frames of times t-S+1 ... t, newest last, with zeros for those
-    from before the episode that o_t belongs to. The first S-1 frames sent are the rest of o_0's
-    stack, where the environment has put those zeros already.
+    The stack at time t holds the frames of times t-S+1 ... t, newest last, with zeros for frames
+    from before o_t's episode. The first S-1 frames sent are the rest of o_0's stack, which already
+    has these zeros from the environment.
 
     Args:
       frames: [S-1+T+1, ...], the rest of o_0's stack, then the newest frame of every o_t.

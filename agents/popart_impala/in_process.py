@@ -1,4 +1,4 @@
-"""Acting and learning in turns, in one thread: no queue, no Acme, no other process."""
+"""Acting and learning in turn, in one thread: no queue, no Acme, no other process."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ from environments import BatchedEnvironment, StackedFrames
 class InProcessAgent:
     """Trains on the environments of one batch.
 
-    Actors and learner of a program are the same classes. Here no unroll is older than the learner's
-    parameters, and the same seeds give the same numbers on the same machine.
+    Uses the actor and learner classes of the programs. Here every unroll is played with the
+    learner's newest parameters, and the same seeds give the same numbers on the same machine.
 
     Attributes:
       networks: the network.
-      learner: its state; `save` and `restore` are for checkpoints.
+      learner: holds the training state; its `save` and `restore` are for checkpoints.
     """
 
     def __init__(self, config: Config, environment: BatchedEnvironment, random_key: chex.PRNGKey):
@@ -40,7 +40,7 @@ class InProcessAgent:
           random_key: for the initial parameters and for sampling actions.
 
         Raises:
-          ValueError: there are more or fewer environments, or network and environments do not fit.
+          ValueError: there are more or fewer environments, or the network does not fit them.
         """
         n = environment.num_environments
         if n != config.batch_size:
@@ -78,7 +78,7 @@ class InProcessAgent:
         )
 
     def step(self) -> list[EpisodeResult]:
-        """Plays an unroll in each environment and makes one update on them.
+        """Plays an unroll in each environment and makes one update from them.
 
         Returns:
           The episodes that ended.
@@ -92,7 +92,7 @@ class InProcessAgent:
 
 
 class _Batch(UnrollWriter):
-    """Keeps the unrolls that were written last."""
+    """Keeps the last unrolls written."""
 
     unrolls: Unroll
 

@@ -1,4 +1,4 @@
-"""Batch -> updates: what the learner's state is, how it is published, saved and restored."""
+"""Batch -> updates: the learner's state, and how it is published, saved and restored."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,23 +16,24 @@ from agents.popart_impala.types import PolicyVariables, Unroll
 from agents.popart_impala.update import make_update
 from agents.popart_impala.variables import POLICY
 
-# Skipped updates in a row after which learning ends. One bad batch passes by, and the queue and the
-# batches on their way hold a few; after ten there is no reason to think that the next is better.
+# Skipped updates in a row after which learning stops. One bad batch passes, and the queue and the
+# batches in flight hold a few; after ten there is no reason to expect the next to be better.
 MAX_SKIPPED_IN_A_ROW = 10
 
 
 class NonFiniteUpdates(Exception):
-    """Many updates in a row were not finite and have been skipped.
+    """Many updates in a row were not finite and were skipped.
 
-    The learner's state is the one before them, and finite unless training began from another.
+    Skipped gradient steps leave the learner's state as it was, so it is finite unless training
+    started from a state that was not.
 
     Attributes:
-      step: learner step of the last of them.
+      step: learner step of the last one.
       batch: its `Unroll` of NumPy arrays [B, ...].
     """
 
     def __init__(self, step: int, batch: Unroll, state: TrainingState):
-        """Looks for what is not finite in `batch` and in `state`."""
+        """Looks for non-finite values in `batch` and in `state`."""
         self.step = step
         self.batch = batch
         found = [
@@ -65,8 +66,8 @@ class BatchLearner:
 
     `acme_learner.PopArtIMPALALearner` is one that takes its batches from a queue.
 
-    A batch is split over the local devices. The compiled update sees the whole of it, so gradients
-    and PopArt statistics are those of one device with the whole batch.
+    Each minibatch is split over the local devices. The compiled update sees all of it, so gradients
+    and PopArt statistics are those of one device with the whole minibatch.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class BatchLearner:
           networks: the network.
           config: the agent's settings.
           random_key: for the initial parameters.
-          stacked: whether the unrolls hold single frames of stacks.
+          stacked: whether unrolls hold frame stacks as single frames.
 
         Raises:
           ValueError: a minibatch cannot be split evenly over the local devices.
@@ -92,10 +93,10 @@ class BatchLearner:
         self._update = make_update(networks, config, stacked)
         self._shuffle = np.random.default_rng(0)
         self._state: TrainingState
-        self._published: PolicyVariables | None  # as actors got them last
+        self._published: PolicyVariables | None  # as actors last received them
         self._metrics: dict[str, jax.Array]  # of the last update
-        self._last_batch: Unroll  # what it learned from
-        self._skipped: jax.Array | None  # whether it was skipped; None when that has been counted
+        self._last_batch: Unroll  # of the last update
+        self._skipped: jax.Array | None  # whether the last update was skipped; None once counted
         self._skipped_updates: int
         self._skipped_in_a_row: int
         params = networks.init(random_key)
@@ -111,14 +112,14 @@ class BatchLearner:
 
     @property
     def frames(self) -> int:
-        """Environment frames consumed so far, earlier runs of a resumed training included."""
+        """Environment frames consumed so far, including those before training was resumed."""
         return self._state.frames
 
     def learn(self, unrolls: Unroll) -> None:
-        """Makes one update. JAX computes it while the caller goes on.
+        """Starts one update, which JAX computes while the caller continues.
 
-        An update that is not finite is skipped: parameters, optimiser and statistics stay as they
-        are. Its step and frames count.
+        A gradient step that is not finite is skipped: parameters, optimiser and statistics stay as
+        they are. The update then counts as skipped, but its step and frames still count.
 
         Args:
           unrolls: a batch, [B, ...] arrays.
@@ -126,8 +127,8 @@ class BatchLearner:
         Raises:
           NonFiniteUpdates: the last `MAX_SKIPPED_IN_A_ROW` updates were skipped.
         """
-        # JAX only queues an update. One may run while the next batch is fetched; more would be
-        # batches that wait here, unseen by the queue's bound on the policy lag.
+        # JAX only enqueues an update. One may run while the next batch is fetched; more would be
+        # batches waiting here, outside the queue's bound on policy lag.
         jax.block_until_ready(self._state.popart)
         self.check_last_update()
         state = self._state
@@ -154,7 +155,7 @@ class BatchLearner:
         self._last_batch, self._skipped = unrolls, jnp.any(jnp.stack(skipped))
 
     def _minibatches(self, unrolls: Unroll) -> Iterator[Unroll]:
-        """The parts of a batch that are learned from one after another, for all passes."""
+        """Yields the minibatches of a batch in turn, over all passes."""
         for _ in range(self._config.passes):
             if self._num_minibatches == 1:
                 yield unrolls
@@ -176,7 +177,7 @@ class BatchLearner:
             raise NonFiniteUpdates(state.steps, batch, state)
 
     def _count_if_skipped(self) -> None:
-        """Counts the last update if it was skipped, once; waits for it."""
+        """Waits for the last update and, if it was skipped, counts it once."""
         if self._skipped is None:
             return
         if self._skipped:
@@ -187,15 +188,15 @@ class BatchLearner:
         self._skipped = None
 
     def metrics(self) -> dict[str, Any]:
-        """What the last update was like; waits for it. There must have been one.
+        """Waits for the last update and returns its metrics. There must have been one.
 
         Returns:
-          Scalars and, where there is one for each task, arrays [num_tasks].
+          Scalars and, for metrics per task, arrays [num_tasks].
         """
         values = jax.device_get(self._metrics)
         self._count_if_skipped()
         state = self._state
-        # In learner steps, at an unroll's first action.
+        # In learner steps, at each unroll's first action.
         lag = state.steps - 1 - np.asarray(self._last_batch.params_step)
         return {
             "learner_steps": state.steps,
@@ -210,21 +211,21 @@ class BatchLearner:
         }
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
-        """Parameters and PopArt's scale as NumPy arrays, with the learner step that made them.
+        """Returns parameters and PopArt's scale as NumPy arrays, with their learner step.
 
         Args:
           names: each must be `variables.POLICY`.
 
         Raises:
-          ValueError: another name.
+          ValueError: a name is unknown.
         """
         for name in names:
             if name != POLICY:
                 raise ValueError(f"unknown variables {name!r}: the learner publishes {POLICY!r}")
-        state = self._state  # one reference: the learner's thread may set another meanwhile
+        state = self._state  # read once: the learner's thread may replace it meanwhile
         published = self._published
         if published is None or published.step != state.steps:
-            # Once for each version, however many actors ask.
+            # Once per version, however many actors ask.
             scale = popart.configured_scale(state.popart, self._config)
             params, scale = jax.device_get((state.params, scale))
             published = PolicyVariables(state.steps, params, scale.mu, scale.sigma)
@@ -232,7 +233,7 @@ class BatchLearner:
         return [published for _ in names]
 
     def save(self) -> TrainingState:
-        """The state as NumPy arrays."""
+        """Returns the state as NumPy arrays."""
         state = self._state
         params, opt_state, popart_state = jax.device_get(
             (state.params, state.opt_state, state.popart)

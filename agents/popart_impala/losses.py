@@ -13,15 +13,16 @@ import rlax
 from agents.popart_impala import popart
 from agents.popart_impala.config import Config
 
-# The clips rho_bar and c_bar of both papers; rlax fixes the second at 1.
+# Both rho_bar and c_bar in both papers; rlax fixes c_bar at 1.
 RHO_BAR = 1.0
 
-# Of a task's advantages, in deviations that they would have if all its values were 0.
+# Floor on the deviation that standardises a task's advantages, as a multiple of the deviation that
+# they would have if all its values were 0.
 LEAST_SPREAD = 0.4
 
 
 class LossInput(NamedTuple):
-    """A batch, time-major, as the loss needs it."""
+    """A time-major batch, as the loss needs it."""
 
     logits: jax.Array  # float32 [T+1, B, num_actions], of the learner's policy
     normalised_values: jax.Array  # float32 [T+1, B, num_tasks], under the old statistics
@@ -46,7 +47,7 @@ def transform_reward(reward: jax.Array, clipping: str) -> jax.Array:
     """Reward as the loss sees it; any shape.
 
     "none": unchanged. "abs_one": clipped to [-1, 1]. "soft_asymmetric":
-    0.3 min(tanh r, 0) + 5 max(tanh r, 0), IMPALA's for DeepMind Lab (arXiv 1802.01561, appendix D).
+    0.3 min(tanh r, 0) + 5 max(tanh r, 0), as IMPALA on DeepMind Lab (arXiv 1802.01561, appendix D).
     """
     if clipping == "none":
         return reward
@@ -68,10 +69,11 @@ def vtrace(
       reward: float32 [T], r_{s+1}.
       discount: float32 [T], gamma_{s+1}, 0 where the episode terminated.
       rho: float32 [T], importance ratio pi(a_s) / mu(a_s), not yet clipped. Where it is 0 the step
-        is left out: its target is V(x_s), and nothing later reaches the steps before it. Its
-        advantage means nothing.
-      lambda_: in [0, 1], multiplies the weights c_s (remark 2 there). With 1 a target looks ahead
-        to the end of the unroll, with less it trusts nearer values: less variance, more bias.
+        is left out: its target is V(x_s), later steps do not affect earlier targets, and its
+        advantage is meaningless.
+      lambda_: in [0, 1], multiplies the weights c_s (remark 2 of the paper). With 1, a target looks
+        ahead to the end of the unroll; with less, it relies more on nearby values: less variance,
+        more bias.
 
     Returns:
       The targets and advantages, without gradient.
@@ -94,18 +96,18 @@ def vtrace(
 def standardise(
     advantages: jax.Array, weights: jax.Array, tasks: jax.Array, least: jax.Array
 ) -> jax.Array:
-    """Advantages with mean 0 and standard deviation 1 within each task.
+    """Standardises advantages to mean 0 and standard deviation 1 within each task.
 
     Args:
       advantages: float32 [T, B], in any unit that a task's sequences share.
       weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
-      least: float32 [num_tasks], above 0 or infinite, in the unit of the advantages. Deviations
-        below are not scaled up to 1: where a task has hardly paid yet, that would make noise as
-        loud as a signal.
+      least: float32 [num_tasks], above 0 or infinite, in the unit of the advantages. Smaller
+        deviations are not scaled up to 1: in a task that has hardly paid yet, that would make noise
+        as loud as a signal.
 
     Returns:
-      float32 [T, B]; 0 where the weight is 0, or `least` infinite.
+      float32 [T, B]; 0 where the weight is 0 or `least` is infinite.
     """
     member = jax.nn.one_hot(tasks, least.shape[0])  # [B, num_tasks]
     steps = jnp.maximum(1.0, jnp.einsum("tb,bn->n", weights, member))
@@ -116,14 +118,14 @@ def standardise(
 
 
 def reward_spread(reward_square: jax.Array, length: int, config: Config) -> jax.Array:
-    """By how much the advantages of a task would deviate if all its values were 0.
+    """Returns the deviation that each task's advantages would have if all its values were 0.
 
     With values of 0 and ratios of 1 an advantage is sum_k (gamma lambda)^k r_{t+k}. Its variance is
-    sum_k (gamma lambda)^{2k} E[r^2] where rewards do not depend on each other and are 0 on average.
+    sum_k (gamma lambda)^{2k} E[r^2] if rewards are independent and have mean 0.
 
     Args:
       reward_square: float32 [num_tasks], mean squares of rewards.
-      length: T, of unrolls.
+      length: T, the unroll length.
       config: the agent's settings.
 
     Returns:
@@ -136,12 +138,12 @@ def reward_spread(reward_square: jax.Array, length: int, config: Config) -> jax.
 def bound_truncation_values(
     batch: LossInput, state: popart.PopArtState, config: Config
 ) -> LossInput:
-    """Keeps each truncation value within its task's values of the batch's own observations.
+    """Clips each truncation value to the range of its task's values in the batch.
 
-    An observation at which a time limit always ends the episode is never learned from: its value is
-    what the network makes of similar ones. Where an observation tells the time, that extrapolates a
-    value that grows towards the limit, and bootstrapping from more than all known values diverges.
-    Within their range, values stay below those of rewards that continue for ever.
+    An observation at which a time limit always ends the episode is never trained on: its value is
+    what the network generalises from similar ones. If observations reveal the time, the network
+    extrapolates a value that grows towards the limit, and bootstrapping from more than all known
+    values diverges. Within their range, values stay below those of rewards that continue for ever.
 
     Args:
       batch: the batch.
@@ -149,7 +151,7 @@ def bound_truncation_values(
       config: the agent's settings.
 
     Returns:
-      The batch with other `truncation_value`, or the same if it has none.
+      The batch with `truncation_value` clipped, or unchanged if it has none.
     """
     if batch.truncation_value is None:
         return batch
@@ -164,7 +166,7 @@ def bound_truncation_values(
 
 
 def _of_own_task(batch: LossInput) -> jax.Array:
-    """Of each sequence's normalised values those of its own task, float32 [T+1, B]."""
+    """Selects the normalised values of each sequence's own task, float32 [T+1, B]."""
     return jnp.take_along_axis(batch.normalised_values, batch.task[None, :, None], axis=2).squeeze(
         2
     )
@@ -173,34 +175,34 @@ def _of_own_task(batch: LossInput) -> jax.Array:
 def popart_vtrace_loss(
     batch: LossInput, state: popart.PopArtState, config: Config
 ) -> tuple[jax.Array, tuple[popart.PopArtState, dict[str, jax.Array]]]:
-    """Loss of a batch, and the PopArt statistics after it.
+    """Computes the loss of a batch and the PopArt statistics after it.
 
-    In PopArt's order: V-trace targets with the old statistics, one update of the statistics from
-    them, values renormalised to the new statistics, and the loss on those. The advantage is divided
-    by the new sigma and then, if so configured, standardised; the value loss is on normalised
-    targets. No gradient flows into statistics, targets or advantages.
+    Follows PopArt's order: V-trace targets under the old statistics, one update of the statistics
+    from them, values renormalised to the new statistics, and the loss on those. Advantages are
+    divided by the new sigma and then, if so configured, standardised; the value loss is on
+    normalised targets. No gradient flows into statistics, targets or advantages.
 
-    The least deviation that advantages are standardised by is `LEAST_SPREAD` times `reward_spread`,
-    and comes from rewards, not from values. Values differ by much more than advantages do where a
-    task is played well, and most where rare episodes earn a hundred times what others do: divided
-    by that, all other advantages lose to the entropy bonus (docs/experiments.md). A task that has
-    not paid yet has nothing to learn from but noise: its advantages are 0.
+    The floor on the deviation that standardises advantages is `LEAST_SPREAD` times `reward_spread`,
+    so it comes from rewards, not from values. In a task that is played well, values vary much more
+    than advantages, most of all if rare episodes earn a hundred times as much as others: divided by
+    such a spread, all other advantages lose to the entropy bonus (docs/experiments.md). A task that
+    has not paid yet offers only noise to learn from: its advantages are 0.
 
     loss = sum or mean over T and B of  - gain
                                         + baseline_cost 1/2 (target - n)^2
                                         - entropy_cost entropy(pi)
 
     With `ratio_clip` c, gain = min(rho advantage, clip(rho, 1 - c, 1 + c) advantage): PPO's (arXiv
-    1707.06347, equation 7) with the policy that acted as the one to stay near. Without, gain =
-    min(rho_bar, rho) advantage log pi(a), in which no gradient flows through rho: IMPALA's. It has
-    a bound on how much a step weighs and none on how far the policy moves, and several passes over
-    a batch push what was good once without end.
+    1707.06347, equation 7), with the behaviour policy as the one to stay near. Without it, gain =
+    min(rho_bar, rho) advantage log pi(a), with no gradient through rho: IMPALA's. That bounds how
+    much a step weighs but not how far the policy moves, so several passes over a batch keep
+    pushing up an action that was good once, without limit.
 
-    Where a time limit ended an episode, the value of its last observation follows the reward: the
-    step is that of a termination with the reward r + gamma V, V being neither clipped nor squashed.
+    Where a time limit ended an episode, the value of its last observation is added to the reward:
+    the step counts as a termination with reward r + gamma V, and reward clipping applies to r only.
 
     A step that was cut off without a known successor (first[t+1] with a discount above 0) is left
-    out: of every sum, of the statistics, and of the number of steps that a mean divides by.
+    out of every term of the loss, of the statistics, and of the step count that a mean divides by.
 
     Args:
       batch: the batch.
@@ -274,7 +276,7 @@ def popart_vtrace_loss(
     if config.ratio_clip is None:
         gain = jnp.minimum(rho, RHO_BAR) * advantages * log_pi_action
     else:
-        # 1 at a step that does not count, where it may have overflowed.
+        # Set to 1 at steps that do not count, where it may have overflowed.
         ratio = jnp.exp(jnp.where(known > 0, log_pi_action - log_mu_action, 0.0))
         bounded = jnp.clip(ratio, 1.0 - config.ratio_clip, 1.0 + config.ratio_clip)
         gain = jnp.minimum(ratio * advantages, bounded * advantages)

@@ -1,4 +1,4 @@
-"""Moments of moving averages, of value targets and of observations alike."""
+"""Moving averages of moments, used for both value targets and observations."""
 
 import jax
 
@@ -10,9 +10,9 @@ def mixed_moments(
     batch_variance: jax.Array,
     step_size: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance after a step b towards those of a batch; all of one rank.
+    """Returns mean and variance after a step b towards a batch's; all arrays have the same rank.
 
-    They are those of the mixture of both distributions with the weights 1-b and b.
+    They are the moments of the mixture of both distributions with weights 1-b and b.
     """
     shift = batch_mean - mean
     return (

@@ -9,13 +9,13 @@ from agents.popart_impala.setting import setting
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is made from, besides observations, actions and tasks; checked when made.
+    """A network's settings besides observations, actions and tasks; validated on construction.
 
-    A policy file has all of these, and a network that grows keeps them.
+    A policy file stores all of them, and a network that grows keeps them.
 
     Raises:
-      ValueError: a field is out of range; the message names the field, its value and what is
-        accepted.
+      ValueError: a field is out of range; the message names the field, its value and the
+        accepted values.
     """
 
     network: str = setting(
@@ -52,8 +52,8 @@ class NetworkConfig:
         False,
         "Attentive networks: weights from a sub-network of their own.",
     )
-    # Progressive network: how many tasks each frozen column has, oldest first. The rest of the
-    # tasks are the newest column's, which learns.
+    # Progressive network: number of tasks of each frozen column, oldest first. The remaining tasks
+    # belong to the newest column, which learns.
     frozen_columns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,22 +71,22 @@ class NetworkConfig:
 
     def require(self, field: str, accepted: bool, what: str) -> None:
         """Raises ValueError unless `accepted`: `field` must be `what`."""
-        # `accepted` is false for NaN, too, since every comparison with NaN is.
+        # `accepted` is also false for NaN, since every comparison with NaN is.
         if not accepted:
             raise ValueError(f"{field}={getattr(self, field)!r}: must be {what}")
 
 
 def settings_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration's fields as JSON has them -> as `NetworkConfig` and its subclasses take them.
+    """Converts fields read from JSON to arguments of `NetworkConfig` and its subclasses.
 
     Raises:
       KeyError: there are no `frozen_columns`.
     """
-    # What files had before there was a field for it.
+    # Values for files written before the field existed.
     before = {"normalise_images": False}
     return {**before, **values, "frozen_columns": tuple(values["frozen_columns"])}
 
 
 def is_count(value: object) -> bool:
-    """Whether it is a whole number of at least 1."""
+    """Whether `value` is a whole number of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,15 +1,15 @@
-"""A trained policy as one file, which JAX and Haiku alone can load and play.
+"""A trained policy in one file, which JAX and Haiku alone can load and play.
 
-Neither Acme, Reverb, Launchpad nor TensorFlow are imported, nor the environments.
+This module does not import Acme, Reverb, Launchpad, TensorFlow or the environments.
 
 The file is a NumPy archive (`.npz`, a zip file with a checksum for each member) without pickles, so
-that loading one from elsewhere runs no code of it. By convention its name ends in `.policy.npz`.
+loading a file from elsewhere runs no code in it. By convention its name ends in `.policy.npz`.
 Members:
 
-    about                   a JSON object as a string: what is not an array, see below
+    about                   a JSON object as a string: everything but the arrays, see below
     popart/mu               float32 [num_tasks], PopArt's mean of each task's values
-    popart/sigma            float32 [num_tasks], and their scale
-    params/MODULE/NAME      a parameter, under Haiku's name of its module; weights (NAME w) may be
+    popart/sigma            float32 [num_tasks], their scale
+    params/MODULE/NAME      a parameter, under its module's Haiku name; weights (NAME w) may be
                             float16, and are float32 when loaded
 
 `about` has
@@ -20,9 +20,9 @@ Members:
     num_actions, tasks      the actions are 0 ... num_actions - 1; the tasks' names, by index
     learner_steps, frames   how long it was trained: updates, environment frames
     environment             options of the environments to play in, {} for none
-    versions                those of JAX, Haiku and NumPy that wrote the file; for people to read
+    versions                the JAX, Haiku and NumPy versions that wrote the file; for information
 
-The optimiser's state and the settings of training are not in it: it cannot be trained on.
+It holds neither the optimiser's state nor the training settings, so training cannot resume from it.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _FORMAT = "popart-impala policy"
 _VERSION = 2
 
-# What NumPy, zip and JSON raise for a file that is none of ours, or not any more.
+# What NumPy, zip and JSON raise for a file that is not a policy file or is damaged.
 _UNREADABLE = (
     EOFError,
     KeyError,
@@ -65,7 +65,7 @@ _UNREADABLE = (
 
 
 class _Features(NamedTuple):
-    """One environment's features, as `make_networks` wants to know them."""
+    """A description of one environment's features, as `make_networks` takes it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -74,7 +74,7 @@ class _Features(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PolicyInfo:
-    """What a policy file says besides its arrays."""
+    """What a policy file holds besides its arrays."""
 
     config: NetworkConfig
     observation_shape: tuple[int, ...]  # of one observation, without a batch axis
@@ -86,12 +86,12 @@ class PolicyInfo:
     tasks: tuple[str, ...]  # names; their order gives the task indices
     learner_steps: int
     frames: int  # environment frames that it was trained on
-    # Options of the environments to play in, as JSON has them: for Atari the fields of
+    # Options of the environments to play in, as in the JSON: for Atari the fields of
     # `environments.AtariOptions`; {} for none.
     environment: Mapping[str, Any]
 
     def make_networks(self) -> Networks:
-        """The network as pure functions.
+        """Builds the network as pure functions.
 
         Raises:
           ValueError: there is no such network.
@@ -116,16 +116,16 @@ def save_policy(
 
     Args:
       path: of the file; by convention it ends in `.policy.npz`.
-      info: what the policy is of.
+      info: describes the policy.
       params: of the network that `info` describes.
-      scale: PopArt's mu and sigma of the policy's values, as `popart.scale_of` gives them.
-      float16: writes weights with half the precision, which makes the file half as large.
+      scale: PopArt's mu and sigma of the policy's values, as `popart.scale_of` returns them.
+      float16: writes weights in half precision, which halves the size of the file.
 
     Raises:
-      ValueError: parameters or scale are not those of the network that `info` describes, or a
-        weight is too large for float16.
-      FileExistsError: there is such a file; it is left as it is.
-      OSError: it cannot be written.
+      ValueError: parameters or scale do not match the network that `info` describes, or a weight is
+        too large for float16.
+      FileExistsError: the file exists; it is left unchanged.
+      OSError: the file cannot be written.
     """
     arrays = {
         "popart/mu": np.asarray(scale.mu),
@@ -167,7 +167,7 @@ def save_policy(
         try:
             file.write(archive.getbuffer())
             file.flush()
-        except OSError:  # a full disk: half a file is of no use
+        except OSError:  # a full disk, for example: half a file is useless
             pathlib.Path(path).unlink()
             raise
 
@@ -178,16 +178,17 @@ def load_policy(
     """Loads a policy file.
 
     Args:
-      path: of a file that `save_policy` or `launch_programs.export` has written.
+      path: of a file written by `save_policy` or `launch_programs.export`.
       greedy: takes the likeliest actions instead of sampling.
-      seed: of sampling.
+      seed: for sampling.
 
     Returns:
       The policy, a function from observation and task to action.
 
     Raises:
-      ValueError: it is no policy file, is damaged, or is of a newer version of this project.
-      OSError: it cannot be read.
+      ValueError: the file is not a policy file, is damaged, or is from a newer version of this
+        project.
+      OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         try:
@@ -226,17 +227,16 @@ def load_policy(
 class LoadedPolicy:
     """A policy that plays one environment: `action = policy(observation, task, reward)`.
 
-    It keeps what the network needs from step to step: its recurrent state, and the action it chose
-    last. So every observation of an episode has to be shown once, in order, and `reset` called
-    between episodes.
+    It keeps what the network needs from step to step: the recurrent state and the last action. So
+    pass it every observation of an episode once, in order, and call `reset` between episodes.
 
     Attributes:
-      info: what the file says of the policy.
+      info: the file's description of the policy.
       tasks: names of the tasks; their order gives the indices.
       num_actions: actions are 0 ... num_actions - 1.
-      logits: float32 [num_actions], the policy's in the last step; None before the first.
-      value: the discounted return that was expected at the last step, in the task's own rewards as
-        the learner saw them (clipped, if it clipped them); None before the first.
+      logits: float32 [num_actions], of the policy at the last step; None before the first.
+      value: the discounted return expected at the last step, in the task's own rewards as the
+        learner saw them (clipped, if it clipped them); None before the first.
     """
 
     def __init__(
@@ -252,12 +252,12 @@ class LoadedPolicy:
         """Makes the policy, at the start of an episode; see `load_policy`.
 
         Args:
-          info: what the policy is of.
+          info: describes the policy.
           params: of its network.
           mu: float32 [num_tasks], PopArt's mean.
           sigma: float32 [num_tasks], PopArt's scale.
           greedy: takes the likeliest actions instead of sampling.
-          seed: of sampling.
+          seed: for sampling.
         """
         self.info = info
         self.tasks = info.tasks
@@ -272,7 +272,7 @@ class LoadedPolicy:
         self._initial_state = networks.initial_state(1)
         self.reset()
 
-        # `acting.make_policy` has no values, and imports Acme.
+        # Not `acting.make_policy`: `acting` imports Chex and the environments.
         @jax.jit
         def step(params: Params, key: jax.Array, inputs: AgentInput, state: RecurrentState) -> Any:
             output, state = networks.step(params, inputs, state)
@@ -282,7 +282,7 @@ class LoadedPolicy:
         self._step = step
 
     def reset(self) -> None:
-        """Starts an episode. The random numbers continue: the next episode is another one."""
+        """Starts an episode. Random numbers continue, so the next episode is a different one."""
         self._state = self._initial_state
         self._previous_action: int | None = None
 
@@ -292,18 +292,18 @@ class LoadedPolicy:
         """Chooses an action.
 
         Args:
-          observation: of the shape and dtype that `info` has; for Atari uint8 [4, 84, 84], the last
-            four frames, oldest first, zeros for those from before the episode.
-          task: name or index of the task that is played.
-          reward: what the last action brought, unclipped, which the network was shown in training;
-            None stands for 0. Ignored in an episode's first step.
+          observation: with the shape and dtype in `info`; for Atari uint8 [4, 84, 84], the last
+            four frames, oldest first, with zeros for frames from before the episode.
+          task: name or index of the task being played.
+          reward: the last action's, unclipped, as the network was given in training; None means 0.
+            Ignored in an episode's first step.
 
         Returns:
           The action, in [0, num_actions).
 
         Raises:
-          ValueError: the observation is of another shape or dtype, the task is unknown, or the
-            reward is not finite. The policy's state is as before.
+          ValueError: the observation has the wrong shape or dtype, the task is unknown, or the
+            reward is not finite. The policy's state is unchanged.
         """
         features = self._checked_observation(observation)
         index = self._task_index(task)
@@ -365,7 +365,7 @@ class LoadedPolicy:
 
 
 def _info(about: Mapping[str, Any]) -> PolicyInfo:
-    """What the file's JSON says."""
+    """Reads the file's JSON."""
     network, features = about["network"], about["features"]
     return PolicyInfo(
         config=NetworkConfig(**settings_from_json(network)),
@@ -381,7 +381,7 @@ def _info(about: Mapping[str, Any]) -> PolicyInfo:
 
 
 def _expected_arrays(info: PolicyInfo) -> dict[str, jax.ShapeDtypeStruct]:
-    """The arrays of a policy file by their names, as shapes and dtypes."""
+    """Shapes and dtypes of a policy file's arrays, by name."""
     params = jax.eval_shape(info.make_networks().init, jax.random.PRNGKey(0))
     statistic = jax.ShapeDtypeStruct((len(info.tasks),), np.float32)
     return {
@@ -392,12 +392,12 @@ def _expected_arrays(info: PolicyInfo) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _is_weight(name: str) -> bool:
-    """Whether an array may be float16: no bias, and no statistic, whose range is wider."""
+    """Whether an array may be float16: not biases, and not statistics, whose range is wider."""
     return name.startswith("params/") and name.endswith("/w")
 
 
 def _half(name: str, array: np.ndarray) -> np.ndarray:
-    """The array as a file of half the size has it."""
+    """The array as stored in a half-precision file."""
     if not _is_weight(name):
         return array
     largest = np.max(np.abs(array), initial=0.0)

@@ -9,7 +9,7 @@ sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same upd
 arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
 rounding step of 1024).
 
-Beside them we keep the mean square of all rewards so far, for the advantages' scale
+We also keep the mean square of all rewards so far, for the scale of advantages
 (`losses.reward_spread`).
 """
 
@@ -28,8 +28,8 @@ class PopArtState(NamedTuple):
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
-    reward_square: jax.Array  # float32 [num_tasks], mean square of all rewards so far; ours
-    updates: jax.Array  # int32 [num_tasks], how often the task's were updated
+    reward_square: jax.Array  # float32 [num_tasks], mean square of all rewards so far; our addition
+    updates: jax.Array  # int32 [num_tasks], number of updates of the task's statistics
 
 
 class Scale(NamedTuple):
@@ -47,7 +47,7 @@ class Head(NamedTuple):
 
 
 def initial_state(num_tasks: int) -> PopArtState:
-    """Mean 0 and variance 1 for every task: normalised values are the values. No reward yet."""
+    """Mean 0 and variance 1 for every task, so that normalising changes nothing. No reward yet."""
     return PopArtState(
         mean=jnp.zeros(num_tasks),
         variance=jnp.ones(num_tasks),
@@ -57,7 +57,7 @@ def initial_state(num_tasks: int) -> PopArtState:
 
 
 def extend(kept: PopArtState, initial: PopArtState) -> PopArtState:
-    """`kept` for the first tasks and `initial` for those that follow them."""
+    """Joins `kept` for the first tasks with `initial` for the tasks after them."""
     return jax.tree.map(lambda k, i: jnp.concatenate([k, i[len(k) :]]), kept, initial)
 
 
@@ -67,17 +67,17 @@ def scale_of(state: PopArtState, scale_min: float, scale_max: float) -> Scale:
 
 
 def configured_scale(state: PopArtState, config: Config) -> Scale:
-    """`scale_of` with an agent's bounds."""
+    """`scale_of` with the bounds in `config`."""
     return scale_of(state, config.popart_scale_min, config.popart_scale_max)
 
 
 def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
-    """The next step of each task's statistics: max(step_size, 1 / (updates + 2)).
+    """Step size of each task's next update of statistics: max(step_size, 1 / (updates + 2)).
 
-    So the statistics begin as plain averages of the batches so far, with the initial ones as the
-    first of them, until the average would move by less than `step_size`. The papers take
-    `step_size` from the first update on, and with 3e-4 the statistics need thousands of updates to
-    arrive, in which rewards are as good as not normalised (docs/results.md).
+    The statistics thus start as plain averages over the batches so far, counting the initial
+    statistics as the first batch, until the average would move by less than `step_size`. The papers
+    use `step_size` from the first update on; with 3e-4 the statistics then need thousands of
+    updates to converge, during which rewards are practically unnormalised (docs/results.md).
 
     Args:
       state: the statistics before the step.
@@ -97,18 +97,18 @@ def update_statistics(
     tasks: jax.Array,
     step_size: jax.Array,
 ) -> PopArtState:
-    """One moving-average step towards the moments of a batch, task by task.
+    """Takes one moving-average step towards a batch's moments, task by task.
 
     With m and s the mean and variance of a task's targets in the batch and b the step size:
     mu' = (1-b) mu + b m, and v' = (1-b) v + b s + b (1-b) (mu - m)^2, which is
     nu' - mu'^2 for nu' = (1-b) nu + b (s + m^2).
 
     The mean square of rewards is a plain average over batches: q' = q + (E[r^2] - q) / (n + 1)
-    after n updates. A moving one would forget the rewards of a game that pays a few times in a
-    million steps, and what is measured by it would take noise for a signal.
+    after n updates. A moving average would forget the rewards of a game that pays a few times in a
+    million steps, and noise measured against it would pass for signal.
 
     Args:
-      state: the statistics before.
+      state: the statistics before the step.
       targets: float32 [T, B], unnormalised value targets.
       rewards: float32 [T, B], as the loss sees them.
       weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
@@ -116,7 +116,7 @@ def update_statistics(
       step_size: float32 [num_tasks], b of each task, in (0, 1].
 
     Returns:
-      The statistics after. A task with no counting step keeps its statistics exactly.
+      The statistics after the step. A task with no step that counts keeps its statistics exactly.
     """
     chex.assert_rank([targets, rewards, weights, tasks], [2, 2, 2, 1])
     chex.assert_equal_shape([targets, rewards, weights])
@@ -144,12 +144,12 @@ def update_statistics(
 
 
 def renormalise(normalised: jax.Array, old: Scale, new: Scale) -> jax.Array:
-    """Normalised values under `old` as normalised values under `new`; last axis [num_tasks]."""
+    """Converts values normalised under `old` to values normalised under `new`; shapes broadcast."""
     return normalised * (old.sigma / new.sigma) + (old.mu - new.mu) / new.sigma
 
 
 def preserve_outputs(head: Head, old: Scale, new: Scale) -> Head:
-    """The head whose unnormalised values under `new` are those of `head` under `old`.
+    """Returns a head whose unnormalised values under `new` equal those of `head` under `old`.
 
     w' = w sigma / sigma', b' = (sigma b + mu - mu') / sigma' (arXiv 1809.04474, equation 9).
     """
@@ -157,10 +157,10 @@ def preserve_outputs(head: Head, old: Scale, new: Scale) -> Head:
 
 
 def preserved_head_gradient(gradient: Head, old: Scale, new: Scale) -> Head:
-    """The loss's gradient at the preserved head, from its gradient at the head before.
+    """Converts the loss's gradient at the old head to its gradient at the preserved head.
 
     A loss L(renormalise(x w + b)) has dL/dw = (sigma / sigma') x dL/dn', and dL/dw' = x dL/dn'.
-    Every other parameter has the same gradient at both. So one forward and backward pass at the old
+    Every other parameter has the same gradient at both, so one forward and backward pass at the old
     parameters gives the gradient at the preserved ones.
     """
     ratio = new.sigma / old.sigma

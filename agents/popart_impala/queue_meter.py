@@ -1,4 +1,4 @@
-"""How full the queues are, on average over time."""
+"""Measures how full the queues are, averaged over time."""
 
 import math
 import threading
@@ -10,10 +10,10 @@ from agents.popart_impala.reverb_queue import queue_fill
 
 
 class QueueMeter:
-    """Looks at the queues in a thread of its own, so that nobody waits for their answers.
+    """Polls the queues in its own thread, so that nothing else waits for their answers.
 
-    The learner takes whole batches, so that a look at a time of its own would always find the same:
-    what is left after that.
+    The learner takes whole batches, so a poll from its loop would always find the same: what is
+    left after a batch was taken.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class QueueMeter:
         Args:
           clients: of the queues' servers.
           stop: set when the program stops.
-          interval: seconds between looks.
+          interval: seconds between polls.
         """
         self._clients = clients
         self._stop = stop
@@ -34,7 +34,7 @@ class QueueMeter:
         threading.Thread(target=self._measure, name="queue meter", daemon=True).start()
 
     def mean(self) -> float:
-        """The mean fill since the last call, 0 to 1; NaN if there was no look or no answer."""
+        """Returns the mean fill since the last call, 0 to 1; NaN without a poll or an answer."""
         with self._lock:
             mean = self._sum / self._looks if self._looks else math.nan
             self._sum, self._looks = 0.0, 0

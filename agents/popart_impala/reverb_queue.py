@@ -15,14 +15,14 @@ from agents.popart_impala.unrolls import Signature
 
 TABLE_NAME = "unrolls"
 
-# How long one blocking call may last before we look whether the program is to stop.
+# How long one blocking call may last before we check whether the program should stop.
 _POLL_SECONDS = 0.5
 
 T = TypeVar("T")
 
 
 def make_table(signature: Signature, capacity: int) -> reverb.Table:
-    """The FIFO table; inserting blocks while it holds `capacity` unrolls."""
+    """Makes the FIFO table; inserting blocks while it holds `capacity` unrolls."""
     return reverb.Table.queue(
         TABLE_NAME,
         max_size=capacity,
@@ -31,7 +31,7 @@ def make_table(signature: Signature, capacity: int) -> reverb.Table:
 
 
 class QueueWriter:
-    """Writes unrolls to the table; one item and one append of whole arrays for each."""
+    """Writes unrolls to the table, each as one item and one append of whole arrays."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class QueueWriter:
         Args:
           client: of the Reverb server that has the table.
           signature: of one unroll.
-          should_stop: asked while the queue is full; once true, `write` gives up waiting.
+          should_stop: polled while the queue is full; once true, `write` gives up waiting.
         """
         self.signature = signature
         self._writer = client.trajectory_writer(num_keep_alive_refs=1)
@@ -57,7 +57,7 @@ class QueueWriter:
           unrolls: [N, ...] arrays.
 
         Raises:
-          ValueError: an array is not as the signature says; the message names the field.
+          ValueError: an array does not match the signature; the message names the field.
         """
         jax.tree_util.tree_map(_check, self.signature, unrolls)
         for i in range(unrolls.action.shape[0]):
@@ -86,18 +86,18 @@ def _check(spec: Any, array: Any) -> None:
 def queue_fill(
     clients: Sequence[reverb.Client], should_stop: Callable[[], bool] = lambda: False
 ) -> float:
-    """How full the queues are now: unrolls that wait in all of them, as a fraction of their room.
+    """Returns how full the queues are now: the unrolls waiting, as a fraction of total capacity.
 
-    Near 1 the actors wait for the learner, near 0 the learner for the actors. A server has a second
-    to answer.
+    Near 1, actors wait for the learner; near 0, the learner waits for actors. Each server has a
+    second to answer.
 
     Args:
       clients: of the queues' servers.
-      should_stop: asked before each server is.
+      should_stop: called before each server is asked.
 
     Returns:
-      0 to 1; NaN if a server does not answer, or if it is time to stop. Only a figure is lost then:
-      that a queue has gone is noticed by who reads and who supervises it.
+      0 to 1; NaN if a server does not answer or it is time to stop. Only a figure is lost then: a
+      queue's reader and its supervisor notice when it is gone.
     """
     held = room = 0
     for client in clients:
@@ -115,12 +115,12 @@ def queue_fill(
 def make_batches(
     client: reverb.Client, signature: Signature, batch_size: int
 ) -> Iterator[reverb.ReplaySample]:
-    """Batches of unrolls, `sample.data` an `Unroll` of NumPy arrays [B, ...], in the queue's order.
+    """Yields batches in queue order; `sample.data` is an `Unroll` of NumPy arrays [B, ...].
 
-    The iterator blocks while the queue has too little, for ever if the server is gone (Reverb tries
-    to reach it again): run it in a `Prefetcher`.
+    The iterator blocks while the queue holds too few unrolls, and for ever if the server is gone,
+    because Reverb keeps trying to reach it: run it in a `Prefetcher`.
     """
-    # Reverb gives named tuples back as types of TensorFlow's making, which JAX takes for others.
+    # Reverb returns named tuples as TensorFlow's own types, which JAX takes for different ones.
     structure = jax.tree.structure(signature)
     dataset = reverb.TrajectoryDataset.from_table_signature(
         client.server_address,
@@ -130,7 +130,7 @@ def make_batches(
     )
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
-    # TensorFlow would add a buffer of batches of its own: one or two updates of policy lag.
+    # TensorFlow would add its own buffer of batches: one or two updates of policy lag.
     options.experimental_optimization.inject_prefetch = False
     dataset = dataset.batch(batch_size, drop_remainder=True).with_options(options)
     for sample in dataset.as_numpy_iterator():
@@ -138,9 +138,9 @@ def make_batches(
 
 
 class Prefetcher(Generic[T]):
-    """An iterator that runs others ahead, each in a thread of its own and by one element.
+    """Runs iterators one element ahead, each in its own thread, and merges them into one.
 
-    Elements come in the order in which they are ready; those of one iterator keep their order.
+    Elements come in the order in which they become ready; those of one iterator keep their order.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class Prefetcher(Generic[T]):
         """Starts the threads.
 
         Args:
-          iterators: what to run ahead, each used by its thread only.
-          should_stop: asked while nothing has come; once true, the iteration ends.
+          iterators: the iterators to run ahead, each used only by its thread.
+          should_stop: polled while waiting for an element; once true, the iteration ends.
         """
-        # What is ready, with what tells its thread that it was taken; None when a thread has ended.
+        # Ready elements, each with the semaphore that frees its thread; None when a thread ends.
         self._ready: queue.SimpleQueue[tuple[T, threading.Semaphore] | None] = queue.SimpleQueue()
         self._running = len(iterators)
         self._error: BaseException | None = None
@@ -168,7 +168,7 @@ class Prefetcher(Generic[T]):
             for element in iterator:
                 self._ready.put((element, taken))
                 taken.acquire()  # else a second one would be fetched
-        except BaseException as error:  # raised by the thread that calls next()
+        except BaseException as error:  # raised in the thread that calls next()
             self._error = error
         self._ready.put(None)
 

@@ -10,7 +10,7 @@ import numpy as np
 class Moments(NamedTuple):
     """Sums over steps and positions for each feature of one layer in one column, float64 [C]."""
 
-    positions: float  # steps times positions of an image
+    positions: float  # steps times positions in an image
     value: np.ndarray  # of activations
     square: np.ndarray  # of squared activations
     derivative: np.ndarray  # of squared derivatives of log pi with respect to them
@@ -22,14 +22,14 @@ class Moments(NamedTuple):
 
 
 def moments(activation: jax.Array, derivative: jax.Array) -> Moments:
-    """Of activations [B, ..., C] and derivatives of the same shape."""
+    """Sums activations [B, ..., C] and derivatives of the same shape."""
     h = np.asarray(activation, np.float64).reshape(-1, activation.shape[-1])
     g = np.asarray(derivative, np.float64).reshape(h.shape)
     return Moments(float(len(h)), h.sum(0), (h**2).sum(0), (g**2).sum(0))
 
 
 def average_fisher_sensitivity(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Share of each column in what the policy depends on in one layer (section 3).
+    """Returns each column's share of the policy's sensitivity to one layer (section 3).
 
     Args:
       columns: the diagonal of the Fisher matrix for each column's features, each [C].

@@ -1,6 +1,6 @@
-"""Settings: fields of dataclasses that users set, with the text that explains them.
+"""Settings: dataclass fields that users set, each with its help text.
 
-Flags, reports and documentation are made from these; there is no other list of settings.
+Flags, reports and documentation are generated from these; there is no other list of settings.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ from typing import Any
 def setting(
     default: Any, help: str, *, choices: Sequence[str] | None = None, derived: bool = False
 ) -> Any:
-    """A field of a dataclass that is a setting.
+    """Declares a dataclass field as a setting.
 
     Args:
-      default: its value; `dataclasses.MISSING` where only a program has one.
+      default: its default; `dataclasses.MISSING` if only the programs have one.
       help: what it means, with its unit.
-      choices: the values that it may have, of a str.
-      derived: the programs' default depends on the run, and a flag of this name has none.
+      choices: the accepted values of a str setting.
+      derived: the programs' default depends on the run, so the flag has no default of its own.
     """
     return dataclasses.field(
         default=default, metadata={"help": help, "choices": choices, "derived": derived}
@@ -25,12 +25,12 @@ def setting(
 
 
 def settings(dataclass: type) -> list[dataclasses.Field[Any]]:
-    """The fields of a dataclass that are settings."""
+    """Returns the fields of a dataclass that are settings."""
     return [field for field in dataclasses.fields(dataclass) if "help" in field.metadata]
 
 
 def defaults(dataclass: type) -> dict[str, Any]:
-    """The settings' defaults by name, of those that have one."""
+    """Returns the settings' defaults by name, omitting settings without one."""
     return {
         field.name: field.default
         for field in settings(dataclass)

@@ -1,4 +1,4 @@
-"""What the updates change: the state that checkpoints hold, the optimiser and its learning rate."""
+"""The state that updates change and checkpoints hold, the optimiser and its learning rate."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ ADAM_EPSILON = 1e-5  # outside the square root
 
 
 class TrainingState(NamedTuple):
-    """Everything that an update changes; what a checkpoint holds.
+    """Everything that an update changes and a checkpoint holds.
 
-    The two counts are Python integers: frames of many games pass the range of int32.
+    The two counts are Python integers: frame counts over many games exceed int32.
     """
 
     params: Params
@@ -25,11 +25,11 @@ class TrainingState(NamedTuple):
 
 
 def make_optimiser(config: Config) -> optax.GradientTransformation:
-    """Global-norm clipping and the optimiser; the learning rate is applied by the update."""
+    """Chains global-norm clipping and the optimiser; the update applies the learning rate."""
     if config.optimiser == "adam":
         scale = optax.scale_by_adam(eps=ADAM_EPSILON)
     else:
-        # The mean square starts at 1 as in the TensorFlow RMSProp of the papers' programs.
+        # The mean square starts at 1, as in TensorFlow's RMSProp, which the papers' programs use.
         scale = optax.scale_by_rms(
             decay=config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=1.0
         )
@@ -37,12 +37,12 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
 
 
 def learning_rate(config: Config, frames: int) -> float:
-    """The rate after so many frames.
+    """Returns the learning rate after `frames` environment frames.
 
-    It falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`. In the
-    first `config.warmup_updates` it rises as well: Adam's first steps have their full size whatever
-    the gradient's, and what they do to values, PopArt's sigma takes for their scale
-    (docs/experiments.md).
+    It falls linearly from `config.learning_rate` to 0 at `config.total_environment_frames`. It also
+    warms up over the first `config.warmup_updates`: Adam's first steps are full-sized whatever the
+    size of the gradient, and PopArt's sigma mistakes their effect on the values for the values'
+    scale (docs/experiments.md).
     """
     rate = config.learning_rate * max(0.0, 1.0 - frames / config.total_environment_frames)
     if config.warmup_updates:

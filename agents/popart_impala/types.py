@@ -1,8 +1,8 @@
-"""The arrays that travel from actor to learner, and the one convention for time.
+"""The arrays sent from actor to learner, and the time convention used throughout.
 
-At time t an actor holds what the network is shown (`AgentInput`): observation o_t, the action
-a_{t-1} and the reward r_t that led to it, and whether o_t starts an episode. It takes action a_t
-and receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminated, else 1). So
+At time t an actor holds the network's input (`AgentInput`): observation o_t, the preceding action
+a_{t-1} and reward r_t, and whether o_t starts an episode. It takes action a_t and receives reward
+r_{t+1} and discount gamma_{t+1} (0 if the episode terminated, else 1). So
 
     time index       0      1      2    ...   T-1      T
     inputs          o_0    o_1    o_2   ...  o_{T-1}  o_T        T+1 entries
@@ -10,16 +10,16 @@ and receives reward r_{t+1} and discount gamma_{t+1} (0 if the episode terminate
     reward          r_1    r_2    r_3   ...   r_T
     discount       g_1    g_2    g_3    ...   g_T
 
-The last input of an unroll is the first of the next. Episodes may end anywhere: there o_{t+1} is
-the next episode's first observation (`first` is true), never the finished episode's last one.
+The last input of an unroll is the first of the next. Episodes may end anywhere in an unroll;
+o_{t+1} is then the next episode's first observation (`first` is true), never the finished episode's
+last one.
 
-A step at which a time limit cuts an episode off has the discount 0, as at a termination, and what
-was still to come in `truncation_value`: the actor, which alone sees the last observation, computes
-its value. A step with `first[t+1]` and a discount above 0 was cut off and its successor is unknown,
-as where an environment failed: the loss leaves it out.
+A step at which a time limit cuts an episode off has discount 0, as at a termination, and its
+`truncation_value` holds the bootstrap value of the last observation. The actor computes it, as only
+the actor sees that observation. A step with `first[t+1]` and a discount above 0 was cut off with an
+unknown successor, for example because an environment failed; the loss leaves it out.
 
-Shapes below are one unroll's. In a batch they are [B, T, ...] from the queue and [T, B, ...] in
-the loss.
+Shapes below are for one unroll. Batches are [B, T, ...] from the queue and [T, B, ...] in the loss.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ RecurrentState = Any  # a tree of arrays, () for a feed-forward network
 
 
 class AgentInput(NamedTuple):
-    """What the network is shown at one time step; leading axes [T+1], [B] or [T+1, B]."""
+    """The network's input at one time step; leading axes [T+1], [B] or [T+1, B]."""
 
     features: Array  # [..., *features_shape], the environment's dtype
     task: Array  # int32 [...], index of the task
@@ -44,17 +44,17 @@ class AgentInput(NamedTuple):
 def agent_input(
     features: Array, task: Array, action: Array, reward: Array, first: Array
 ) -> AgentInput:
-    """What the network is shown of N environments: nothing of what came before an episode.
+    """Builds the network's input for N environments, with nothing carried across episodes.
 
     Args:
       features: [N, *features_shape].
       task: int [N].
-      action: int [N], the last one; of any value where `first`.
-      reward: [N], of the last action; of any value where `first`.
+      action: int [N], the last action; any value where `first`.
+      reward: [N], the last action's reward; any value where `first`.
       first: bool [N].
 
     Returns:
-      NumPy arrays; `features` is the one that was given.
+      NumPy arrays; `features` is passed through.
     """
     first = np.asarray(first)
     return AgentInput(
@@ -69,8 +69,8 @@ def agent_input(
 class Unroll(NamedTuple):
     """T consecutive agent steps of one environment: one item of the queue.
 
-    `inputs.features` has T+1 entries, or, for features that are stacks of S frames
-    (`environments.StackedFrames`), the [S-1+T+1, ...] frames they are made of, each sent once.
+    `inputs.features` has T+1 entries or, if features are stacks of S frames
+    (`environments.StackedFrames`), the [S-1+T+1, ...] frames of these stacks, each sent once.
     """
 
     inputs: AgentInput  # [T+1, ...]; `task` is a scalar []
@@ -80,15 +80,16 @@ class Unroll(NamedTuple):
     behaviour_logits: Array  # float32 [T, num_actions], of the policy that chose a_t
     initial_state: RecurrentState  # the recurrent state before o_0
     params_step: Array  # int32 [], learner step of the parameters that chose a_0
-    # float32 [T], where a time limit cut the episode off: the environment's discount times V of its
-    # last observation, unnormalised, by the parameters that chose a_t; 0 elsewhere. None: no limits
+    # float32 [T], where a time limit cut the episode off: the environment's discount times the
+    # unnormalised V of the last observation, from the parameters that chose a_t; 0 elsewhere. None:
+    # no limits
     truncation_value: Array = None
 
 
 class PolicyVariables(NamedTuple):
-    """What the learner publishes for actors. A task's value is sigma n + mu of its output n."""
+    """What the learner publishes to actors. A task's value is sigma n + mu for its output n."""
 
     step: int  # learner step that made the parameters
     params: Params
     mu: Array = 0.0  # float32 [num_tasks], PopArt's mean of each task's values
-    sigma: Array = 1.0  # float32 [num_tasks], and their scale; plain values without both
+    sigma: Array = 1.0  # float32 [num_tasks], their scale; the defaults leave values unnormalised

@@ -19,7 +19,7 @@ def unroll_signature(
     unroll_length: int,
     initial_state: RecurrentState,
 ) -> Signature:
-    """Shapes and dtypes of one unroll: what actors write, the queue holds and the learner reads.
+    """Returns the shapes and dtypes of one unroll, shared by actors, queue and learner.
 
     Args:
       features_spec: the environment's features; `StackedFrames` are sent as single frames.
@@ -61,7 +61,7 @@ def unroll_signature(
 
 
 class UnrollBuffer:
-    """Collects the steps of N environments; every T steps it gives N unrolls."""
+    """Collects the steps of N environments into N unrolls of T steps."""
 
     def __init__(self, signature: Signature, num_environments: int):
         """Makes an empty buffer.
@@ -73,7 +73,7 @@ class UnrollBuffer:
         self._signature = signature
         self._num_environments = num_environments
         self.unroll_length = signature.action.shape[0]
-        # Frames that precede o_0 in its stack; 0 where features are not stacked.
+        # Frames that precede o_0 in its stack; 0 if features are not stacked.
         self._context = signature.inputs.features.shape[0] - (self.unroll_length + 1)
         self._t = 0
         self._unroll = self._allocate()
@@ -87,7 +87,7 @@ class UnrollBuffer:
 
     @property
     def full(self) -> bool:
-        """Whether T steps are here, so that only o_T is missing."""
+        """Whether T steps have been added, so that only o_T is missing."""
         return self._t == self.unroll_length
 
     def add(
@@ -101,7 +101,7 @@ class UnrollBuffer:
         discount: Array,
         truncation_value: Array = 0.0,
     ) -> None:
-        """Adds step t: o_t with the recurrent state before it, a_t and what came of it.
+        """Adds step t: o_t, the recurrent state before it, a_t and its outcome.
 
         Args:
           inputs: o_t, [N, ...].
@@ -134,10 +134,10 @@ class UnrollBuffer:
         """Completes the unrolls with o_T and starts the next ones, which begin with the same o_T.
 
         Args:
-          inputs: o_T, [N, ...]; to be given to `add` again as the next unroll's o_0.
+          inputs: o_T, [N, ...]; pass it to `add` again as the next unroll's o_0.
 
         Returns:
-          N unrolls, as one `Unroll` of [N, ...] arrays that are not written to again.
+          N unrolls, as one `Unroll` of [N, ...] arrays that the buffer does not write to again.
 
         Raises:
           ValueError: fewer than T steps were added.
@@ -165,7 +165,7 @@ class UnrollBuffer:
 
 
 class UnrollWriter(Protocol):
-    """Where unrolls go; `reverb_queue.QueueWriter` is the real one."""
+    """A destination for unrolls; `reverb_queue.QueueWriter` is the real one."""
 
     signature: Signature
 
@@ -174,7 +174,7 @@ class UnrollWriter(Protocol):
 
 
 def save_unroll(path: pathlib.Path, unroll: Unroll) -> None:
-    """Writes a batch, for `numpy.load`: an array for each of `Unroll`'s fields, by its name."""
+    """Writes a batch for `numpy.load`, one array per field of `Unroll`, under the field's name."""
     arrays = {
         jax.tree_util.keystr(field).lstrip("."): array
         for field, array in jax.tree_util.tree_leaves_with_path(unroll)

@@ -1,4 +1,4 @@
-"""Batch -> gradients -> the next state: one learner update (pure mathematics)."""
+"""Batch -> gradients -> next state: one learner update, as pure functions."""
 
 from typing import Any
 
@@ -26,11 +26,11 @@ __all__ = [
 
 
 def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
-    """A batch from the queue [B, T, ...] as the loss wants it [T, B, ...].
+    """Converts a batch from the queue, [B, T, ...], to the loss's layout, [T, B, ...].
 
     Args:
       unrolls: [B, ...] arrays.
-      stacked: features were sent as single frames and become stacks [T+1, B, S, ...] again.
+      stacked: features were sent as single frames and are restored to stacks [T+1, B, S, ...].
 
     Returns:
       Time-major unrolls; `inputs.task` is repeated to [T+1, B]; `initial_state` and `params_step`
@@ -49,7 +49,7 @@ def time_major(unrolls: Unroll, stacked: bool) -> Unroll:
 
 
 def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax.Array:
-    """The sub-networks' mean weights in the steps of each task.
+    """Returns each sub-network's mean attention weight over each task's steps.
 
     Args:
       attention: float32 [T, B, K].
@@ -57,7 +57,7 @@ def mean_attention(attention: jax.Array, task: jax.Array, num_tasks: int) -> jax
       num_tasks: number of tasks.
 
     Returns:
-      float32 [num_tasks, K]; NaN for a task that the batch does not have.
+      float32 [num_tasks, K]; NaN for a task absent from the batch.
     """
     member = jax.nn.one_hot(task.reshape(-1), num_tasks)  # [T B, num_tasks]
     steps = jnp.sum(member, axis=0)
@@ -71,15 +71,15 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
-    """The update as one compiled function.
+    """Makes the update as one compiled function.
 
-    An update that is not finite is skipped: the state comes back as it was, bit for bit, and the
+    An update that is not finite is skipped: the state is returned unchanged, bit for bit, and the
     metric `skipped` is true.
 
     Args:
       networks: the network.
       config: the agent's settings.
-      stacked: whether unrolls hold single frames of stacks.
+      stacked: whether unrolls hold frame stacks as single frames.
 
     Returns:
       (params, opt_state, popart_state, unrolls [B, ...], learning_rate) ->
@@ -135,7 +135,7 @@ def make_update(networks: Networks, config: Config, stacked: bool) -> Any:
         updates, new_opt_state = optimiser.update(gradients, opt_state)
         new_params = jax.tree.map(lambda p, u: p - rate * u, preserved, updates)
         gradient_norm = optax.tree.norm(gradients)
-        # Loss and gradient do not say it all: a variance may overflow, and sigma be clipped.
+        # Finite loss and gradient are not enough: a variance may overflow while sigma is clipped.
         finite = all_finite((loss, gradient_norm, optax.tree.norm(updates), head, new_popart_state))
         kept = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),

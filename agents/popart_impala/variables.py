@@ -10,10 +10,10 @@ POLICY = "policy"
 
 
 class VariableSource(Protocol):
-    """Where parameters come from: a learner, or a Courier client of one; Acme's interface."""
+    """A source of parameters: a learner, or a Courier client of one; Acme's interface."""
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
-        """The variables of these names, in their order."""
+        """Returns the variables of these names, in order."""
 
 
 class VariableClient:
@@ -31,10 +31,10 @@ class VariableClient:
         self._executor = futures.ThreadPoolExecutor(1, thread_name_prefix="variables")
 
     def update(self, wait: bool = False) -> None:
-        """Takes newer parameters if they have come, and asks for the next.
+        """Takes newer parameters if they have arrived, and requests the next ones.
 
         Args:
-          wait: ask now and wait for the answer. The first call always waits.
+          wait: request now and wait for the answer. The first call always waits.
 
         Raises:
           Whatever the source raised: a learner that is gone must not go unnoticed.
@@ -50,7 +50,7 @@ class VariableClient:
 
     @property
     def current(self) -> PolicyVariables:
-        """The newest variables here; waits for the first ones."""
+        """The newest variables received; waits for the first ones."""
         if self._variables is None:
             self.update(wait=True)
         assert self._variables is not None

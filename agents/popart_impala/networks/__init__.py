@@ -1,8 +1,7 @@
 """Networks: one per file, one registry, one way to make them.
 
-To add a network: write a Haiku module from (features [B, ...], task int32 [B]) to a `TorsoOutput`
-(or a whole `Network`, where one torso for all tasks is not what it has), and add one line to
-`NETWORKS`.
+To add a network, write a Haiku module from (features [B, ...], task int32 [B]) to a `TorsoOutput`
+(or a whole `Network`, if it does not have one torso for all tasks), and add one line to `NETWORKS`.
 """
 
 from agents.popart_impala.networks.assembly import Networks, make_networks

@@ -1,4 +1,4 @@
-"""A network by its name, as pure functions."""
+"""Builds a network by name, as pure functions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from agents.popart_impala.networks.registry import NETWORKS
 from agents.popart_impala.networks.types import NetworkOutput
 from agents.popart_impala.types import AgentInput, Params, RecurrentState
 
-# What a network may have: 1 GiB in float32, of which the learner holds several times as much.
+# Upper limit for one network: 1 GiB in float32, and the learner holds several times as much.
 MAX_PARAMS = 2**28
 
 
@@ -30,24 +30,24 @@ class Networks(NamedTuple):
     unroll: Callable[[Params, AgentInput, RecurrentState], NetworkOutput]
     num_actions: int
     num_tasks: int
-    num_params: int  # numbers in `init`'s parameters that are learned
+    num_params: int  # learned numbers in the parameters from `init`
 
 
 def make_networks(
     config: NetworkConfig, *, features_spec: Any, num_actions: int, num_tasks: int
 ) -> Networks:
-    """Builds the network that `config` names, with the options it gives.
+    """Builds the network that `config` names, with its options.
 
     Args:
       config: the network's settings; `network` is a key of `NETWORKS`.
-      features_spec: `shape` and `dtype` of one environment's features, and `stacked`, true if they
-        are a stack of frames: an `environments.StackedFrames`, for example.
+      features_spec: has `shape` and `dtype` of one environment's features, and `stacked`, true if
+        they are a stack of frames; an `environments.StackedFrames`, for example.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
 
     Raises:
-      ValueError: the name is unknown, an option is set that this network does not have, the network
-        does not accept such features, or it would have more than `MAX_PARAMS` parameters.
+      ValueError: the name is unknown, the network does not have an option that is set, it does not
+        accept such features, or it would have more than `MAX_PARAMS` parameters.
     """
     name = config.network
     if name not in NETWORKS:
@@ -96,7 +96,7 @@ def make_networks(
         )
         return transformed.init(rng, inputs, initial_state(1))
 
-    # A torso's complaint comes here, not in a node.
+    # A torso's errors are raised here, not later in a node.
     params = jax.eval_shape(init, jax.random.PRNGKey(0))
     learned = {module: x for module, x in params.items() if module != OBSERVATION_STATISTICS}
     num_params = sum(leaf.size for leaf in jax.tree.leaves(learned))

@@ -1,8 +1,8 @@
 """Attentive multi-task network: sub-networks mixed by attention (arXiv 1907.02874).
 
-Each of K sub-networks makes feature maps of the observation. A softmax over K weights, computed
-from the features and the one-hot task, mixes them into one, from which the last linear layer goes
-on. The weights say which sub-network serves which task.
+Each of K sub-networks computes feature maps of the observation. A softmax over K weights, computed
+from the features and the one-hot task, mixes them into one, which feeds the last linear layer. The
+weights show which sub-network serves which task.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def default_subnets(num_tasks: int) -> int:
 class AttentiveTorso(hk.Module):
     """Sub-networks, their mixture, a linear layer of `hidden_size` with ReLU.
 
-    With `config.use_separate_attn_net` one more sub-network is made, whose features give all K
-    weights; otherwise each sub-network's own features give its own weight.
+    With `config.use_separate_attn_net`, the features of one more sub-network determine all K
+    weights; otherwise each sub-network's own features determine its weight.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class AttentiveTorso(hk.Module):
         if sources == 1:
             flat = maps.reshape(maps.shape[0], -1)
             return flat @ w.transpose(0, 1, 3, 2).reshape(-1, self._subnets)
-        # A sum of products, not `einsum`: XLA makes slow loops of a batch axis in the middle.
+        # A sum of products, not `einsum`: XLA turns a batch axis in the middle into slow loops.
         return jnp.sum(maps * jnp.broadcast_to(w, maps.shape), axis=(1, 2, 4))
 
     def _task_logits(self, task: jax.Array) -> jax.Array:

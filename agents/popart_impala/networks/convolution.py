@@ -1,10 +1,10 @@
-"""Strided convolutions in a form that is cheap to learn on a CPU.
+"""Strided convolutions in a form that is cheap to train on a CPU.
 
-A kernel that is a multiple of its stride s sees whole blocks of s x s pixels. With the pixels of a
-block as channels ("space to depth"), a kernel of size / s without stride makes the same sums. The
-gradients of a strided convolution are what XLA is slow at on a CPU (docs/performance.md).
+A kernel whose size is a multiple of its stride s sees whole blocks of s x s pixels. With a block's
+pixels as channels ("space to depth"), a kernel of size / s without stride computes the same sums.
+XLA is slow at the gradients of strided convolutions on a CPU (docs/performance.md).
 
-Parameters are those of `hk.Conv2D` with padding "VALID": names, shapes and initial values.
+Parameters have the names, shapes and initial values of `hk.Conv2D` with padding "VALID".
 """
 
 import functools
@@ -34,7 +34,7 @@ def pixel_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
 
 
 def image_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
-    """The same of images with their channels before rows and columns: [B, C, H, W]."""
+    """`pixel_blocks` for images with channels before rows and columns: [B, C, H, W]."""
     s = stride
     height, width = (_seen(size, kernel, stride) for size in x.shape[2:])
     b, c, _, _ = x.shape
@@ -43,7 +43,7 @@ def image_blocks(x: jax.Array, kernel: int, stride: int) -> jax.Array:
 
 
 def convolve_blocks(blocks: jax.Array, w: jax.Array) -> jax.Array:
-    """The strided convolution, without padding, of the image that the blocks are made of.
+    """Applies a strided convolution, without padding, to the image that the blocks are from.
 
     Args:
       blocks: float32 [B, H/s, W/s, row s, column s, C].
@@ -67,7 +67,7 @@ def convolve_blocks(blocks: jax.Array, w: jax.Array) -> jax.Array:
 def convolve_observations(
     x: jax.Array | Observations, w: jax.Array, stride: int, blocks: Callable[..., jax.Array]
 ) -> jax.Array:
-    """The strided convolution, without padding, of observations as the network is to see them.
+    """Applies a strided convolution, without padding, to observations, normalised or scaled first.
 
     Args:
       x: images [N, C, H, W] or boards [N, H, W, C] (`networks.images`).
@@ -80,8 +80,8 @@ def convolve_observations(
     """
     if not isinstance(x, Observations):
         x = Observations(x)
-    # Moved as bytes, then converted. It is worth computing twice, in the order of axes that the
-    # convolution wants and in the one that its gradient wants, and XLA does so.
+    # Moved as bytes, then converted. XLA computes this twice, once in the axis order that the
+    # convolution wants and once in that of its gradient, which is worth it.
     return convolve_blocks(x.pixels(functools.partial(blocks, kernel=w.shape[0], stride=stride)), w)
 
 
@@ -91,7 +91,7 @@ def _seen(size: int, kernel: int, stride: int) -> int:
 
 
 class _StridedConv2D(hk.Module):
-    """The parameters of a convolution, which are `hk.Conv2D`'s."""
+    """A convolution's parameters, the same as those of `hk.Conv2D`."""
 
     def __init__(self, channels: int, kernel: int, stride: int, name: str = "conv2_d"):
         """Makes the layer.
@@ -133,7 +133,7 @@ class StridedConv2D(_StridedConv2D):
 
 
 class ImageConv2D(_StridedConv2D):
-    """The same as a first layer on images [B, C, H, W], bytes or numbers; see `Observations`."""
+    """The same as a first layer, for images [B, C, H, W], bytes or numbers; see `Observations`."""
 
     def __call__(self, x: jax.Array | Observations) -> jax.Array:
         """The convolution; see the class."""
@@ -142,7 +142,7 @@ class ImageConv2D(_StridedConv2D):
 
 
 class BoardConv2D(_StridedConv2D):
-    """The same as a first layer on boards [B, H, W, C], bool or numbers; see `Observations`."""
+    """The same as a first layer, for boards [B, H, W, C], bool or numbers; see `Observations`."""
 
     def __call__(self, x: jax.Array | Observations) -> jax.Array:
         """The convolution; see the class."""

@@ -14,9 +14,9 @@ _BLOCKS = 2  # residual blocks in a section
 
 
 class DeepTorso(hk.Module):
-    """15 convolutions in three sections, then a linear layer of 256.
+    """15 convolutions in three sections, then a linear layer of `hidden_size`.
 
-    A section is a 3x3 convolution, max-pooling 3x3 of stride 2, and two residual blocks of ReLU,
+    A section is a 3x3 convolution, 3x3 max-pooling with stride 2, and two residual blocks of ReLU,
     3x3 convolution, ReLU, 3x3 convolution.
     """
 

@@ -1,4 +1,4 @@
-"""K convolutions, each on channels of its own: what K sub-networks need."""
+"""K convolutions, each on its own channels, for K sub-networks."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 def grouped_convolution(x: jax.Array, w: jax.Array) -> jax.Array:
     """Convolution k maps the channels of group k; stride 1, no padding.
 
-    They are computed one by one. As one grouped convolution, XLA's gradient is five to nine times
-    as slow on CPUs (docs/performance.md), and XLA does not split the batch over devices: it gathers
-    all of it on each.
+    They are computed one by one. With one grouped convolution, XLA's gradient is five to nine times
+    as slow on CPUs (docs/performance.md), and XLA gathers the whole batch on every device instead
+    of splitting it.
 
     Args:
       x: float32 [B, H, W, K, C].

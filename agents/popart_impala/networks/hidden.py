@@ -8,7 +8,7 @@ from agents.popart_impala.network_config import NetworkConfig
 
 
 class Hidden(hk.Module):
-    """Linear layer of `config.hidden_size` with ReLU; given the one-hot task if configured."""
+    """Linear layer of `config.hidden_size` with ReLU; also takes the one-hot task if configured."""
 
     def __init__(self, config: NetworkConfig, num_tasks: int, name: str = "linear"):
         super().__init__(name=name)

@@ -1,7 +1,7 @@
-"""Which observations have pixels or cells that are next to each other, and for which networks.
+"""Recognises observations with neighbouring pixels or cells, and checks them for networks.
 
-Images are uint8 [S, H, W], the last S frames. Boards are bool [H, W, C]: C planes, true where an
-object of a kind is. The dtype tells them apart, whatever their sizes are.
+Images are uint8 [S, H, W], the last S frames. Boards are bool [H, W, C]: C planes, each true where
+there is an object of its kind. The dtype tells them apart, whatever their sizes.
 """
 
 from typing import Any
@@ -11,13 +11,13 @@ import numpy as np
 
 
 def one_of(features: Any) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of one environment's features, out of a batch of them."""
+    """Returns shape and dtype of one environment's features from a batch of them."""
     return jax.ShapeDtypeStruct(features.shape[1:], features.dtype)
 
 
 def are_stacks(spec: Any) -> bool:
-    """Whether one environment's features are a stack of frames, by its `stacked` if it has one."""
-    # Not by the class `environments.StackedFrames`: a policy file is read without environments.
+    """Whether one environment's features are a stack of frames: the spec's `stacked`, if any."""
+    # Not by the class `environments.StackedFrames`: policy files load without environments.
     return bool(getattr(spec, "stacked", False))
 
 
@@ -40,7 +40,7 @@ def check_images(network: str, features: Any, at_least: int) -> None:
       at_least: smallest height and width.
 
     Raises:
-      ValueError: features are not uint8 [B, S, H, W] with H and W at least that.
+      ValueError: features are not uint8 [B, S, H, W] with H and W at least `at_least`.
     """
     shape = features.shape[1:]
     if len(shape) != 3 or min(shape[1:]) < at_least or features.dtype != np.uint8:
@@ -60,7 +60,7 @@ def check_boards(network: str, features: Any, at_least: int) -> None:
       at_least: smallest height and width.
 
     Raises:
-      ValueError: features are not bool [B, H, W, C] with H and W at least that.
+      ValueError: features are not bool [B, H, W, C] with H and W at least `at_least`.
     """
     shape = features.shape[1:]
     if len(shape) != 3 or min(shape[:2]) < at_least or features.dtype != np.bool_:

@@ -11,17 +11,17 @@ LSTM_SIZE = 256  # units, as in IMPALA's paper
 class ResetLSTM(hk.Module):
     """`hk.ResetCore(hk.LSTM(size))`, with the inputs of a whole sequence projected in one product.
 
-    Only the product with the hidden state has to wait for the step before. Gates, initial values
+    Only the product with the hidden state has to wait for the previous step. Gates, initial values
     and state are Haiku's (Jozefowicz et al. 2015: 1 is added to the forget gate).
     """
 
     def __init__(self, size: int, name: str = "lstm"):
-        """Makes the core; `size` is that of the hidden state and of the output."""
+        """Makes the core; `size` is the size of the hidden state and the output."""
         super().__init__(name=name)
         self._size = size
 
     def initial_state(self, batch_size: int) -> hk.LSTMState:
-        """Zeros: float32 [B, size], twice."""
+        """Returns zeros, float32 [B, size], for hidden and cell state."""
         zeros = jnp.zeros((batch_size, self._size))
         return hk.LSTMState(hidden=zeros, cell=zeros)
 
@@ -56,7 +56,7 @@ class ResetLSTM(hk.Module):
         return hidden, state
 
     def _parameters(self, input_size: int) -> tuple[jax.Array, jax.Array]:
-        """Weights [D + size, 4 size], of the input and then of the hidden state; bias [4 size]."""
+        """Weights [D + size, 4 size], for the input, then the hidden state; bias [4 size]."""
         rows = input_size + self._size
         init = hk.initializers.TruncatedNormal(1.0 / np.sqrt(rows))
         w = hk.get_parameter("w", (rows, 4 * self._size), init=init)

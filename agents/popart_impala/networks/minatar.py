@@ -15,7 +15,7 @@ HIDDEN_SIZE = 128
 
 
 class MinAtarTorso(hk.Module):
-    """A convolution, 16 of 3x3 without padding, then a linear layer of `hidden_size`; ReLU."""
+    """An unpadded 3x3 convolution, 16 channels, then a linear layer of `hidden_size`; ReLU."""
 
     def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="minatar")

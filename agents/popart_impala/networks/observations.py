@@ -1,13 +1,13 @@
-"""What first layers see: images normalised per task, pixel by pixel, and the rest as it is.
+"""The input of first layers: images normalised per task and pixel, other observations unchanged.
 
-A screen is a still background with a few small things that move. Of what a network makes of it, the
-part that never changes is many times as long as the rest, and gradient steps go almost all along
-that part (LeCun et al. 2012, "Efficient BackProp", section 4.3). Without each pixel's mean, what
-moves is all there is; divided by its deviation, a ball that crosses a pixel once in a hundred steps
-is as loud as what is always there. What this gains is in docs/experiments.md.
+A screen is a still background with a few small moving objects. In a network's response to it, the
+part that never changes is many times larger than the rest, and gradient steps point almost entirely
+along that part (LeCun et al. 2012, "Efficient BackProp", section 4.3). Subtracting each pixel's
+mean leaves only what moves; dividing by its deviation makes a ball that crosses a pixel once in a
+hundred steps as loud as what is always there. The gain is in docs/experiments.md.
 
-The statistics are parameters that no gradient changes: they are published, saved and exported with
-the others.
+The statistics are parameters that no gradient changes, so they are published, saved and exported
+with the others.
 """
 
 import dataclasses
@@ -26,45 +26,45 @@ from agents.popart_impala.types import AgentInput, Array, Params, Unroll
 # Haiku's name of the module; params[OBSERVATION_STATISTICS] is {"mean", "variance", "count"}.
 OBSERVATION_STATISTICS = "observation_statistics"
 
-# Of normalised observations. A new scene differs from the mean in many deviations everywhere.
+# Bound on normalised observations. A new scene is many deviations from the mean everywhere.
 BOUND = 5.0
 
-# Added to the deviation, of 255: noise where nothing has moved yet is not made loud.
+# Added to the deviation, out of 255, so that noise where nothing has moved yet stays quiet.
 _LEAST_DEVIATION = 4.0
 
 
 class Normaliser(NamedTuple):
-    """What is subtracted and multiplied: float32 [num_tasks, ...], of stacks with one frame."""
+    """What to subtract, then multiply by: float32 [num_tasks, ...]; for stacks, one frame."""
 
     mean: Array  # in the features' units
-    scale: Array  # 1 / deviation, in the inverse of them
+    scale: Array  # 1 / deviation, in the inverse of those units
 
 
 @dataclasses.dataclass(frozen=True)
 class Observations:
-    """N observations as the environment gave them, and how they are to be normalised."""
+    """N observations as the environment gave them, and how to normalise them."""
 
     features: Array  # [N, ...]; [T, B, ...] until steps are merged
-    normaliser: Normaliser | None = None  # None: they are taken as they are
-    task: Array | None = None  # int32 [N], where there is a normaliser
+    normaliser: Normaliser | None = None  # None: they are not normalised
+    task: Array | None = None  # int32 [N], if there is a normaliser
 
     def merged(self, merge: Callable[[jax.Array], jax.Array]) -> "Observations":
-        """Observations of sequences as N of them; `merge` maps [T, B, ...] to [N, ...]."""
+        """Merges the two axes of sequences by `merge`, which maps [T, B, ...] to [N, ...]."""
         task = None if self.task is None else merge(self.task)
         return Observations(merge(self.features), self.normaliser, task)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the features."""
+        """The features' shape."""
         return self.features.shape
 
     @property
     def dtype(self) -> Any:
-        """That of the features."""
+        """The features' dtype."""
         return self.features.dtype
 
     def numbers(self) -> jax.Array:
-        """The features normalised, or else as they are: float32 [N, ...]."""
+        """The features, normalised if there is a normaliser: float32 [N, ...]."""
         if self.normaliser is None:
             return self.features.astype(jnp.float32)
         return self.pixels()
@@ -73,7 +73,7 @@ class Observations:
         """The features normalised, or else with bytes scaled to [0, 1]: float32.
 
         Args:
-          arrange: moves entries of [N, ...], before they become numbers: bytes are cheaper to move.
+          arrange: moves entries of [N, ...] before they become float32: bytes are cheaper to move.
         """
         numbers = arrange(self.features).astype(jnp.float32)
         if self.normaliser is not None:
@@ -90,14 +90,14 @@ class ObservationStatistics(hk.Module):
 
         Args:
           num_tasks: number of tasks.
-          stacked: features are stacks of frames, which share their statistics.
+          stacked: features are stacks of frames, which share the same statistics.
         """
         super().__init__(name=OBSERVATION_STATISTICS)
         self._num_tasks = num_tasks
         self._stacked = stacked
 
     def __call__(self, inputs: AgentInput) -> Observations:
-        """The inputs' features; leading axes [B] or [T, B]."""
+        """Returns the inputs' features with their statistics; leading axes [B] or [T, B]."""
         features, task = inputs.features, inputs.task
         shape = features.shape[task.ndim :]
         if self._stacked:
@@ -113,7 +113,7 @@ class ObservationStatistics(hk.Module):
 def observed(
     inputs: AgentInput, config: NetworkConfig, features_spec: Any, num_tasks: int
 ) -> AgentInput:
-    """The inputs with `Observations` for features; within a Haiku transformation.
+    """Wraps the inputs' features in `Observations`; within a Haiku transformation.
 
     Args:
       inputs: leading axes [B] or [T, B].
@@ -128,19 +128,19 @@ def observed(
 
 
 def with_observed(params: Params, unrolls: Unroll, stacked: bool) -> Params:
-    """Parameters with the statistics after one more batch.
+    """Updates the observation statistics in the parameters with one more batch.
 
-    Mean and variance are those of all batches that had the task, each with the same weight, and of
-    each its unrolls' last observations: others of an unroll are much like it.
+    A task's mean and variance are over all batches that had the task, equally weighted. Only the
+    last observation of each unroll counts, since the others are much like it.
 
     Args:
       params: with or without statistics.
       unrolls: [B, ...] arrays.
-      stacked: whether they hold single frames of stacks.
+      stacked: whether unrolls hold frame stacks as single frames.
 
     Returns:
-      The parameters; the same where they have no statistics. A task that the batch does not have
-      keeps its own to the bit.
+      The parameters, unchanged if they have no statistics. A task absent from the batch keeps its
+      statistics bit for bit.
     """
     if OBSERVATION_STATISTICS not in params:
         return params

@@ -1,19 +1,19 @@
 """Progressive networks: a column for each set of tasks, learned one after another.
 
-Rusu et al. 2016, arXiv 1606.04671. Column k has layers of its own, and adapters that bring in the
+Rusu et al. 2016, arXiv 1606.04671. Column k has its own layers, and adapters that bring in the
 activations of all earlier columns, which are frozen:
 
     h_i^k = ReLU(W_i h_{i-1}^k + U_i ReLU(V_i [alpha_j h_{i-1}^j, j < k]))
 
-V brings the earlier columns' features down to as many as one column has, alpha_j are learned
-scalars. On images W and U are the shallow network's convolutions and linear layer, and V is a 1x1
+V reduces the earlier columns' features to as many as one column has; alpha_j are learned scalars.
+On images, W and U are the shallow network's convolutions and linear layer, and V is a 1x1
 convolution; on boards they are those of the `minatar` network; elsewhere all are linear.
 Differences from the paper: the output layer's adapter adds to the last hidden layer instead of to
-logits and values, so that every column's heads and LSTM have the same sizes; between LSTMs there
-are no adapters.
+logits and values, so that every column's heads and LSTM have the same sizes; there are no adapters
+between LSTMs.
 
 Every task belongs to one column. All columns are computed for every observation, and each sample
-continues with that of its task.
+uses its task's column.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class _Layer(NamedTuple):
 
 
 class ProgressiveNetwork:
-    """Columns, an LSTM for each if wanted, a policy head for each, one value output per task."""
+    """Columns, each with an optional LSTM and a policy head, and one value output per task."""
 
     def __init__(
         self, config: NetworkConfig, num_actions: int, num_tasks: int, *, freeze: bool = True
@@ -65,13 +65,13 @@ class ProgressiveNetwork:
         """Makes the network; within a Haiku transformation.
 
         Args:
-          config: the network's settings; `frozen_columns` says which tasks are which column's.
+          config: the network's settings; `frozen_columns` assigns tasks to columns.
           num_actions: size of the policy's output.
           num_tasks: number of value outputs.
-          freeze: no gradient reaches anything of the frozen columns.
+          freeze: no gradient reaches the frozen columns.
 
         Raises:
-          ValueError: the frozen columns have all tasks.
+          ValueError: the frozen columns have all the tasks.
         """
         frozen = sum(config.frozen_columns)
         if frozen >= num_tasks:
@@ -98,7 +98,7 @@ class ProgressiveNetwork:
         self._value_head = hk.Linear(num_tasks, name=VALUE_HEAD)
 
     def initial_state(self, batch_size: int) -> RecurrentState:
-        """See `Network`. A task has one column, so one state does for all."""
+        """See `Network`. A task has one column, so one state is enough."""
         return self._cores[0].initial_state(batch_size) if self._cores else ()
 
     def step(
@@ -148,7 +148,7 @@ class ProgressiveNetwork:
         return NetworkOutput(logits, jnp.where(frozen, self._stop(values), values))
 
     def _own(self, of_columns: Any, task: jax.Array) -> jax.Array:
-        """Of one array [..., D] for each column, each sample's own column's; task [...]."""
+        """Selects each sample's own column from one array [..., D] per column; task [...]."""
         *frozen, newest = of_columns
         stacked = jnp.stack([*map(self._stop, frozen), newest], axis=-2)
         column = jnp.asarray(self._column_of_task)[task]
@@ -161,7 +161,7 @@ class ProgressiveNetwork:
 
         Args:
           features: [B, ...].
-          nudges: what is added to each activation, if anything.
+          nudges: added to each activation, if given.
         """
         spec = one_of(features)
         seen: Any = features
@@ -197,7 +197,7 @@ class ProgressiveNetwork:
     def _adapter(self, layer: _Layer, column: int, earlier: list[jax.Array]) -> jax.Array:
         """U ReLU(V [alpha_j h^j]) of a column's layer; `earlier` are the h^j [B, ..., C]."""
         name = f"column_{column}_{layer.name}_adapter"
-        # The paper: learned scalars that start as small random values.
+        # As in the paper: learned scalars that start as small random values.
         alpha = hk.get_parameter(
             f"{name}_alpha", (len(earlier),), init=hk.initializers.RandomUniform(0.05, 0.2)
         )
@@ -236,18 +236,18 @@ def _layers(features_spec: Any, hidden_size: int) -> list[_Layer]:
 
 
 def grow(old: Params, new: Params) -> Params:
-    """Parameters of a network with one column more, the earlier columns' as they were.
+    """Adds a column to a network's parameters and keeps the earlier columns' unchanged.
 
     Args:
-      old: of the network before.
-      new: of the network with the new column, as initialised; its tasks begin with the old ones.
+      old: parameters of the old network.
+      new: initial parameters of the network with the new column; its tasks start with the old ones.
 
     Returns:
-      `new` with every parameter of the old network in its place, to the bit: columns, LSTMs and
-      policy heads by name, and the value head's first outputs.
+      `new` with every parameter of the old network in its place, bit for bit: columns, LSTMs and
+      policy heads by name, the value head's first outputs, and the first tasks' image statistics.
 
     Raises:
-      ValueError: the old parameters are not those of such a network.
+      ValueError: the old parameters do not fit such a network.
     """
     grown = dict(new)
     for module, values in old.items():
@@ -276,10 +276,10 @@ def grow(old: Params, new: Params) -> Params:
 def make_sensitivity(
     config: NetworkConfig, *, features_spec: Any, num_actions: int, num_tasks: int
 ) -> Callable[..., tuple[Activations, Activations]]:
-    """What a policy's choices depend on, for the Fisher sensitivity of arXiv 1606.04671, section 3.
+    """Makes the function behind the Fisher sensitivity of arXiv 1606.04671, section 3.
 
     Args:
-      config: the network's settings; its network is progressive.
+      config: the settings of a progressive network.
       features_spec: as `make_networks` takes it.
       num_actions: size of the policy's output.
       num_tasks: number of value outputs.
@@ -306,7 +306,7 @@ def make_sensitivity(
         def log_pi(nudges: Activations) -> jax.Array:
             logits, _ = apply(params, inputs, state, nudges)
             log_probabilities = jax.nn.log_softmax(logits)
-            # Summed over samples, of which each has its own nudges.
+            # Summed over samples, each of which has its own nudges.
             return jnp.sum(jnp.take_along_axis(log_probabilities, action[:, None], axis=1))
 
         return activations, jax.grad(log_pi)(jax.tree.map(jnp.zeros_like, activations))

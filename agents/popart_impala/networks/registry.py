@@ -24,10 +24,10 @@ class Entry(NamedTuple):
     # (config, num_actions, num_tasks) -> network
     make: Callable[[NetworkConfig, int, int], Network]
     options: tuple[str, ...] = ()  # fields of NetworkConfig that not every network has
-    # Settings of `Config` that the programs have for this network where the user does not say.
+    # Values of `Config` that the programs use for this network unless the user sets others.
     defaults: Mapping[str, Any] = {}
-    # Features come as `observations.Observations`, of which a first layer makes something cheaper
-    # than of the array of normalised numbers that the others get.
+    # Features come as `observations.Observations`, which a first layer can process more cheaply
+    # than the array of normalised numbers that other networks get.
     takes_observations: bool = False
 
 
@@ -37,7 +37,7 @@ NETWORKS: dict[str, Entry] = {
     "minatar": Entry(
         with_torso(MinAtarTorso),
         ("task_input",),
-        # With the rate that is best on Atari's screens it learns far less (docs/experiments.md).
+        # With the rate that is best for Atari's screens it learns far less (docs/experiments.md).
         {"hidden_size": HIDDEN_SIZE, "learning_rate": 1e-3},
         takes_observations=True,
     ),
@@ -49,9 +49,9 @@ NETWORKS: dict[str, Entry] = {
 
 
 def default_network(features: Any) -> str:
-    """The network for these features: "shallow" for images, "minatar" for boards, else "mlp".
+    """Names the network for these features: "shallow" for images, "minatar" for boards, else "mlp".
 
-    Stacks of what is smaller than `shallow` takes are no images for it: grids, for example.
+    Stacks of frames smaller than `shallow` takes, grids for example, do not count as images.
 
     Args:
       features: spec of one environment's features.

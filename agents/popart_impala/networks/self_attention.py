@@ -17,17 +17,17 @@ _KEY_DEPTH = 24  # dk
 _HEADS = 4
 
 # Images whose attention weights are in memory at a time, in the forward and the backward pass: a
-# head has one weight for each pair of the 20 x 20 positions, 640,000 floats for an image's four.
+# head has one weight per pair of the 20 x 20 positions, so an image's four have 640,000 floats.
 _CHUNK = 16
 
 
 def relative_logits(q: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """How well a query suits the distances to every position (Bello et al., equation 3).
+    """How well each query matches its distance to every position (Bello et al., equation 3).
 
     Args:
       q: float32 [..., H, W, d], queries.
       rows: float32 [2H-1, d]; entry H-1 + (i' - i) is for a key i' - i rows below the query.
-      columns: float32 [2W-1, d], the same to the right.
+      columns: float32 [2W-1, d], likewise to the right.
 
     Returns:
       float32 [..., H, W, H, W]: at [i, j, i', j'] q_ij . (rows[i'-i] + columns[j'-j]).
@@ -70,10 +70,10 @@ def attention(
 
 
 class AugmentedConv2D(hk.Module):
-    """Each sub-network's convolution of kernel 2, joined with attention over all positions.
+    """Each sub-network's 2x2 convolution, concatenated with attention over all positions.
 
-    Of the 32 channels 8 are the convolution's and 24 those of four heads, which a 1x1 convolution
-    has mixed.
+    Of the 32 channels, 8 come from the convolution and 24 from four heads, mixed by a 1x1
+    convolution.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -98,7 +98,7 @@ class AugmentedConv2D(hk.Module):
 
         images = qkv.transpose(0, 3, 1, 2, 4).reshape(b * subnets, height, width, -1)
         subnet_of = jnp.tile(jnp.arange(subnets), b)
-        # Weights are made again in the backward pass: all of a batch's are gigabytes.
+        # Attention weights are recomputed in the backward pass: a whole batch's are gigabytes.
         attend_again = jax.checkpoint(attend)  # type: ignore[attr-defined]
         heads = jax.lax.map(attend_again, (images, subnet_of), batch_size=_CHUNK)
         heads = heads.reshape(b, subnets, height, width, _VALUE_DEPTH).transpose(0, 2, 3, 1, 4)
@@ -107,7 +107,7 @@ class AugmentedConv2D(hk.Module):
 
 
 class SelfAttentionSubnetworks(hk.Module):
-    """K times: convolution 16 of 8x8 stride 4, attention-augmented convolution, 2x2 mean pool."""
+    """K times: 8x8 convolution (16, stride 4), attention-augmented convolution, 2x2 mean pool."""
 
     def __init__(self, subnets: int):
         super().__init__(name="subnetworks")
@@ -123,7 +123,7 @@ class SelfAttentionSubnetworks(hk.Module):
         x = jax.nn.relu(SharedInputConv2D(self._subnets, 16, kernel=8, stride=4)(features))
         x = jax.nn.relu(AugmentedConv2D(name="augmented_conv")(x))
         b, height, width, k, c = x.shape
-        height, width = height // 2, width // 2  # an odd last row or column is left out
+        height, width = height // 2, width // 2  # an odd last row or column is dropped
         x = x[:, : 2 * height, : 2 * width].reshape(b, height, 2, width, 2, k, c)
         return jnp.mean(x, axis=(2, 4))
 

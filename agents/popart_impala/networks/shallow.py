@@ -10,12 +10,12 @@ from agents.popart_impala.networks.images import check_images
 from agents.popart_impala.networks.observations import Observations
 from agents.popart_impala.networks.types import TorsoOutput
 
-# Height and width. `environments.images` has the same, as what it takes for an image.
+# Height and width. `environments.images` uses the same limit for what counts as an image.
 SMALLEST_IMAGE = 36
 
 
 class ShallowTorso(hk.Module):
-    """Convolutions 16 of 8x8 stride 4 and 32 of 4x4 stride 2, then a linear layer of 256; ReLU."""
+    """Convolutions (16 of 8x8, stride 4; 32 of 4x4, stride 2), then `hidden_size` units; ReLU."""
 
     def __init__(self, config: NetworkConfig, num_tasks: int):
         super().__init__(name="shallow")

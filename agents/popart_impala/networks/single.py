@@ -12,9 +12,9 @@ from agents.popart_impala.networks.sequences import apply_to_steps
 from agents.popart_impala.networks.types import VALUE_HEAD, NetworkOutput, Torso
 from agents.popart_impala.types import AgentInput, RecurrentState
 
-# Actions up to which the previous one is shown as a one-hot; of more, as a code of so many signs.
-# The policy head has a weight for each of these inputs and each action: with one-hots its size
-# would grow with the square of the number of actions.
+# Up to this many actions, the previous one is given as a one-hot; beyond, as a code of this many
+# signs. The policy head has a weight for each of these inputs and each action: with one-hots its
+# size would grow with the square of the number of actions.
 _MOST_ONE_HOT = 256
 
 
@@ -29,10 +29,10 @@ def actions_and_rewards(inputs: AgentInput, num_actions: int) -> jax.Array:
 
 
 def action_codes(action: jax.Array) -> jax.Array:
-    """Fixed pseudo-random codes of length 1 that are nearly orthogonal, as one-hots are.
+    """Fixed pseudo-random codes of unit norm that are nearly orthogonal, in place of one-hots.
 
     A random projection (Achlioptas 2003) without its matrix: the signs are bits of a hash. It has
-    no parameters, so that columns that are frozen see the same codes for ever.
+    no parameters, so frozen columns see the same codes for ever.
 
     Args:
       action: int32 [B].
@@ -52,13 +52,13 @@ def action_codes(action: jax.Array) -> jax.Array:
 
 
 class SingleTorsoNetwork:
-    """Torso, previous action and reward, LSTM if wanted, heads."""
+    """Torso, previous action and reward, optional LSTM, heads."""
 
     def __init__(self, torso: Torso, config: NetworkConfig, num_actions: int, num_tasks: int):
         self._torso = torso
         self._core = ResetLSTM(LSTM_SIZE) if config.use_lstm else None
         self._num_actions = num_actions
-        # So small that the first policy is uniform, whatever the observation.
+        # Small enough that the initial policy is uniform, whatever the observation.
         self._policy_head = hk.Linear(
             num_actions, w_init=hk.initializers.VarianceScaling(1e-4), name="policy_head"
         )
@@ -96,7 +96,7 @@ class SingleTorsoNetwork:
 def with_torso(
     make_torso: Callable[[NetworkConfig, int], Torso],
 ) -> Callable[[NetworkConfig, int, int], SingleTorsoNetwork]:
-    """A maker of networks, as the registry has them, from a maker of torsos.
+    """Turns a torso maker into a network maker for the registry.
 
     Args:
       make_torso: (config, num_tasks) -> torso.

@@ -1,7 +1,7 @@
-"""K sub-networks computed as one: the same layers, each with parameters of its own.
+"""K sub-networks computed as one: the same layers, each with its own parameters.
 
-Each module maps a batch of observations to feature maps float32 [B, H, W, K, C]. Parameters have
-the sub-network as their first axis.
+Each module maps a batch of observations to feature maps float32 [B, H, W, K, C]. The first axis of
+the parameters is the sub-network.
 """
 
 import haiku as hk
@@ -25,7 +25,7 @@ def biased(x: jax.Array) -> jax.Array:
 
 
 class SharedInputConv2D(hk.Module):
-    """The first convolution of K sub-networks: one with K times the channels.
+    """The first convolution of K sub-networks, as one with K times the channels.
 
     It takes images or boards (`networks.images`).
     """
@@ -116,7 +116,7 @@ class LinearSubnetworks(hk.Module):
     """K linear layers with ReLU, for observations that are neither images nor boards."""
 
     def __init__(self, subnets: int, hidden_size: int):
-        """Makes the sub-networks, of `hidden_size` units each."""
+        """Makes the sub-networks with `hidden_size` units each."""
         super().__init__(name="subnetworks")
         self._subnets = subnets
         self._hidden_size = hidden_size

@@ -1,4 +1,4 @@
-"""What networks take, give back, and are made of."""
+"""Inputs, outputs and parts of networks."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -15,12 +15,12 @@ class NetworkOutput(NamedTuple):
 
     logits: jax.Array  # float32 [..., num_actions]
     normalised_values: jax.Array  # float32 [..., num_tasks]
-    # float32 [..., K], weights of an attentive network's sub-networks, which sum to 1; None without
+    # float32 [..., K], weights of an attentive network's sub-networks, which sum to 1; else None
     attention: jax.Array | None = None
 
 
 class TorsoOutput(NamedTuple):
-    """What a torso makes of B observations."""
+    """A torso's output for B observations."""
 
     embedding: jax.Array  # float32 [B, D]
     attention: jax.Array | None = None  # float32 [B, K], as in `NetworkOutput`
