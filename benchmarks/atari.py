@@ -1,10 +1,9 @@
-"""What the agent learns on real games, beside other agents: `python -m benchmarks.atari`.
+"""Compares the agent with other agents on real games: `python -m benchmarks.atari`.
 
-Works off the list of experiments (`benchmarks.atari_runs`): `launch_programs.train`, and peers,
-each run in a program of its own, one after the other, for a number of frames or minutes. It takes
-days for the whole list, and may be stopped at any time, by a signal or by a power cut: the same
-command continues with the run it was at, from its last checkpoint, and does not repeat a finished
-one.
+Works through the list of experiments (`benchmarks.atari_runs`), runs of `launch_programs.train` and
+of peers, one after another, each in a program of its own, for a number of frames or minutes. The
+whole list takes days and may be stopped at any time, by a signal or a power cut: the same command
+resumes the interrupted run from its last checkpoint and does not repeat finished ones.
 
     setsid nohup .venv/bin/python -m benchmarks.atari > atari.log 2>&1 &
 
@@ -15,7 +14,7 @@ Writes into --output, after each run,
     EXPERIMENT-minutes.png   scores against minutes of training
     table.md, table.csv      scores with intervals over seeds, and how the runs ran
 
-The run directories are in --runs. --report_only says how far everything is meanwhile.
+The run directories are in --runs. --report_only shows the progress so far.
 """
 
 import dataclasses
@@ -43,7 +42,7 @@ FLAGS = flags.FLAGS
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
-# Seconds that a program of an earlier call, which was killed, may take to save and end.
+# Seconds that the program of an earlier call, which was killed, may take to save and stop.
 _PATIENCE = 120.0
 
 
@@ -72,7 +71,7 @@ def define_flags() -> None:
 
 
 class _Stop:
-    """Whether SIGTERM or SIGINT has come."""
+    """Whether SIGTERM or SIGINT has arrived."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -91,7 +90,7 @@ def chosen() -> dict[str, Experiment]:
     """The experiments that the flags ask for, in the list's order.
 
     Raises:
-      ValueError: a level name of theirs is unknown, or a peer cannot play it.
+      ValueError: one of their level names is unknown, or a peer cannot play it.
     """
     experiments = {}
     for name, experiment in EXPERIMENTS.items():
@@ -117,7 +116,7 @@ def claim(directory: pathlib.Path, stop: _Stop) -> IO[str]:
     """Claims the run directories for this process and the program that it starts.
 
     Args:
-      directory: of the run directories, which is made.
+      directory: the parent of the run directories; created if missing.
       stop: ends the waiting.
 
     Returns:
@@ -155,13 +154,13 @@ def work_off(
     """Trains all runs that are not finished.
 
     Args:
-      runs: in their order.
-      experiments: of which a report is written after each run.
+      runs: the runs, in order.
+      experiments: the experiments to report on after each run.
       stop: whether to stop.
-      lock: of the run directories.
+      lock: the lock of the run directories.
 
     Returns:
-      Names of the runs that have failed.
+      Names of the runs that failed.
     """
     output, failed = pathlib.Path(FLAGS.output), []
     for number, run in enumerate(runs, 1):
@@ -196,7 +195,7 @@ def _keep(training: Training, finished: bool) -> None:
 
 
 def _list(runs: list[Run]) -> None:
-    """Prints how far every run is."""
+    """Prints every run's progress."""
     for run in runs:
         kept = read_result(pathlib.Path(FLAGS.output), run)
         training = Training(run, pathlib.Path(FLAGS.runs))
@@ -225,7 +224,7 @@ def main(argv: list[str]) -> int:
         output = pathlib.Path(FLAGS.output)
         output.mkdir(parents=True, exist_ok=True)
         for run in runs:
-            read_result(output, run)  # complains of what is wrong before days have passed
+            read_result(output, run)  # reports a bad result now, not after days
         if FLAGS.report_only:
             _list(runs)
             report(output, experiments)

@@ -1,4 +1,4 @@
-"""The curve of one run of `benchmarks.atari`, from its tables."""
+"""Computes the curve of one run of `benchmarks.atari` from its tables."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from launch_programs.run.run_directory import RunDirectory
 
 # Points of a curve.
 POINTS = 200
-# Frames after which the lowest score is looked for: before, a policy is as good as random.
+# Frames after which the lowest score is looked for: before that, a policy is as good as random.
 SETTLED_FRAMES = 300_000
 
 
@@ -38,7 +38,7 @@ class Record:
         return len(self.frames)
 
     def is_enough(self) -> bool:
-        """Whether a run that is given minutes has had them. One given frames ends by itself."""
+        """Whether a run limited in minutes has used them. One limited in frames ends by itself."""
         return self.run.minutes is not None and self._minutes >= self.run.minutes
 
     @property
@@ -47,7 +47,7 @@ class Record:
 
     @property
     def end(self) -> int:
-        """Frames at the run's end, or as far as it is: what came after its time does not count."""
+        """Frames at the run's end, or so far; anything after its allotted time does not count."""
         if not self.rows:
             return 0
         if self.run.minutes is not None and self._minutes > self.run.minutes:
@@ -56,7 +56,7 @@ class Record:
         return int(max(self.frames[-1], *ends)) if ends else int(self.frames[-1])
 
     def describe(self) -> str:
-        """How far it is, in a line."""
+        """The run's progress, in one line."""
         scores = [
             f"{task} {score:,.1f}"
             for task, own in self.episodes.items()
@@ -66,10 +66,10 @@ class Record:
 
 
 def read_record(run: Run, logdir: pathlib.Path, starts: Sequence[float]) -> Record:
-    """Reads a run's tables, while it runs too.
+    """Reads a run's tables, also while it is running.
 
     Args:
-      run: which it is.
+      run: the run.
       logdir: run directory, this project's or a peer's.
       starts: when it was started, seconds since 1970.
 
@@ -79,7 +79,7 @@ def read_record(run: Run, logdir: pathlib.Path, starts: Sequence[float]) -> Reco
     """
     tasks = [task.name for task in parse_level_name(run.level_name)]
     paths = RunDirectory(logdir).tables
-    # A damaged or foreign table of the evaluator would be no reason to fail: it is not looked at.
+    # A damaged or foreign evaluator table would be no reason to fail, so it is not read.
     tables = read_tables({**paths, "evaluator": logdir / "no-such-table"}, tasks)
     learner = tables.learner
     frames = learner.get("frames", np.zeros(0, np.int64))
@@ -96,13 +96,13 @@ def read_record(run: Run, logdir: pathlib.Path, starts: Sequence[float]) -> Reco
 
 
 def training_minutes(times: np.ndarray, starts: Sequence[float]) -> np.ndarray:
-    """Minutes of training at each row of metrics: those between the rows of one start, summed.
+    """Minutes of training at each row of metrics, summed between the rows of the same start.
 
-    So neither a program's own start counts, nor the time between two of them, nor what was
-    trained after the checkpoint from which the next one continued.
+    So neither a program's start-up counts, nor the time between two starts, nor training after the
+    checkpoint that the next start resumed from.
 
     Args:
-      times: of the rows, seconds since 1970, float64 [N].
+      times: the rows' times, seconds since 1970, float64 [N].
       starts: when the program was started, in the same unit.
 
     Returns:
@@ -118,7 +118,7 @@ def mean_returns(episodes: Episodes, at: np.ndarray) -> np.ndarray:
     """Mean return of the last `RECENT_EPISODES` at given frames; of fewer at the beginning.
 
     Args:
-      episodes: of one task.
+      episodes: one task's episodes.
       at: frames [P].
 
     Returns:
@@ -134,7 +134,7 @@ def lowest(episodes: Episodes, end: int) -> float:
     """The lowest mean return after `SETTLED_FRAMES`; NaN if there is none.
 
     Args:
-      episodes: of one task.
+      episodes: one task's episodes.
       end: frames at which the run ends.
     """
     if end < SETTLED_FRAMES:
@@ -146,12 +146,12 @@ def lowest(episodes: Episodes, end: int) -> float:
 
 
 def result(record: Record, *, finished: bool, commit: str | None) -> dict[str, Any]:
-    """What is kept of a run, as JSON has it: at most `POINTS` points, null for what is not known.
+    """What is kept of a run, as JSON: at most `POINTS` points, null for unknown values.
 
     Args:
-      record: of the run.
-      finished: whether it has had its frames or minutes.
-      commit: of this project's code; None if it is not known.
+      record: the run's record.
+      finished: whether it has used all its frames or minutes.
+      commit: this project's commit; None if unknown.
     """
     run, end = record.run, record.end
     at = np.unique(np.linspace(0, end, POINTS + 1)[1:].astype(np.int64)) if end else np.zeros(0)

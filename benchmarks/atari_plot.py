@@ -25,10 +25,10 @@ def draw(
     results: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
     stem: pathlib.Path,
 ) -> None:
-    """Draws STEM-frames.png and STEM-minutes.png, a panel for each task of each level name.
+    """Draws STEM-frames.png and STEM-minutes.png, with a panel per task of each level name.
 
     Args:
-      experiment: whose runs they are.
+      experiment: the experiment that the runs belong to.
       results: result files by level name and configuration, at least one.
       stem: path of the figures.
     """
@@ -86,16 +86,16 @@ def _panel(
 def aligned(
     curves: Sequence[Mapping[str, Any]], task: str, axis: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Several runs' scores at the same points.
+    """Interpolates several runs' scores at the same points.
 
     Args:
-      curves: of result files, at least one.
-      task: whose scores.
+      curves: from result files, at least one.
+      task: the task that the scores are of.
       axis: "frames" or "minutes".
 
     Returns:
-      The points, float64 [P], evenly spaced as far as all runs have a score; and the scores,
-      float64 [runs, P].
+      The points, float64 [P], evenly spaced over the range in which all runs have a score; and the
+      scores, float64 [runs, P].
     """
     known = []
     for curve in curves:

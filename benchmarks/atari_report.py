@@ -33,7 +33,7 @@ COLUMNS = (
     "IQM",
     "95 % interval",
 ) + ("lowest", "frames", "minutes", "frames/s", "policy lag", "waiting")
-# Of these columns, those that are text.
+# The text columns among them.
 _TEXT = frozenset(COLUMNS[:5])
 
 _EXPLANATION = (
@@ -50,7 +50,7 @@ _EXPLANATION = (
 
 
 def result_path(output: pathlib.Path, run: Run) -> pathlib.Path:
-    """Where a run's result is kept."""
+    """The path of a run's result."""
     return output / f"{run.name}.json"
 
 
@@ -58,7 +58,7 @@ def read_result(output: pathlib.Path, run: Run) -> dict[str, Any] | None:
     """A run's result; None if there is none.
 
     Raises:
-      ValueError: it cannot be read, or is of other settings than the list's.
+      ValueError: it cannot be read, or its settings differ from the list's.
     """
     path = result_path(output, run)
     try:
@@ -84,10 +84,10 @@ def report(output: pathlib.Path, experiments: Mapping[str, Experiment]) -> None:
 
     Args:
       output: directory of the results.
-      experiments: those that are looked at.
+      experiments: the experiments to report on.
 
     Raises:
-      ValueError: as `read_result`.
+      ValueError: as in `read_result`.
     """
     rows: list[list[str]] = []
     for name, experiment in experiments.items():
@@ -100,7 +100,7 @@ def report(output: pathlib.Path, experiments: Mapping[str, Experiment]) -> None:
     (output / "table.md").write_text(f"# Atari and MinAtar\n\n{_EXPLANATION}\n\n{table}\n")
     with (output / "table.csv").open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    # A log has no terminal whose width could be asked, and a narrow table would not be readable.
+    # A log has no terminal width, and a narrow table would not be readable.
     console = Console(highlight=False, width=max(Console().width, 200))
     shown = Table()
     for column in COLUMNS:
@@ -112,10 +112,10 @@ def report(output: pathlib.Path, experiments: Mapping[str, Experiment]) -> None:
 
 
 def finished(output: pathlib.Path, experiment: Experiment) -> dict[tuple[str, str], list[Result]]:
-    """The finished runs' results by level name and configuration, in the order of the seeds.
+    """The finished runs' results by level name and configuration, in order of seed.
 
     Raises:
-      ValueError: as `read_result`.
+      ValueError: as in `read_result`.
     """
     results: dict[tuple[str, str], list[Result]] = {
         (level_name, configuration): []
@@ -130,7 +130,7 @@ def finished(output: pathlib.Path, experiment: Experiment) -> dict[tuple[str, st
 
 
 def score(result: Result, task: str, minutes: float | None) -> float:
-    """A run's score after so many minutes, or at its end; NaN before the first episode."""
+    """A run's score after this many minutes, or at its end; NaN before the first episode."""
     if minutes is None:
         value = result["end"]["scores"][task]
         return math.nan if value is None else float(value)
@@ -145,9 +145,9 @@ def measured(
     """The experiment's rows of the table.
 
     Args:
-      name: of the experiment.
-      experiment: itself.
-      results: of `finished`.
+      name: the experiment's name.
+      experiment: the experiment.
+      results: from `finished`.
     """
     rows = []
     for (level_name, configuration), runs in results.items():
@@ -167,7 +167,7 @@ def measured(
                 rows.append(
                     [*start, task.name, at, count, *_aggregates(scores[:, i : i + 1]), low, *end]
                 )
-                end = [""] * 5  # of the run, not of each task
+                end = [""] * 5  # once per run, not per task
             normalised = [
                 [task.human_normalised(x) for task, x in zip(tasks, run, strict=True)]
                 for run in scores

@@ -1,4 +1,4 @@
-"""Aggregates over runs as the field reports them, by rliable.
+"""Aggregates over runs as usually reported in the field, computed by rliable.
 
 The interquartile mean is that of Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), with
 stratified bootstrap confidence intervals: runs are resampled within each task.
@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
     """An interquartile mean and its confidence interval; arrays of shape [P]."""
 
     iqm: np.ndarray
-    low: np.ndarray  # NaN for a single run, of which no interval can be had
+    low: np.ndarray  # NaN for a single run, which has no interval
     high: np.ndarray
 
 
@@ -35,7 +35,7 @@ def interquartile_mean(scores: np.ndarray) -> Estimate:
     """
 
     def at_each_point(values: np.ndarray) -> np.ndarray:
-        # As rliable.metrics.aggregate_iqm, which is of one point and would take minutes for many.
+        # Like rliable.metrics.aggregate_iqm, which takes one point and would need minutes for many.
         return scipy.stats.trim_mean(values.reshape(-1, values.shape[-1]), 0.25, axis=0)
 
     if len(scores) < 2:
@@ -51,7 +51,7 @@ def interquartile_mean(scores: np.ndarray) -> Estimate:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """rliable resamples with NumPy's global generator, whatever generator it is given."""
+    """Seeds NumPy's global generator, which rliable uses whatever generator it is given."""
     state = np.random.get_state()
     np.random.seed(0)
     try:

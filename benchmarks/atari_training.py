@@ -1,4 +1,4 @@
-"""Trains one run of `benchmarks.atari` in a program of its own, and resumes it."""
+"""Trains or resumes one run of `benchmarks.atari`, in a program of its own."""
 
 import enum
 import os
@@ -17,14 +17,14 @@ from benchmarks.peers.records import STOPPED
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
-# Seconds between looks at a program.
+# Seconds between checks on a program.
 _POLL = 1.0
-# Seconds between looks at its tables.
+# Seconds between checks of its tables.
 _LOOK = 5.0
-# Seconds after which a program without a new row of metrics is ended as hanging. Reverb and JAX
-# take minutes to start on a busy machine.
+# Seconds after which a program without a new row of metrics counts as hung and is ended. Reverb and
+# JAX take minutes to start on a busy machine.
 _STALLED = 900.0
-# Seconds that a program has to save and end.
+# Seconds that a program gets to save and stop.
 _STOP = 90.0
 
 
@@ -37,10 +37,10 @@ class Outcome(enum.Enum):
 
 
 class Training:
-    """A run's directory, and what is done there.
+    """A run's directory, and the training in it.
 
     run/        the run directory of `launch_programs.train`, or a peer's
-    starts      the time of each start, a line each, in seconds since 1970
+    starts      the time of each start, one per line, in seconds since 1970
     output.log  what the programs have printed
     """
 
@@ -48,8 +48,8 @@ class Training:
         """Touches nothing.
 
         Args:
-          run: what is trained.
-          directory: where the directories of all runs are.
+          run: the run to train.
+          directory: the parent of all runs' directories.
         """
         self.run = run
         self.path = (directory / run.name).absolute()
@@ -58,7 +58,7 @@ class Training:
         self._output = self.path / "output.log"
 
     def record(self) -> Record:
-        """What there is of the run so far."""
+        """The run's record so far."""
         return read_record(self.run, self.logdir, self.starts())
 
     def starts(self) -> list[float]:
@@ -66,11 +66,11 @@ class Training:
         return list(map(float, self._starts.read_text().split())) if self._starts.exists() else []
 
     def last_output(self) -> str:
-        """The last lines that its programs have printed."""
+        """The last lines that its programs printed."""
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-20:])
 
     def command(self) -> list[str]:
-        """What starts or resumes it.
+        """The command that starts or resumes it.
 
         Raises:
           tools.bootstrap.SetupError: a peer's environment cannot be made.
@@ -79,7 +79,7 @@ class Training:
         flags = [f"--logdir={self.logdir}", f"--level_name={run.level_name}", f"--seed={run.seed}"]
         if configuration.program == "train":
             length = [f"--total_environment_frames={run.frames}"] if run.frames else []
-            # The table's rows are the clock of minutes; nothing is learned from the evaluation.
+            # The table's rows are the clock for minutes; the evaluation would add nothing.
             flags += [*length, "--log_interval=2", "--test_num_episodes=0"]
             start = [sys.executable, "-m", "launch_programs.train"]
         else:
@@ -92,7 +92,7 @@ class Training:
         """Trains until the run is finished, or `stop` says so.
 
         Args:
-          stop: whether to stop, asked once a second.
+          stop: whether to stop, called once a second.
           lock: descriptor that the program keeps open as long as it lives.
 
         Raises:
@@ -154,7 +154,7 @@ class Training:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stops a program in order, and kills what is left of it."""
+    """Stops a program cleanly, and kills what is left of it."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

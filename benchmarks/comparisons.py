@@ -1,4 +1,4 @@
-"""What `benchmarks.learning` compares: configurations, what they train on, and the claims."""
+"""What `benchmarks.learning` compares: configurations, their training tasks, and the claims."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from agents.popart_impala.networks import make_networks
 from environments import SUITES
 from environments.toy import GAMES, Catch
 
-# The hyperparameters of all configurations of all comparisons; found by trying a few learning rates
-# with PopArt. Unrolls are as long as Catch's episodes; the batch is one unroll from each of the
-# environments, whose number is a multiple of 1, 2, 3, 4 and 6 tasks.
+# Hyperparameters common to all configurations of all comparisons, found by trying a few learning
+# rates with PopArt. Unrolls are as long as Catch's episodes; a batch is one unroll from each
+# environment, and their number is a multiple of 1, 2, 3, 4 and 6 tasks.
 BASE = Config(
     network="mlp",
     hidden_size=64,
@@ -19,7 +19,7 @@ BASE = Config(
     unroll_length=9,
     batch_size=36,
     action_repeat=1,
-    # The papers' learner: these comparisons are of normalisation, networks and columns.
+    # The papers' learner: these comparisons are about normalisation, networks and columns.
     loss_reduction="sum",
     vtrace_lambda=1.0,
     standardise_advantages=False,
@@ -37,15 +37,15 @@ BASE = Config(
 class Phase:
     """A stretch of training. A later one continues with the parameters of the one before."""
 
-    tasks: tuple[str, ...]  # that the network is made for
-    played: tuple[str, ...]  # those of them that are trained on
-    config: Config  # whose `total_environment_frames` is the phase's length
-    evaluated: tuple[str, ...] = ()  # those of them whose return is measured afterwards
+    tasks: tuple[str, ...]  # the tasks that the network is made for
+    played: tuple[str, ...]  # the subset trained on
+    config: Config  # its `total_environment_frames` is the phase's length
+    evaluated: tuple[str, ...] = ()  # the subset whose return is measured afterwards
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One configuration is expected to have more of something than another."""
+    """A claim that one configuration exceeds another in some measure."""
 
     better: str
     worse: str
@@ -61,7 +61,7 @@ class Comparison:
     claims: tuple[Claim, ...]
 
     def with_frames(self, frames: int) -> "Comparison":
-        """The same, with another length of every phase."""
+        """The same comparison, with another length for every phase."""
         return dataclasses.replace(
             self,
             configurations={
@@ -100,12 +100,12 @@ def _normalisation(title: str, tasks: tuple[str, ...], frames: int) -> Compariso
 
 
 def scales() -> Comparison:
-    """The same game with rewards of three scales; clipped, gold is worth no more than copper."""
+    """The same game with rewards of three scales; if clipped, gold is worth no more than copper."""
     return _normalisation("Reward scales 1, 100, 10,000", SUITES["toy_scales"], 300_000)
 
 
 def changing() -> Comparison:
-    """A game whose rewards are multiplied by 1,000 a little after half of the frames."""
+    """A game whose rewards are multiplied by 1,000 shortly after half of the frames."""
     game = GAMES["choice_changing"]
     # An episode is one unroll, and every environment counts its own.
     frames = game.changes_at * BASE.unroll_length * BASE.batch_size
@@ -114,12 +114,12 @@ def changing() -> Comparison:
 
 
 def density() -> Comparison:
-    """Rewards on every step, and rewards that random play rarely meets, at two scales."""
+    """Rewards on every step, and rewards that random play rarely reaches, at two scales."""
     return _normalisation("Dense and sparse rewards", SUITES["toy_density"], 400_000)
 
 
 def conflict() -> Comparison:
-    """Games that look the same and want different actions."""
+    """Games that look the same but need different actions."""
     tasks, frames = SUITES["toy_conflict"], 600_000
     attentive = _changed(BASE, frames, network="attentive")
     shared = matched(_changed(BASE, frames), attentive, len(tasks))
@@ -141,7 +141,7 @@ def conflict() -> Comparison:
 
 
 def progressive() -> Comparison:
-    """A second task after a first: learned faster, and the first one kept?"""
+    """A second task after a first: is it learned faster, and is the first one kept?"""
     a, b = "catch_lsr", "catch_rsl"
     first, second = 150_000, 150_000
     column = _changed(BASE, first, network="progressive")
@@ -173,7 +173,7 @@ COMPARISONS: dict[str, Callable[[], Comparison]] = {
 
 
 def num_params(config: Config, num_tasks: int) -> int:
-    """Parameters of a network for `num_tasks` toy tasks."""
+    """Number of parameters of a network for `num_tasks` toy tasks."""
     game = Catch()
     return make_networks(
         config,

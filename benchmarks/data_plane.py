@@ -1,8 +1,8 @@
-"""What the queues carry: `python -m benchmarks.data_plane --num_actors=2 --num_queues=1`.
+"""Queue throughput: `python -m benchmarks.data_plane --num_actors=2 --num_queues=1`.
 
-Synthetic actors, processes that write unrolls of random numbers as fast as they can, real Reverb
-servers in processes of their own, and a learner that takes the batches and does nothing with them.
-The shapes are those of the run that the flags describe. Needs the machine to itself.
+Runs synthetic actors, processes that write unrolls of random numbers as fast as they can; real
+Reverb servers, each in its own process; and a learner that takes batches and discards them. The
+shapes are those of the run that the flags describe. Needs the machine to itself.
 """
 
 import json
@@ -48,7 +48,7 @@ def serve(config: RunConfig, ports: Any, stop: Any) -> None:
 
 
 def act(config: RunConfig, port: int, stop: Any) -> None:
-    """A synthetic actor's process: writes the same unrolls again and again."""
+    """A synthetic actor's process: writes the same unrolls over and over."""
     import reverb
 
     from agents.popart_impala import reverb_queue
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
         ],
         stop_learner.is_set,
     )
-    for _ in range(20):  # all actors write
+    for _ in range(20):  # until all actors write
         next(batches)
     time.sleep(5.0)
     for _ in range(20):
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
 
 
 def _cpu(nodes: dict[str, list[int]]) -> dict[str, float]:
-    """CPU seconds so far of the processes of each kind."""
+    """CPU seconds used so far by the processes of each kind."""
     total = {}
     for name, pids in nodes.items():
         times = [psutil.Process(pid).cpu_times() for pid in pids]

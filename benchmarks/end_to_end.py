@@ -1,4 +1,4 @@
-"""The real program, as a user starts it, watched from outside."""
+"""Measures the real program from outside, started as a user would start it."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ from launch_programs.run.metrics import read_rows
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
-# Seconds after which a program that has made no learner step is given up.
+# Seconds after which a program that has made no learner step is given up on.
 _START_TIMEOUT = 300
 
 
@@ -26,22 +26,22 @@ class EndToEnd(NamedTuple):
     frames_per_second: float
     policy_lag_mean: float  # learner steps
     policy_lag_max: int
-    start_seconds: float  # from the command to the first learner step, to half a second
+    start_seconds: float  # from the command to the first learner step, to within half a second
     node_core_ms: dict[str, float]  # CPU time per agent step, by group of nodes
-    memory_growth_mib: dict[str, float]  # of the resident memory, by group of nodes
+    memory_growth_mib: dict[str, float]  # of resident memory, by group of nodes
 
 
 def measure(config: RunConfig, logdir: pathlib.Path, warm_up: float, seconds: float) -> EndToEnd:
-    """Trains for `seconds` after `warm_up` seconds of learning, without evaluator and checkpoints.
+    """Trains for `seconds` after `warm_up` seconds of learning, without evaluator or checkpoints.
 
     Args:
       config: the run.
-      logdir: its run directory, which is made.
-      warm_up: seconds.
-      seconds: that are measured.
+      logdir: its run directory, created here.
+      warm_up: seconds of learning before the measurement.
+      seconds: length of the measurement.
 
     Raises:
-      RuntimeError: the program did not start to learn.
+      RuntimeError: the program did not start learning.
     """
     directory = RunDirectory(logdir)
     directory.create()
@@ -102,9 +102,9 @@ class _Usage(NamedTuple):
 
 
 def _usage(pid: int) -> dict[str, _Usage]:
-    """CPU time and memory of the program's processes, summed by the group of their nodes.
+    """CPU time and memory of the program's processes, summed by group of nodes.
 
-    A node's process has its name, such as "actor/1". What a node has started counts as the node.
+    A node's process has the node's name, such as "actor/1". Its child processes count towards it.
     """
     total: dict[str, Any] = collections.defaultdict(lambda: _Usage(0.0, 0))
 

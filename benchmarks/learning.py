@@ -1,15 +1,15 @@
-"""What the agent learns with and without its parts: `python -m benchmarks.learning`.
+"""Compares the agent with and without its parts: `python -m benchmarks.learning`.
 
-Trains every configuration of the comparisons (`benchmarks.comparisons`) with several seeds on toy
-tasks, each run in a process of its own with one thread, as many at a time as there are cores.
-Writes into --output
+Trains every configuration of the comparisons (`benchmarks.comparisons`) on toy tasks with several
+seeds, each run in its own single-threaded process, as many at a time as there are cores. Writes
+into --output
 
     COMPARISON.json   learning curves and evaluations of every run
     table.md          measures over seeds, and which claims hold
     learning.png      a panel for each comparison
 
 and prints the table. A claim holds if the better configuration's worst seed is above the other's
-best. Comparisons that are not run again keep the results that are there.
+best. Comparisons that are not run again keep their existing results.
 """
 
 import json
@@ -33,8 +33,8 @@ FLAGS = flags.FLAGS
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
-# One thread for each run: its matrices are too small to share, and the numbers do not depend on
-# how many cores there are.
+# One thread per run: its matrices are too small to share, and the results do not depend on the
+# number of cores.
 _VARIABLES = {
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
@@ -65,18 +65,18 @@ def define_flags() -> None:
 def train_all(
     names: Sequence[str], seeds: int, frames: int
 ) -> Iterator[tuple[str, dict[str, list[Run]]]]:
-    """Trains everything.
+    """Trains all configurations of the comparisons.
 
     Args:
       names: keys of `COMPARISONS`.
       seeds: how many.
-      frames: of each phase; 0 for the comparison's own.
+      frames: frames per phase; 0 for the comparison's own.
 
     Yields:
-      A comparison and, by configuration, a run for each seed, as soon as all of them are there.
+      A comparison and, by configuration, one run per seed, as soon as all of them are done.
 
     Raises:
-      RuntimeError: a run failed; with what it printed.
+      RuntimeError: a run failed; includes its output.
     """
     jobs = {
         name: [
@@ -105,11 +105,11 @@ def train_all(
                 )
             yield name, runs
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no further run starts
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, no further runs start
 
 
 def _train(name: str, configuration: str, seed: int, frames: int) -> Run:
-    """Makes one run in a process of its own."""
+    """Trains one run in its own process."""
     with tempfile.TemporaryDirectory() as directory:
         output = pathlib.Path(directory) / "run.json"
         command = [sys.executable, "-m", "benchmarks.training"]
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
     """Trains and reports."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    jax.config.update("jax_platforms", "cpu")  # here only shapes are worked out
+    jax.config.update("jax_platforms", "cpu")  # this process only works out shapes
     output = pathlib.Path(FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
     names = [name for name in COMPARISONS if name in FLAGS.comparison]

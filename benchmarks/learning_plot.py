@@ -15,11 +15,11 @@ from launch_programs.views.figure_style import format_frames, line_style
 def plot(
     results: Sequence[tuple[Comparison, Mapping[str, Sequence[Run]]]], path: pathlib.Path
 ) -> None:
-    """Draws a panel of learning curves for each comparison, and one of what a first task keeps.
+    """Draws a panel of learning curves per comparison, and one of how a first task is retained.
 
     Args:
-      results: comparisons, each with its runs by configuration, one for each seed.
-      path: of the PNG file.
+      results: comparisons, each with its runs by configuration, one per seed.
+      path: the PNG file to write.
     """
     with_first_task = [result for result in results if _evaluated(result[1])]
     panels = len(results) + len(with_first_task)
@@ -38,14 +38,14 @@ def plot(
 
 
 def _evaluated(runs: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
-    """Those configurations that were evaluated on a first task after each phase."""
+    """The configurations that were evaluated on a first task after each phase."""
     return {name: seeds for name, seeds in runs.items() if len(seeds[0]) > 1}
 
 
 def _curves(axis: Axes, comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> None:
     for number, (name, seeds) in enumerate(runs.items()):
         curves = zip(*(task_mean(run[-1]) for run in seeds), strict=True)
-        # A bin without an episode of some task, which only very short runs have, is left out.
+        # Bins without an episode of some task, which only very short runs have, are left out.
         points = [
             (frames, spread(values))
             for frames, values in zip(seeds[0][-1]["frames"], curves, strict=True)

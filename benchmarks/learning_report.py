@@ -17,7 +17,7 @@ _EXPLANATION = (
     "the other's highest."
 )
 
-# Runs by configuration, one for each seed.
+# Runs by configuration, one per seed.
 Runs = Mapping[str, Sequence[Run]]
 
 

@@ -1,4 +1,4 @@
-"""How a stage is measured: repeated for some seconds after a warm-up, in wall and CPU time."""
+"""Measures a stage in wall and CPU time, repeating it for some seconds after a warm-up."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Measurement(NamedTuple):
 
     @property
     def core_ms(self) -> float:
-        """CPU time of one agent step, milliseconds."""
+        """CPU time per agent step, in milliseconds."""
         return 1000 * self.cpu_seconds / self.agent_steps
 
 
@@ -41,7 +41,7 @@ def repeat(run: Callable[[], object], steps_per_run: int, seconds: float) -> Mea
 
 
 def _cpu_seconds() -> float:
-    """CPU time so far of this process and of those under it: an emulator may be one."""
+    """CPU time so far of this process and its descendants: an emulator may be one."""
     children = psutil.Process().children(recursive=True)
     times = [child.cpu_times() for child in children]
     return time.process_time() + sum(t.user + t.system for t in times)

@@ -1,7 +1,7 @@
-"""What each network costs, and an attentive one by its sub-networks: `benchmarks.networks`.
+"""What each network costs, also by number of sub-networks: `benchmarks.networks`.
 
 Measures the learner's update and one actor's forward pass, each in a process like its node's, for
-every network on Atari's images. Needs the machine to itself.
+every network on Atari images. Needs the machine to itself.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def define_flags() -> None:
 
 
 def _configured(name: str, base: RunConfig) -> tuple[RunConfig, int]:
-    """The configuration with a network, NAME or NAME:K, and the network's number of parameters.
+    """The configuration with a network, NAME or NAME:K, and its number of parameters.
 
     Raises:
       UsageError: there is no such network, or it has no sub-networks.

@@ -1,8 +1,8 @@
 """Trains while nodes are killed: `python -m benchmarks.soak --seconds=1200 --launch_type=ray`.
 
-Some seconds after the program has learned again, a node of it, chosen at random, gets SIGKILL, the
-learner and the coordinator not excepted. A local program ends when one of these dies: it is then
-resumed, as its user would. Reports frames, restarts, how long it took to learn again, what work was
+Some seconds after the program has resumed learning, a randomly chosen node gets SIGKILL, the
+learner and the coordinator included. A local program ends when one of these two dies; it is then
+resumed, as its user would do. Reports frames, restarts, the time until it learned again, the work
 lost, and every process's memory.
 """
 
@@ -32,14 +32,14 @@ from launch_programs.run.metrics import read_rows
 
 FLAGS = flags.FLAGS
 
-# Every process that the program starts inherits this variable, on whatever way.
+# Every process that the program starts inherits this variable, by whatever route.
 _MARK = "POPART_IMPALA_SOAK"
 
 # Seconds between samples of the processes' memory.
 _SAMPLE_SECONDS = 5.0
 
-# Age in seconds from which on a process's memory should no longer grow: it has imported and
-# compiled all it needs.
+# Age in seconds after which a process's memory should no longer grow: it has imported and compiled
+# everything it needs.
 _SETTLED_SECONDS = 30.0
 
 
@@ -69,7 +69,7 @@ class Kill(NamedTuple):
     """A node that was killed."""
 
     group: str
-    lost_frames: int  # learned since the last checkpoint, if the program starts again from it
+    lost_frames: int  # learned since the last checkpoint, if the program restarts from it
     seconds: float  # until the learner's next row of metrics
 
 
@@ -110,7 +110,7 @@ class Soak:
                     yield process
 
     def nodes(self) -> list[Node]:
-        """The nodes that run."""
+        """The running nodes."""
         nodes = []
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -120,7 +120,7 @@ class Soak:
         return sorted(nodes, key=lambda node: node.name)
 
     def sample(self) -> None:
-        """Notes every process's memory."""
+        """Records every process's memory."""
         now = time.time()
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -162,7 +162,7 @@ class Soak:
         time.sleep(0.2)
 
     def run(self) -> None:
-        """Soaks, and stops the program in order at the end."""
+        """Runs the soak, and stops the program cleanly at the end."""
         chance = random.Random(FLAGS.seed)
         end = time.monotonic() + FLAGS.seconds
         self.start()
@@ -180,7 +180,7 @@ class Soak:
 
 
 def _name(process: psutil.Process) -> str:
-    """A node's name, or what else the process is."""
+    """A node's name, or what the process is otherwise."""
     if "/" in process.name():
         return process.name()
     arguments = process.cmdline()
@@ -191,7 +191,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def memory_growth(samples: list[tuple[float, int]]) -> dict[str, float] | None:
-    """How a process's memory grew after it had settled; None if it did not live to settle.
+    """How a process's memory grew after it had settled; None if it did not live that long.
 
     Args:
       samples: age in seconds and resident bytes, by age.
@@ -221,7 +221,7 @@ def report(soak: Soak, left: list[str], seconds: float) -> dict[str, Any]:
     memory: dict[str, dict[str, float]] = {}
     for (name, _), samples in soak.memory.items():
         growth = memory_growth(samples)
-        # Of the processes of a name, the one that lived longest.
+        # Of the processes with the same name, the one that lived longest.
         if growth and growth["seconds"] >= memory.get(name, {}).get("seconds", 0.0):
             memory[name] = growth
     figures = {
@@ -263,7 +263,7 @@ def report(soak: Soak, left: list[str], seconds: float) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """Soaks and reports; returns 1 if there was no progress or a process is left."""
+    """Runs the soak and reports; returns 1 if there was no progress or a process is left."""
     del argv
     with tempfile.TemporaryDirectory() as directory:
         soak = Soak(pathlib.Path(directory) / "run")

@@ -1,8 +1,8 @@
-"""Every stage of a step alone: emulation, inference, queue, learner step, publication.
+"""Measures each stage of a step alone: emulation, inference, queue, learner step, publication.
 
-A function measures one stage with the parts and shapes of a run. What needs more than JAX, Haiku,
-the packages of the mathematics and the run's environments is imported inside, so that `learner`
-runs without the rest.
+Each function measures one stage with the parts and shapes of a run. Anything beyond JAX, Haiku, the
+mathematics packages and the run's environments is imported inside functions, so that `learner` runs
+without it.
 """
 
 import functools
@@ -27,12 +27,12 @@ from environments import StackedFrames, make_environment
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
-# Batches that the learner's stage goes through: enough not to be found in the processor's cache.
+# Batches that the learner's stage cycles through: too many to stay in the processor's cache.
 _BATCHES = 4
 
 
 def bytes_per_step(config: RunConfig) -> float:
-    """Bytes that travel through the queue for one agent step."""
+    """Bytes that go through the queue per agent step."""
     arrays = jax.tree.leaves(run_signature(config))
     return sum(spec.dtype.itemsize * np.prod(spec.shape) for spec in arrays) / (
         config.agent.unroll_length
@@ -40,7 +40,7 @@ def bytes_per_step(config: RunConfig) -> float:
 
 
 class _Shapes(NamedTuple):
-    """What the run's environments show, its network, and its unrolls."""
+    """The run's features, networks and unrolls."""
 
     features: Any  # spec of the features
     networks: Networks
@@ -66,12 +66,12 @@ def _shapes(config: RunConfig) -> _Shapes:
 
 
 def run_signature(config: RunConfig) -> Signature:
-    """What the run's unrolls are like."""
+    """The signature of the run's unrolls."""
     return _shapes(config).signature
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, below: int) -> np.ndarray:
-    """Numbers like an observation's; whole ones that are not bytes are `below` a number."""
+    """Numbers like an observation's; int32 ones are in [0, `below`)."""
     if dtype == np.uint8:
         return rng.integers(0, 256, shape, np.uint8)
     if dtype == np.bool_:
@@ -82,7 +82,7 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, below:
 
 
 def random_unrolls(config: RunConfig, n: int, seed: int) -> Any:
-    """N unrolls with the shapes of real ones, and numbers like theirs."""
+    """N unrolls with the shapes of real ones and similar numbers."""
     rng = np.random.default_rng(seed)
     shapes = _shapes(config)
 
@@ -115,7 +115,7 @@ def emulation(config: RunConfig, seconds: float) -> Measurement:
 
 
 def inference(config: RunConfig, seconds: float) -> Measurement:
-    """One actor's forward passes, with the transfer of what comes out of them."""
+    """One actor's forward passes, including the transfer of their outputs."""
     from agents.popart_impala.acting import make_policy
 
     shapes = _shapes(config)
@@ -147,7 +147,7 @@ def inference(config: RunConfig, seconds: float) -> Measurement:
 
 
 def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
-    """Unrolls into a Reverb server and, in batches, out of it again, all in this process."""
+    """Writes unrolls to a Reverb server and reads them back in batches, all in this process."""
     import reverb
 
     from agents.popart_impala import reverb_queue
@@ -177,7 +177,7 @@ def insert_sample_batch(config: RunConfig, seconds: float) -> Measurement:
 
 
 def learner(config: RunConfig, seconds: float) -> Measurement:
-    """All passes of the learner over batches that come from the host's memory."""
+    """All of the learner's passes over batches from host memory."""
     shapes = _shapes(config)
     networks, agent = shapes.networks, config.agent
     step = make_update(networks, agent, stacked=isinstance(shapes.features, StackedFrames))
@@ -203,7 +203,7 @@ def learner(config: RunConfig, seconds: float) -> Measurement:
 
 
 def publication(config: RunConfig, seconds: float) -> Measurement:
-    """Parameters from a Courier server to one actor, once for each of its unrolls."""
+    """Sends parameters from a Courier server to one actor, once per unroll."""
     import courier
 
     from agents.popart_impala.types import PolicyVariables
@@ -226,13 +226,13 @@ def publication(config: RunConfig, seconds: float) -> Measurement:
 
 
 class Stage(NamedTuple):
-    """A stage, and the group of nodes whose processes do it."""
+    """A stage, and the group of nodes whose processes run it."""
 
     measure: Callable[[RunConfig, float], Measurement]
     node: str
 
 
-# In the order in which data passes them.
+# In the order in which data passes through them.
 STAGES = {
     "emulation": Stage(emulation, "actor"),
     "inference": Stage(inference, "actor"),

@@ -1,8 +1,8 @@
 """How fast the program runs, and how fast it could: `python -m benchmarks.throughput --use_lstm`.
 
 Measures every stage of a step alone, each in a process like its node's, then the whole program on
-the real tasks. From the stages' CPU time per agent step follows a bound, cores / sum. The run's
-flags are those of `launch_programs.train`. Needs the machine to itself.
+the real tasks. The stages' CPU times per agent step imply a bound, cores / sum. The run's flags are
+those of `launch_programs.train`. Needs the machine to itself.
 """
 
 import json

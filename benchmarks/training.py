@@ -1,7 +1,7 @@
 """One run of `benchmarks.learning`: trains one configuration with one seed, in this process.
 
-Actor and learner are those of a program. They take turns (`agents.popart_impala.in_process`), so
-that a run is reproducible: the same seed gives the same numbers.
+The actor and learner are those of the programs. They take turns
+(`agents.popart_impala.in_process`), so a run is reproducible: the same seed gives the same numbers.
 """
 
 import dataclasses
@@ -36,25 +36,25 @@ EVALUATION_EPISODES = 200
 
 @dataclasses.dataclass(frozen=True)
 class PhaseResult:
-    """What a phase of training gave. Returns are normalised: 0 is random play, 1 the optimum."""
+    """The result of a training phase. Returns are normalised: 0 is random play, 1 the optimum."""
 
     num_params: int
     frames: list[int]  # at the end of each bin
-    # By task, the mean return of the episodes that ended in each bin; None where there was none.
+    # By task, the mean return of the episodes that ended in each bin; None where there were none.
     curves: dict[str, list[float | None]]
     evaluation: dict[str, float]  # by evaluated task, mean return after the phase
 
 
 class Curves:
-    """Collects the returns of training episodes into bins of the frames at which they ended."""
+    """Bins the returns of training episodes by the frame at which they ended."""
 
     def __init__(self, tasks: Sequence[Task], task_indices: Sequence[int], total_frames: int):
         """Makes empty curves.
 
         Args:
-          tasks: of the run.
-          task_indices: of the environments of the batch.
-          total_frames: of the phase.
+          tasks: the run's tasks.
+          task_indices: the task of each environment of the batch.
+          total_frames: the phase's length.
         """
         self._tasks = tasks
         self._environments = {i: task_indices.count(i) for i in sorted(set(task_indices))}
@@ -67,8 +67,8 @@ class Curves:
     def add(self, task: int, episode_return: float, frames: int) -> None:
         """Adds an episode that ended at this number of frames."""
         game = GAMES[self._tasks[task].name]
-        # Games whose scale changes have episodes of one length: a task's environments end their
-        # n-th episodes together, and the scale is the one that each of them has counted up to.
+        # Games whose scale changes have episodes of fixed length: a task's environments end their
+        # n-th episodes together, so each has reached the same scale.
         factor = game.factor_at(self._episodes[task] // self._environments[task])
         self._episodes[task] += 1
         place = min((frames - 1) * BINS // self._total_frames, BINS - 1)
@@ -83,21 +83,21 @@ class Curves:
 
 
 def normalised(task: Task, episode_return: float) -> float:
-    """A return on the scale where random play has 0 and the optimum 1."""
+    """A return on the scale where random play is 0 and the optimum 1."""
     percent = task.human_normalised(episode_return)
     assert percent is not None  # every toy task has its scores
     return percent / 100
 
 
 def carry_over(old: TrainingState, new: TrainingState, *, grow: bool) -> TrainingState:
-    """The state in which a phase starts that follows another.
+    """The initial state of a phase that follows another.
 
-    Parameters and PopArt statistics are the old ones, optimiser and counts start afresh.
+    Parameters and PopArt statistics are carried over; optimiser and counts start afresh.
 
     Args:
-      old: at the end of the phase before; its tasks are the first of the new phase's.
+      old: at the end of the previous phase; its tasks come first in the new phase.
       new: as initialised for the new phase.
-      grow: the new network is the old progressive one with a column more.
+      grow: whether the new network is the old progressive one with one more column.
     """
     params = progressive.grow(old.params, new.params) if grow else old.params
     return new._replace(params=params, popart=extend(old.popart, new.popart))
@@ -110,8 +110,8 @@ def train_phase(
 
     Args:
       phase: what to train on, and how.
-      seed: of everything random.
-      before: the state at the end of the phase before, if there was one.
+      seed: seeds all randomness.
+      before: the state at the end of the previous phase, if there was one.
 
     Returns:
       The result and the state at the end.
@@ -120,7 +120,7 @@ def train_phase(
     tasks = [TASKS[name] for name in phase.tasks]
     played = [phase.tasks.index(name) for name in phase.played]
     indices = [played[i % len(played)] for i in range(config.batch_size)]
-    atari = AtariOptions()  # no toy reads it
+    atari = AtariOptions()  # not read by toy tasks
     environment = make_batched_environment(tasks, indices, atari=atari, seed=derive_seed(seed, 0))
     agent = InProcessAgent(config, environment, jax.random.PRNGKey(derive_seed(seed, 1)))
     learner = agent.learner
@@ -140,10 +140,9 @@ def train_phase(
 
 
 def _evaluate(agent: InProcessAgent, tasks: Sequence[Task], index: int) -> float:
-    """Mean normalised return of one task, actions sampled.
+    """Mean normalised return on one task, with sampled actions.
 
-    The episodes have the same seeds in every run, so that a policy that did not change has the same
-    return.
+    The episodes have the same seeds in every run, so an unchanged policy has the same return.
     """
     actor = Actor(
         make_policy(agent.networks),

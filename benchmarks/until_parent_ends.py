@@ -2,7 +2,7 @@
 
     python -m benchmarks.until_parent_ends PARENT COMMAND...
 
-So a program is stopped in order even when its parent, of process id PARENT, is killed.
+This stops a program cleanly even if its parent, with process id PARENT, is killed.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What the runs of `benchmarks.learning` say: measures, and which claims hold."""
+"""Judges the runs of `benchmarks.learning`: measures, and which claims hold."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ Run = Sequence[Mapping[str, Any]]
 
 
 def task_mean(phase: Mapping[str, Any]) -> list[float | None]:
-    """The learning curve: mean over the tasks of each bin's returns; None where a task has none."""
+    """The learning curve: each bin's mean return over tasks; None where a task has none."""
     return [
         None if None in returns else statistics.fmean(returns)
         for returns in zip(*phase["curves"].values(), strict=True)
@@ -33,11 +33,11 @@ def _kept(run: Run) -> float:
 
 
 class Measure(NamedTuple):
-    """A number that a run has; more is better."""
+    """A number computed from a run; higher is better."""
 
     of: Callable[[Run], float]
     description: str
-    phases: int = 1  # that a run needs for it
+    phases: int = 1  # how many a run needs for it
 
 
 # Returns are normalised (random play 0, optimum 1) and means over tasks.
@@ -60,7 +60,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean, lowest and highest of the seeds' values."""
+    """Mean, lowest and highest value over seeds."""
     return Spread(statistics.fmean(values), min(values), max(values))
 
 
@@ -78,7 +78,7 @@ class Verdict(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Of the means."""
+        """Difference of the means."""
         return self.better.mean - self.worse.mean
 
 
@@ -86,8 +86,8 @@ def judge(comparison: Comparison, runs: Mapping[str, Sequence[Run]]) -> list[Ver
     """Judges a comparison's claims.
 
     Args:
-      comparison: whose claims.
-      runs: by configuration, a run for each seed.
+      comparison: the comparison that makes the claims.
+      runs: by configuration, one run per seed.
     """
     verdicts = []
     for claim in comparison.claims:

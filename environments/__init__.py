@@ -1,8 +1,8 @@
 """Tasks, suites of tasks, and the environments that play them.
 
-The Atari classes are in `environments.atari`, Gymnasium's adapter in `environments.gymnasium_env`.
-Both are not imported here, so that reading tasks and options does not load the emulator or
-Gymnasium; `make_environment` and `make_batched_environment` load them when they need them.
+The Atari classes are in `environments.atari`, the Gymnasium adapter in
+`environments.gymnasium_env`. Neither is imported here, so reading tasks and options loads neither
+the emulator nor Gymnasium; `make_environment` and `make_batched_environment` do so on demand.
 """
 
 from environments.atari_options import AtariOptions

@@ -1,11 +1,11 @@
-"""Atari games: preprocessed as DeepMind does, many at once or one at a time.
+"""Atari games with DeepMind's preprocessing, in a batch or one at a time.
 
-Preprocessing, by ale-py's C++ vector environment: an action is repeated for 4 frames and the
-maximum of the last two is taken; grey scale; 84 x 84 by area interpolation; the last four such
-frames are the observation. Rewards are summed over the repeated frames and not clipped. No FIRE is
-pressed at the start: the agent has to learn it. This equals gymnasium's `AtariPreprocessing` and
-`FrameStackObservation(padding_type="zero")`, but for the number of no-ops at the start (there from
-1, here from 0).
+ale-py's C++ vector environment does the preprocessing: each action is repeated for 4 frames; the
+maximum of the last two is taken, converted to greyscale and resized to 84 x 84 by area
+interpolation; the last four such frames are the observation. Rewards are summed over the repeated
+frames and not clipped. FIRE is not pressed at the start: the agent has to learn that. This matches
+Gymnasium's `AtariPreprocessing` and `FrameStackObservation(padding_type="zero")`, except for the
+number of no-ops at the start (there from 1, here from 0).
 """
 
 import dataclasses
@@ -39,15 +39,15 @@ class _Game:
 
     emulator: AtariVectorEnv
     rows: np.ndarray  # int [n], their positions in the batch
-    actions: np.ndarray  # int32 [num_actions], as `emulator_actions`
+    actions: np.ndarray  # int32 [num_actions], from `emulator_actions`
 
 
 class AtariBatch(BatchedEnvironment):
     """N Atari games, any mix of them, emulated in parallel by threads.
 
-    With `options.life_loss`, the loss of a life gives `discount` 0 and `first`, the game continues,
-    and `episode_end` tells the real end. The stack of frames is cleared then, as at any other
-    start.
+    With `options.life_loss`, losing a life sets `discount` to 0 and `first` to true, the game
+    continues, and `episode_end` marks the real end. The frame stack is then cleared, as at any
+    other start.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class AtariBatch(BatchedEnvironment):
           tasks: the run's tasks.
           task_indices: [N], the task of each environment, in any order and with any repetitions.
           options: how the games are played.
-          seed: the environments' own seeds are derived from it, by position.
-          num_threads: threads in total; at least one per distinct game is started. By default one
-            per environment, but not more than there are cores for this process.
+          seed: each environment's own seed is derived from it, by position.
+          num_threads: total number of threads; at least one per distinct game is started. By
+            default one per environment, up to the number of cores available to this process.
 
         Raises:
-          ValueError: if `task_indices` is empty, if `num_threads` is not positive, and as
+          ValueError: if `task_indices` is empty, if `num_threads` is not positive, and as in
             `check_games`.
-          FileNotFoundError: as `check_games`.
+          FileNotFoundError: as in `check_games`.
         """
         check_games([task.name for task in tasks], options)
         if not task_indices:
@@ -108,12 +108,12 @@ class AtariBatch(BatchedEnvironment):
     def final_features(self) -> np.ndarray:
         """uint8 [N, 4, 84, 84]; where the latest step was `first`, the ended episode's last stack.
 
-        Overwritten by later steps.
+        Later steps overwrite it.
         """
         return self._final_features
 
     def observation_spec(self) -> Observation:
-        """Specs of one environment's stack of frames and task."""
+        """Specs of one environment's frame stack and task."""
         return Observation(FEATURES, task_spec(self._num_tasks))
 
     def action_spec(self) -> specs.DiscreteArray:
@@ -138,9 +138,9 @@ class AtariBatch(BatchedEnvironment):
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
         """Repeats each action for 4 frames; starts a new game where one ends."""
         self._require_open()
-        # Without this check an action out of range would hang the emulator for ever.
+        # Without this check, an out-of-range action would hang the emulator forever.
         actions = checked_actions(actions, self.num_environments, self._num_actions)
-        for game in self._games:  # all games run from here, each in its own threads
+        for game in self._games:  # all games start running here, each in its own threads
             game.emulator.send(game.actions[actions[game.rows]])
         n = self.num_environments
         features = np.empty((n, *FEATURES.shape), np.uint8)
@@ -181,7 +181,7 @@ class AtariBatch(BatchedEnvironment):
         )
 
     def close(self) -> None:
-        """Ends the emulators' threads."""
+        """Stops the emulators' threads."""
         self._games = []
 
     def _require_open(self) -> None:
@@ -192,11 +192,10 @@ class AtariBatch(BatchedEnvironment):
 class AtariEnvironment(dm_env.Environment):
     """One Atari game as a dm_env environment, for example for Acme's `EnvironmentLoop`.
 
-    The last time step of an episode has its true last observation; its discount is 0 if the game is
-    over and 1 if it was cut off at `options.max_frames_per_episode`. An episode is a whole game,
-    unless `options.life_loss` is set: then the loss of a life is the last time step of an episode,
-    with discount 0, and the `reset` that follows continues the same game. Evaluation should not set
-    it.
+    An episode's last time step has the true last observation; its discount is 0 if the game is over
+    and 1 if it was cut off at `options.max_frames_per_episode`. An episode is a whole game unless
+    `options.life_loss` is set: then losing a life ends an episode with discount 0, and the next
+    `reset` continues the same game. Evaluation should not set it.
     """
 
     def __init__(self, tasks: Sequence[Task], index: int, *, options: AtariOptions, seed: int):
@@ -206,18 +205,18 @@ class AtariEnvironment(dm_env.Environment):
           tasks: the run's tasks.
           index: which of them to play.
           options: how the game is played.
-          seed: of no-ops and sticky actions.
+          seed: seeds no-ops and sticky actions.
 
         Raises:
-          ValueError, FileNotFoundError: as `check_games`.
+          ValueError, FileNotFoundError: as in `check_games`.
         """
         self._batch = AtariBatch(tasks, [index], options=options, seed=seed, num_threads=1)
         self._running = False
-        # The emulator starts the next episode together with the end of one: kept for reset().
+        # The emulator starts the next episode in the step that ends one; kept for reset().
         self._next: BatchedTimeStep | None = None
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode; in the middle of one, a new game."""
+        """Starts an episode; in the middle of one, starts a new game."""
         start, self._next = self._next, None
         if start is None:
             start = self._batch.reset()
@@ -240,7 +239,7 @@ class AtariEnvironment(dm_env.Environment):
         return dm_env.termination(reward, _only(final))
 
     def observation_spec(self) -> Observation:
-        """Specs of the stack of frames and of the task."""
+        """Specs of the frame stack and the task."""
         return self._batch.observation_spec()
 
     def action_spec(self) -> specs.DiscreteArray:
@@ -248,7 +247,7 @@ class AtariEnvironment(dm_env.Environment):
         return self._batch.action_spec()
 
     def close(self) -> None:
-        """Ends the emulator's thread."""
+        """Stops the emulator's thread."""
         self._batch.close()
 
 
@@ -261,7 +260,7 @@ def check_games(games: Sequence[str], options: AtariOptions) -> None:
 
     Raises:
       FileNotFoundError: if a game's ROM is not installed.
-      ValueError: if minimal action sets are asked for and the games' differ.
+      ValueError: if minimal action sets are requested and differ between games.
     """
     for game in games:
         _rom_path(game)
@@ -278,11 +277,11 @@ def check_games(games: Sequence[str], options: AtariOptions) -> None:
 
 
 def _rom_path(game: str) -> os.PathLike[str]:
-    """Returns where a game's ROM is; raises FileNotFoundError if it is not installed."""
+    """Returns the path of a game's ROM; raises FileNotFoundError if it is not installed."""
     if game not in roms.get_all_rom_ids():
         raise FileNotFoundError(f"ale-py has no ROM for the game {game!r}")
     path = roms.get_rom_path(game)
-    assert path is not None  # it is only for names that are not among the ids
+    assert path is not None  # None only for names that are not among the ids
     return path
 
 
@@ -291,7 +290,7 @@ def _minimal_actions(game: str) -> list[str]:
 
 
 def screen_size(game: str) -> tuple[int, int]:
-    """Height and width of a game's screen, pixels: 210 x 160, or 250 x 160 where it is European."""
+    """Height and width of a game's screen in pixels: 210 x 160, or 250 x 160 for European games."""
     height, width = _loaded(game).getScreenDims()
     return height, width
 
@@ -304,12 +303,12 @@ def _loaded(game: str) -> ale_py.ALEInterface:
 
 
 def emulator_seeds(seed: int, num_environments: int) -> np.ndarray:
-    """Seeds of the emulators of a batch, int64 [num_environments]; each a positive int32."""
+    """Seeds for a batch of emulators, int64 [num_environments]; each a non-negative int32."""
     return (np.random.SeedSequence(seed).generate_state(num_environments) >> 1).astype(np.int64)
 
 
 def action_names(emulator: AtariVectorEnv, options: AtariOptions) -> tuple[str, ...]:
-    """Names of the actions that an agent has in a game, in their order."""
+    """Names of the agent's actions in a game, in order."""
     if options.action_set == "full":
         return tuple(ale_py.Action.__members__)
     return tuple(action.name for action in emulator.ale.get_action_set())
@@ -319,7 +318,7 @@ def emulator_actions(emulator: AtariVectorEnv, options: AtariOptions) -> np.ndar
     """The emulator's number for each action of the agent, int32 [num_actions].
 
     ale-py's own full set lacks the fire button where the game does not read it: Skiing has 9
-    actions, and would hang at others. There, a position with fire is the one without.
+    actions, and would hang on any other. There, an action with fire becomes the one without.
     """
     numbers = {action.name: i for i, action in enumerate(emulator.ale.get_action_set())}
     return np.array(
@@ -338,10 +337,10 @@ def make_emulator(
 
     Args:
       game: name of the ROM file.
-      num_environments: how many.
+      num_environments: how many to start.
       options: how the game is played.
-      num_threads: that emulate them.
-      pictures: arguments of ale-py's `AtariVectorEnv` for other observations than `FEATURES`.
+      num_threads: how many threads emulate them.
+      pictures: arguments of ale-py's `AtariVectorEnv`, for observations other than `FEATURES`.
     """
     return AtariVectorEnv(
         game,
@@ -352,7 +351,7 @@ def make_emulator(
         full_action_space=options.action_set == "full",
         autoreset_mode=AutoresetMode.SAME_STEP,
         noop_max=options.noop_max,
-        # Its `episodic_life` would restart the game at the loss of a life; this one continues.
+        # ale-py's `episodic_life` would restart the game when a life is lost; here it continues.
         episodic_life=False,
         life_loss_info=options.life_loss,
         reward_clipping=False,
@@ -362,7 +361,7 @@ def make_emulator(
 
 
 def _divide(num_threads: int, counts: Sequence[int]) -> list[int]:
-    """Divides threads among games with these numbers of environments, in proportion.
+    """Divides threads among games in proportion to their numbers of environments.
 
     Every game gets at least one thread and at most one per environment.
     """
@@ -374,12 +373,12 @@ def _divide(num_threads: int, counts: Sequence[int]) -> list[int]:
 
 
 def _game_start(info: dict[str, Any]) -> np.ndarray:
-    """Frame counts [n] of the emulators when their present games started: later for a new game."""
+    """The emulators' frame counts [n] when their current games started; a new game's is higher."""
     return info["frame_number"] - info["episode_frame_number"]
 
 
 def _clear_old_frames(features: np.ndarray, age: np.ndarray) -> None:
-    """Zeroes, in place, the frames of stacks [N, 4, 84, 84] from before an episode.
+    """Zeroes in place the frames of stacks [N, 4, 84, 84] that are from before the episode.
 
     Args:
       features: the stacks.

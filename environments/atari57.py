@@ -1,8 +1,8 @@
-"""The 57 Atari games of the field's benchmark, with the scores that normalise an agent's.
+"""The 57 games of the standard Atari benchmark, with the scores that normalise an agent's.
 
-Mean scores of a uniform random policy and of a professional human tester, both from up to 30 random
-no-ops, as in the tables of Wang et al. (2016, arXiv 1511.06581) and Badia et al. (2020, arXiv
-2003.13350).
+Mean scores of a uniform random policy and of a professional human tester, both starting from up to
+30 random no-ops, as in the tables of Wang et al. (2016, arXiv 1511.06581) and Badia et al. (2020,
+arXiv 2003.13350).
 """
 
 # (name of the game's ROM file, random policy's score, human's score)

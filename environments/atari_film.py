@@ -1,4 +1,4 @@
-"""An Atari game with every frame of its screen in colour."""
+"""An Atari game that shows every frame of its screen in colour."""
 
 from collections.abc import Sequence
 
@@ -19,16 +19,17 @@ from environments.rendering import Screen
 from environments.task import Task
 from environments.types import Observation
 
-# The emulator's own: NTSC.
+# The emulator's own rate: NTSC.
 FRAMES_PER_SECOND = 60.0
 
 
 class FilmedAtariEnvironment(dm_env.Environment):
-    """An `AtariEnvironment` beside a second emulator that shows what happens in it.
+    """An `AtariEnvironment` next to a second emulator that shows it in colour.
 
-    The first one, which the agent plays, is the very environment of an evaluation without pictures:
-    its frames are those that the network sees. The second one gets the same seed and actions, shows
-    each of the four frames of a step in colour, and is checked to give the same rewards and ends.
+    The agent plays the first one, which is exactly the environment of an evaluation without
+    pictures: its frames are those that the network sees. The second one gets the same seed and
+    actions, shows each of a step's four frames in colour, and is checked to give the same rewards
+    and episode ends.
     """
 
     def __init__(self, tasks: Sequence[Task], index: int, *, options: AtariOptions, seed: int):
@@ -38,10 +39,10 @@ class FilmedAtariEnvironment(dm_env.Environment):
           tasks: the run's tasks.
           index: which of them to play.
           options: how the game is played; without `life_loss`.
-          seed: of no-ops and sticky actions.
+          seed: seeds no-ops and sticky actions.
 
         Raises:
-          ValueError, FileNotFoundError: as `AtariEnvironment`, and with `life_loss`.
+          ValueError, FileNotFoundError: as in `AtariEnvironment`; ValueError also with `life_loss`.
         """
         if options.life_loss:
             raise ValueError("life_loss is True; only whole games are filmed")
@@ -64,20 +65,19 @@ class FilmedAtariEnvironment(dm_env.Environment):
         self._actions = emulator_actions(self._emulator, options)
         self._seeds: np.ndarray | None = emulator_seeds(seed, 1)
         self._frames: list[np.ndarray] = []
-        self._start: np.ndarray | None = None  # first picture of the game that has begun by itself
+        self._start: np.ndarray | None = None  # first picture of a game that started automatically
         self._over = True
 
     @property
     def screen(self) -> Screen:
-        """The emulator's screen: every frame that was emulated, but for the no-ops at the start.
+        """The emulator's screen: every emulated frame except the no-ops at the start.
 
-        Of the frame with which a game ends, the emulator has no picture: the one before it stands
-        there twice.
+        The emulator has no picture of a game's last frame; the one before it is shown twice.
         """
         return Screen(lambda _: np.stack(self._frames), FRAMES_PER_SECOND, self._names)
 
     def reset(self) -> dm_env.TimeStep:
-        """As `AtariEnvironment.reset`."""
+        """See `AtariEnvironment.reset`."""
         timestep = self._environment.reset()
         start, self._start = self._start, None
         if start is None:
@@ -89,10 +89,10 @@ class FilmedAtariEnvironment(dm_env.Environment):
         return timestep
 
     def step(self, action: int) -> dm_env.TimeStep:
-        """As `AtariEnvironment.step`.
+        """See `AtariEnvironment.step`.
 
         Raises:
-          RuntimeError: the two emulators differ in reward or end; it must not happen.
+          RuntimeError: the two emulators differ in reward or end, which must not happen.
         """
         if self._over:
             return self.reset()
@@ -117,15 +117,15 @@ class FilmedAtariEnvironment(dm_env.Environment):
         return timestep
 
     def observation_spec(self) -> Observation:
-        """As `AtariEnvironment.observation_spec`."""
+        """See `AtariEnvironment.observation_spec`."""
         return self._environment.observation_spec()
 
     def action_spec(self) -> dm_env.specs.DiscreteArray:
-        """As `AtariEnvironment.action_spec`."""
+        """See `AtariEnvironment.action_spec`."""
         return self._environment.action_spec()
 
     def close(self) -> None:
-        """Ends the emulators' threads."""
+        """Stops the emulators' threads."""
         self._environment.close()
         self._emulator = None
 

@@ -1,4 +1,4 @@
-"""Options of the environments, and what Atari shows, readable without the emulator."""
+"""Environment options and the spec of Atari's features, importable without the emulator."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 from environments.procgen_games import DISTRIBUTION_MODES, LEVELS
 from environments.types import StackedFrames
 
-# What a game shows: the last four frames, grey.
+# An Atari observation: the last four frames, in grey.
 FEATURES = StackedFrames((4, 84, 84), np.uint8, 0, 255, "frames")
 
 ACTION_SETS = ("full", "minimal")
@@ -16,14 +16,14 @@ MAX_NOOPS = 1_000
 
 @dataclasses.dataclass(frozen=True)
 class AtariOptions:
-    """How Atari games are played, and which of Procgen's levels.
+    """How Atari games are played, and which Procgen levels.
 
     Atari's preprocessing itself is fixed (see `environments.atari`).
 
-    The fields' metadata is that of `agents.popart_impala.setting`.
+    The fields' metadata is as in `agents.popart_impala.setting`.
     """
 
-    # "full" is the same for every game; minimal sets several games can share only where theirs are
+    # "full" is the same for every game; several games can share a minimal set only if theirs are
     # the same.
     action_set: str = dataclasses.field(
         default="full",
@@ -35,7 +35,7 @@ class AtariOptions:
             "derived": True,
         },
     )
-    # In every frame. Machado et al. (2018) recommend 0.25; the IMPALA papers have none.
+    # Per frame. Machado et al. (2018) recommend 0.25; the IMPALA papers use none.
     repeat_action_probability: float = dataclasses.field(
         default=0.0,
         metadata={
@@ -48,14 +48,14 @@ class AtariOptions:
             "help": "Atari: a game starts with a random number of no-op frames, 0 to this.",
         },
     )
-    # No-ops are not counted. A game that reaches it is truncated.
+    # No-ops are not counted. A game that reaches the limit is truncated.
     max_frames_per_episode: int = dataclasses.field(
         default=108_000,
         metadata={
             "help": "Atari: frames after which an episode is cut off (108,000: 30 min).",
         },
     )
-    # For the learner the discount is 0 there, while the game continues.
+    # The learner sees discount 0 when a life is lost, while the game continues.
     life_loss: bool = dataclasses.field(
         default=False,
         metadata={
@@ -64,8 +64,7 @@ class AtariOptions:
         },
     )
 
-    # The names are Procgen's own. Its paper trains on 200 levels of the easy kind, or on 500 of the
-    # hard kind.
+    # The names are Procgen's own. Its paper trains on 200 easy levels or on 500 hard ones.
     distribution_mode: str = dataclasses.field(
         default="easy",
         metadata={

@@ -1,7 +1,7 @@
-"""Atari games that ale-py brings besides the 57 of the benchmark: no scores to compare with.
+"""Atari games in ale-py beyond the benchmark's 57; there are no scores to compare with.
 
-Four more ROMs, of Combat, Joust, Maze Craze and Warlords, are for several players: the emulator of
-one player ends the process at them.
+Four more ROMs, Combat, Joust, Maze Craze and Warlords, are for several players: they make the
+single-player emulator end the process.
 """
 
 # Names of the games' ROM files.

@@ -1,4 +1,4 @@
-"""Any dm_env environments as tasks of a suite, and as a batch."""
+"""Makes any dm_env environments tasks of a suite, and steps them as a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,20 +21,20 @@ from environments.types import (
 class WithTask(dm_env.Environment):
     """Makes any dm_env environment one task of a suite: observations become `Observation`s.
 
-    What it gives is as the agent takes it (`environments.conversion`): features are new arrays, of
-    32 bits where the environment's have 64, rewards and discounts are floats.
+    Its output has the form that the agent takes (`environments.conversion`): features are new
+    arrays, with 32 bits where the environment's have 64; rewards and discounts are floats.
     """
 
     def __init__(self, environment: dm_env.Environment, task: int, num_tasks: int):
         """Wraps an environment.
 
         Args:
-          environment: what to wrap; each of its observations is one array.
+          environment: the environment to wrap; each of its observations is one array.
           task: the environment's index in the run's list of tasks.
           num_tasks: length of that list.
 
         Raises:
-          ValueError: if `task` is not in [0, num_tasks), or if an observation has no number.
+          ValueError: if `task` is not in [0, num_tasks), or as in `features_spec`.
           TypeError: if the environment's observation is not one array.
         """
         if not 0 <= task < num_tasks:
@@ -55,7 +55,7 @@ class WithTask(dm_env.Environment):
         """Starts an episode.
 
         Raises:
-          ValueError: as `environments.conversion`.
+          ValueError: as in `environments.conversion`.
         """
         return self._converted(self._environment.reset())
 
@@ -63,7 +63,7 @@ class WithTask(dm_env.Environment):
         """Takes one step.
 
         Raises:
-          ValueError: as `environments.conversion`.
+          ValueError: as in `environments.conversion`.
         """
         return self._converted(self._environment.step(action))
 
@@ -93,15 +93,15 @@ class WithTask(dm_env.Environment):
 
 
 class BatchedDmEnvironments(BatchedEnvironment):
-    """Steps N dm_env environments together, one after the other.
+    """Steps N dm_env environments as a batch, one after another.
 
     An environment whose episode ends is reset in the same step: the reward and discount of the last
     transition come with the new episode's first observation. The last observation of a terminated
-    episode is dropped, that of a truncated one is among the `final_features`.
+    episode is dropped; that of a truncated one is kept in `final_features`.
     """
 
     def __init__(self, environments: Sequence[dm_env.Environment]):
-        """Takes the environments over and starts an episode in each.
+        """Takes ownership of the environments and starts an episode in each.
 
         Args:
           environments: at least one. Observations are `Observation`s (see `WithTask`), each
@@ -128,11 +128,11 @@ class BatchedDmEnvironments(BatchedEnvironment):
             _require_equal_specs(index, "features", environment, environments[0])
             _require_equal_specs(index, "task", environment, environments[0])
             _require_equal_specs(index, "action", environment, environments[0])
-        # Only an observation tells an environment's task, so the first episodes start here.
+        # Only observations name an environment's task, so the first episodes start here.
         try:
             self._initial: BatchedTimeStep | None = self._start_episodes()
         except Exception as error:
-            # There is no batch yet that could be asked which one it is.
+            # There is no batch yet to ask which environment it was.
             raise RuntimeError(
                 f"environment {self.stepping[0]} failed in its first reset: "
                 f"{type(error).__name__}: {error}"
@@ -161,7 +161,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
         """Steps every environment, and resets those whose episode ends.
 
         Raises:
-          ValueError: as `BatchedEnvironment.step`, and if features are not as their spec says.
+          ValueError: as in `BatchedEnvironment.step`, and if features do not match their spec.
         """
         num_actions = self._action_spec.num_values
         actions = checked_actions(actions, self.num_environments, num_actions)
@@ -182,7 +182,7 @@ class BatchedDmEnvironments(BatchedEnvironment):
                 if discount[i] > 0:
                     final_features[i] = self._checked(timestep.observation.features)
                 timestep = environment.reset()
-            # At once, since another environment may show the same array.
+            # Copied at once, since another environment may return the same array.
             observation.features[i] = self._checked(timestep.observation.features)
             observation.task[i] = timestep.observation.task
         self.stepping = ()
@@ -204,12 +204,12 @@ class BatchedDmEnvironments(BatchedEnvironment):
         return first_time_step(observation, self._new_observation().features)
 
     def _new_observation(self) -> Observation:
-        """For N environments: features [N, ...], task [N]."""
+        """Zeros for N environments: features [N, ...], task [N]."""
         n, spec = len(self._environments), self._observation_spec.features
         return Observation(np.zeros((n, *spec.shape), spec.dtype), np.zeros(n, np.int32))
 
     def _checked(self, features: Any) -> np.ndarray:
-        """Returns the features; raises ValueError if they are not as the spec says."""
+        """Returns the features; raises ValueError if they do not match the spec."""
         features, spec = np.asarray(features), self._observation_spec.features
         if features.shape != spec.shape or features.dtype != spec.dtype:
             raise ValueError(

@@ -1,6 +1,6 @@
-"""What environments show and pay -> what the agent takes: the one place where that is converted.
+"""Converts observations, rewards and discounts into what the agent takes, here and nowhere else.
 
-JAX computes with 32 bits. Left alone, it would let 64-bit integers wrap around and say nothing.
+JAX computes in 32 bits. Left alone, it would silently let 64-bit integers wrap around.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from dm_env import specs
 
 from environments.types import StackedFrames
 
-# What becomes of the types that the agent does not take as they are.
+# Replacements for the types that the agent does not take as they are.
 _NARROWER = {
     np.dtype(np.int64): np.dtype(np.int32),
     np.dtype(np.uint64): np.dtype(np.uint32),
@@ -22,13 +22,13 @@ _ACCEPTED = "one array of numbers, of one axis or more, none of them empty"
 
 
 def features_spec(spec: specs.Array) -> specs.Array:
-    """The spec of features, as the agent takes them, of an environment's own observation spec.
+    """Converts an environment's own observation spec to the spec of the features that agents take.
 
-    It is the same, but for 64-bit numbers: they become 32-bit ones, float64 float32, int64 int32,
-    uint64 uint32.
+    It is the same, except that 64-bit numbers become 32-bit ones: float64 becomes float32, int64
+    int32, uint64 uint32.
 
     Raises:
-      ValueError: observations are no numbers, are scalars or are empty.
+      ValueError: observations are not numbers, are scalars or are empty.
     """
     if spec.dtype.kind not in "biuf":
         raise ValueError(f"an observation must be {_ACCEPTED}; the spec's dtype is {spec.dtype}")
@@ -49,14 +49,14 @@ def features_spec(spec: specs.Array) -> specs.Array:
 
 
 def converted_features(features: Any, own: specs.Array) -> np.ndarray:
-    """Features as `features_spec(own)` says; a new array, for the environment may reuse its own.
+    """Converts features to `features_spec(own)`; a new array, as environments may reuse theirs.
 
     Args:
-      features: what the environment showed.
+      features: the environment's observation.
       own: the environment's own observation spec.
 
     Raises:
-      ValueError: they are not as `own` says, or hold a number that 32 bits do not have.
+      ValueError: they do not match `own`, or hold a number that does not fit into 32 bits.
     """
     array = np.asarray(features)
     if array.shape != own.shape or array.dtype != own.dtype:
@@ -66,7 +66,7 @@ def converted_features(features: Any, own: specs.Array) -> np.ndarray:
     dtype = _NARROWER.get(array.dtype)
     if dtype is None:
         return array.copy()
-    with np.errstate(over="ignore"):  # looked for below
+    with np.errstate(over="ignore"):  # checked below
         narrow = array.astype(dtype)
     lost = np.isinf(narrow) & np.isfinite(array) if dtype.kind == "f" else narrow != array
     if lost.any():
@@ -77,14 +77,14 @@ def converted_features(features: Any, own: specs.Array) -> np.ndarray:
 
 
 def number(name: str, value: Any) -> float:
-    """A reward or discount as a float: a number, or an array of one.
+    """Converts a reward or discount, a number or an array of one, to a float.
 
     Args:
-      name: of what it is, for the message.
-      value: what the environment gave.
+      name: what it is, for the message.
+      value: what the environment returned.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: it is anything else.
     """
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biuf":

@@ -1,6 +1,6 @@
-"""ViZDoom's scenarios, by the library's game class.
+"""ViZDoom's scenarios, played through the library's game class.
 
-To measure random play's scores (environments/doom_scenarios.py), with 1,000 episodes of each:
+To measure the scores of random play (environments/doom_scenarios.py) over 1,000 episodes of each:
 
     python -m environments.doom 1000
 """
@@ -28,19 +28,19 @@ from environments.task import Task, rest_of
 class DoomEnvironment(dm_env.Environment):
     """One scenario; observations are uint8 [3, 60, 80].
 
-    A time limit ends an episode with discount 1 and its true last observation. The engine itself
-    shows none then, so its own limit is off, and tics are counted here. Where the scenario ends (a
-    death, a goal), the discount is 0, and the last time step repeats the observation before it.
+    A time limit ends an episode with discount 1 and its true last observation. The engine would
+    show none, so its own limit is off and tics are counted here. Where the scenario ends (a death,
+    a goal), the discount is 0, and the last time step repeats the previous observation.
     """
 
     action_names = ACTION_NAMES
 
     def __init__(self, task: Task, seed: int):
-        """Starts an engine, a process of its own.
+        """Starts an engine in a process of its own.
 
         Args:
-          task: of the domain "doom".
-          seed: of all that is random.
+          task: a task of the domain "doom".
+          seed: seeds all randomness.
 
         Raises:
           ValueError: the library is not installed.
@@ -48,7 +48,7 @@ class DoomEnvironment(dm_env.Environment):
         library = _library()
         scenario = SCENARIOS[rest_of(task)]
         self._random = np.random.default_rng(seed)
-        # The engine writes its settings; engines that start at once must not share the file.
+        # The engine writes its settings to a file that engines starting together must not share.
         self._settings = tempfile.TemporaryDirectory(prefix="doom-")
         game = self._game = library.DoomGame()
         game.load_config(os.path.join(library.scenarios_path, f"{scenario.config}.cfg"))
@@ -57,7 +57,7 @@ class DoomEnvironment(dm_env.Environment):
         game.set_mode(library.Mode.PLAYER)
         game.set_screen_resolution(library.ScreenResolution.RES_160X120)
         game.set_screen_format(library.ScreenFormat.CRCGCB)
-        # Health and ammunition, which the scenarios count as part of their state, but do not draw.
+        # Health and ammunition: the scenarios count them as state, but do not draw them.
         game.set_render_hud(True)
         game.set_render_minimal_hud(True)
         limit = game.get_episode_timeout()
@@ -84,7 +84,7 @@ class DoomEnvironment(dm_env.Environment):
         """Presses a button for `FRAME_SKIP` tics. Starts an episode if none is running.
 
         Raises:
-          Exception: the library's, if the engine has ended.
+          Exception: the library's own, if the engine has stopped.
         """
         if not self._running:
             return self.reset()
@@ -112,7 +112,7 @@ class DoomEnvironment(dm_env.Environment):
         return self._screen.transpose(1, 2, 0)
 
     def close(self) -> None:
-        """Ends the engine."""
+        """Stops the engine."""
         self._game.close()
         self._settings.cleanup()
 
@@ -128,7 +128,7 @@ class DoomEnvironment(dm_env.Environment):
 
 
 def _library() -> Any:
-    """The library; raises ValueError if it is not installed."""
+    """Imports the library; raises ValueError if it is not installed."""
     try:
         import vizdoom
     except ImportError as error:

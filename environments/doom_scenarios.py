@@ -1,6 +1,6 @@
-"""ViZDoom's scenarios and what they show, readable without the library.
+"""ViZDoom's scenarios and their observations, importable without the library.
 
-ViZDoom (Kempka et al. 2016, arXiv 1605.02097) is Doom's engine, seen from the first person.
+ViZDoom (Kempka et al. 2016, arXiv 1605.02097) is Doom's engine, seen in first person.
 """
 
 import dataclasses
@@ -8,11 +8,11 @@ import dataclasses
 import numpy as np
 from dm_env import specs
 
-# What every scenario shows: red, green and blue, rows, columns. The engine draws 120 x 160, the
-# smallest that it can, with health and ammunition in numbers; each pixel here is the mean of 2 x 2.
+# Every scenario's observation: red, green and blue, rows, columns. The engine draws 120 x 160, its
+# smallest size, with health and ammunition as numbers; each pixel here is the mean of 2 x 2.
 FEATURES = specs.BoundedArray((3, 60, 80), np.uint8, 0, 255, "screen")
 
-# The engine's tics, 35 a second, that an action is repeated for.
+# Engine tics, 35 a second, for which an action is repeated.
 FRAME_SKIP = 4
 
 # All buttons of the eight scenarios. An action presses one or none; a button that a scenario lacks
@@ -31,8 +31,8 @@ class Scenario:
     config: str  # the library's file, without .cfg
     random_score: float  # a uniform random policy's mean episode return
     # The return at which OpenAI Gym called it solved: `reward_threshold` of
-    # https://github.com/ppaquette/gym-doom, ppaquette_gym_doom/__init__.py. That is no limit: the
-    # monster in `basic` is worth 101, and its scenarios differ in difficulty from the library's.
+    # https://github.com/ppaquette/gym-doom, ppaquette_gym_doom/__init__.py. It is not a limit: the
+    # monster in `basic` is worth 101, and Gym's scenarios differ in difficulty from the library's.
     goal: float
 
 

@@ -1,4 +1,4 @@
-"""Keeps acting when environments fail: they are recreated, and their episodes cut off."""
+"""Keeps acting when environments fail: recreates them and cuts off their episodes."""
 
 import dataclasses
 import functools
@@ -20,13 +20,13 @@ _Call = Callable[[BatchedEnvironment], Any]
 
 @dataclasses.dataclass(frozen=True)
 class EnvironmentFailure:
-    """A failure that a `GuardedEnvironment` met."""
+    """A failure that a `GuardedEnvironment` caught."""
 
     what: str  # one sentence; names the environment and its task where they are known
-    # Lines: an exception's traceback, the stack of the thread that gives no answer, or the wrong
-    # array.
+    # Several lines: an exception's traceback, the stack of the thread that does not answer, or the
+    # wrong array.
     cause: str
-    in_a_row: int  # failures without enough good steps between them, this one included
+    in_a_row: int  # failures without enough good steps between them, including this one
 
 
 class EnvironmentFailed(Exception):
@@ -44,15 +44,15 @@ class EnvironmentFailed(Exception):
 class GuardedEnvironment(BatchedEnvironment):
     """N environments that are recreated when they fail, so that a failure does not end the run.
 
-    A failure is an exception, no answer before a deadline, a reward, discount or feature that is
-    not finite, or an array of another shape or dtype than the specs say. All N environments are
-    given up then, for they may share what failed, and N others made. `step` and `reset` return what
-    the others' `reset` does: rewards 0, discounts 1, and every episode starts
+    A failure is an exception, a missed deadline, a reward, discount or feature that is not finite,
+    or an array whose shape or dtype does not match the specs. All N environments are then given up,
+    since they may share the cause, and N new ones are made. `step` and `reset` return the result of
+    the new ones' `reset`: rewards 0, discounts 1, and every episode starts
     (`BatchedTimeStep.abandoned`).
 
-    One thread makes, steps and closes the environments. If it does not answer, it is left alone
-    with them, and the others get a new one; should it answer after all, it closes its environments
-    and ends. What ends the process, or hangs and keeps Python's global lock, cannot be noticed.
+    One thread makes, steps and closes the environments. If it does not answer, it is abandoned with
+    them, and the new ones get a new thread; should it answer after all, it closes its environments
+    and ends. Nothing can catch a failure that ends the process or hangs holding the GIL.
     """
 
     def __init__(
@@ -68,17 +68,17 @@ class GuardedEnvironment(BatchedEnvironment):
         """Makes the environments and starts their first episodes.
 
         Args:
-          make: makes the environments, each time of the same tasks and specs. Its argument is the
-            number of the attempt, from 0; with a seed that depends on it the others do not play
-            into the same failure again.
-          task_names: [number of tasks], of the run's tasks, to name them in failures.
+          make: makes the environments, always with the same tasks and specs. Its argument is the
+            number of the attempt, from 0; a seed that depends on it keeps new environments from
+            running into the same failure.
+          task_names: [number of tasks], names of the run's tasks, for failures.
           deadline: seconds that making, resetting, stepping or closing all environments may take;
             making 57 Atari games takes many times longer than stepping them.
-          max_failures: the last failure of so many in a row is raised.
-          on_failure: is given every failure, in the thread that calls this object.
-          recovery_steps: so many good steps end a row of failures: environments that fail more
-            often than that end the run. A good step between failures says little, for a broken
-            environment may fail at every third.
+          max_failures: after this many failures in a row, the last one is raised.
+          on_failure: called with every failure, in the thread that calls this object.
+          recovery_steps: this many good steps end a row of failures: environments that fail more
+            often than that end the run. One good step between failures says little, since a broken
+            environment may fail on every third step.
 
         Raises:
           EnvironmentFailed: after `max_failures` failures in a row.
@@ -91,8 +91,8 @@ class GuardedEnvironment(BatchedEnvironment):
         self._recovery_steps = recovery_steps
         self._attempts = 0
         self._in_a_row = 0
-        self._good_steps = 0  # since the last failure, while its row is not ended
-        self._interface: _Interface | None = None  # None until environments were made
+        self._good_steps = 0  # since the last failure, until they end its row
+        self._interface: _Interface | None = None  # None until environments have been made
         self._worker: _Worker | None = None  # None when closed
         self._initial: BatchedTimeStep | None = self._start()
 
@@ -127,7 +127,7 @@ class GuardedEnvironment(BatchedEnvironment):
         return self._start()
 
     def step(self, actions: np.ndarray) -> BatchedTimeStep:
-        """Takes one agent step in every environment, or starts others if that fails.
+        """Takes one agent step in every environment, or starts new ones if that fails.
 
         Raises:
           ValueError: if `actions` has another shape or type, or an action is out of range.
@@ -135,7 +135,7 @@ class GuardedEnvironment(BatchedEnvironment):
           RuntimeError: if the environments were closed, or failed too often before.
         """
         worker, known = self._require_open(), self._known
-        # A mistake of the caller is no failure of the environments.
+        # A caller's mistake is not a failure of the environments.
         actions = checked_actions(actions, len(known.tasks), known.action_spec.num_values)
         self._initial = None
         try:
@@ -150,7 +150,7 @@ class GuardedEnvironment(BatchedEnvironment):
         return timestep
 
     def close(self) -> None:
-        """Closes the environments, for at most the deadline; a failure is only reported."""
+        """Closes the environments, waiting at most the deadline; a failure is only reported."""
         worker, self._worker = self._worker, None
         self._initial = None
         if worker is None:
@@ -171,7 +171,7 @@ class GuardedEnvironment(BatchedEnvironment):
         return self._worker
 
     def _start(self) -> BatchedTimeStep:
-        """Makes environments and starts their episodes, until that goes well."""
+        """Makes environments and starts their episodes, retrying until that succeeds."""
         while True:
             doing = "construction"
             make = functools.partial(self._make, self._attempts)
@@ -225,7 +225,7 @@ class GuardedEnvironment(BatchedEnvironment):
 
 
 class _Fault(Exception):
-    """What went wrong in a call of environments."""
+    """What went wrong in a call to the environments."""
 
     def __init__(self, reason: str, cause: str, indices: Sequence[int] = ()):
         super().__init__(reason)
@@ -235,7 +235,7 @@ class _Fault(Exception):
 
 
 class _Interface:
-    """What environments say of themselves, and whether their time steps are so."""
+    """The tasks and specs of environments, and checks of time steps against them."""
 
     def __init__(self, batch: BatchedEnvironment):
         self.tasks = batch.tasks
@@ -254,7 +254,7 @@ class _Interface:
         )
 
     def require_equal(self, other: "_Interface") -> None:
-        """Raises _Fault if the tasks or specs are others."""
+        """Raises _Fault if the tasks or specs differ."""
         for name, now, before in (
             ("tasks", self.tasks.tolist(), other.tasks.tolist()),
             ("observation specs", self.observation_spec, other.observation_spec),
@@ -264,7 +264,7 @@ class _Interface:
                 raise _Fault(f"other {name} than before", f"before: {before}\nnow: {now}")
 
     def checked(self, timestep: BatchedTimeStep) -> BatchedTimeStep:
-        """Returns the time step; raises _Fault if it is not as the specs say."""
+        """Returns the time step; raises _Fault if it does not match the specs."""
         for (name, shape, dtype), array in zip(
             self._arrays, (*timestep.observation, *timestep[1:]), strict=True
         ):
@@ -288,7 +288,7 @@ class _Interface:
 
 
 def _require_finite(features: np.ndarray, indices: np.ndarray) -> None:
-    """Raises _Fault if features [n, ...], of environments of these indices, are not finite."""
+    """Raises _Fault if features [n, ...] of the environments at these indices are not finite."""
     if features.dtype.kind != "f":
         return
     finite = np.isfinite(features)
@@ -307,7 +307,7 @@ class _Worker:
 
     def __init__(self, make: Callable[[], BatchedEnvironment], deadline: float):
         """Makes the environments; raises _Fault if that fails or takes longer than the deadline."""
-        # None asks to close the environments and to end.
+        # None asks the thread to close the environments and end.
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()  # results, or _Faults
         self._batch: BatchedEnvironment | None = None
@@ -335,7 +335,7 @@ class _Worker:
             answer = self._answers.get(timeout=deadline)
         except queue.Empty:
             self._hangs = True
-            self._calls.put(None)  # should it answer after all
+            self._calls.put(None)  # in case it answers after all
             raise _Fault(
                 f"no answer within {deadline:g} s", self._stack(), self._stepping()
             ) from None
@@ -363,13 +363,13 @@ class _Worker:
         self._batch = batch
 
     def _answer(self, function: Callable[[], Any]) -> None:
-        """Puts the function's result, or the fault, among the answers."""
+        """Puts the function's result, or its fault, into the queue of answers."""
         try:
             answer = function()
         except _Fault as fault:
             answer = fault
         except BaseException as error:  # also SystemExit: without an answer it looks like a hang
             last_line = traceback.format_exception_only(type(error), error)[-1]
-            # As text: a traceback would keep the environments alive.
+            # As text: a traceback object would keep the environments alive.
             answer = _Fault(last_line.splitlines()[0], traceback.format_exc(), self._stepping())
         self._answers.put(answer)

@@ -1,4 +1,4 @@
-"""Environments that are registered with Gymnasium, as dm_env environments."""
+"""Adapts environments registered with Gymnasium to dm_env."""
 
 import contextlib
 import dataclasses
@@ -17,28 +17,28 @@ from environments.user_code import imported
 
 
 class GymnasiumEnvironment(dm_env.Environment):
-    """A Gymnasium environment with discrete actions, seen as a dm_env environment.
+    """A Gymnasium environment with discrete actions, as a dm_env environment.
 
-    Features are
-    - of images (`Box`, see `images.image_layout`): `FRAMES`, the last four, in grey, resized to
+    The features depend on the observations:
+    - images (`Box`, see `images.image_layout`): `FRAMES`, the last four, in grey, resized to
       84 x 84 by area interpolation, newest last, zeros before the episode's first;
-    - of stacks of images: these, resized in the same way;
-    - of a `Dict` with images and nothing else but text: those of the images;
-    - of anything else that `gymnasium.spaces.flatten` takes: float32 [n], what that gives;
+    - stacks of images: the same stacks, resized in the same way;
+    - a `Dict` of images and otherwise only text: the features of the images;
+    - anything else that `gymnasium.spaces.flatten` takes: its result as float32 [n], with
       `Discrete` and `MultiDiscrete` as one-hots. Text in a `Dict` is left out.
 
     A truncated episode ends with discount 1, a terminated one with discount 0.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], seed: int):
-        """Takes the environment over.
+        """Takes ownership of the environment.
 
         Args:
-          environment: what to adapt.
-          seed: of all that is random in it; given to its first reset.
+          environment: the environment to adapt.
+          seed: seeds all randomness in it; passed to its first reset.
 
         Raises:
-          ValueError: its actions are not discrete, or its observations none of the above; names
+          ValueError: its actions are not discrete, or its observations are none of the above; names
             the space.
         """
         if not isinstance(environment.action_space, spaces.Discrete):
@@ -96,16 +96,16 @@ class GymnasiumEnvironment(dm_env.Environment):
         return specs.Array((size,), np.float32, "features")
 
     def action_spec(self) -> specs.DiscreteArray:
-        """Integers from 0, wherever the space's start."""
+        """Integers from 0, wherever the action space starts."""
         return specs.DiscreteArray(self._num_actions, np.int32, "action")
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The environment's own: how it can be rendered."""
+        """The environment's own metadata: how it can be rendered."""
         return self._environment.metadata
 
     def render(self) -> Any:
-        """What the environment's own returns, of any kind; with `render_mode="rgb_array"`."""
+        """Whatever the environment's own `render` returns; with `render_mode="rgb_array"`."""
         return self._environment.render()
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class GymnasiumEnvironment(dm_env.Environment):
         self._environment.close()
 
     def _features(self, observation: Any) -> np.ndarray:
-        """An observation -> features; never an array that was given out before."""
+        """Converts an observation to features; never returns the same array twice."""
         if self._key is not None:
             observation = observation[self._key]
         if self._stacker is not None:
@@ -124,32 +124,32 @@ class GymnasiumEnvironment(dm_env.Environment):
 
 
 def make_gymnasium(name: str, seed: int, *, render_mode: str | None = None) -> GymnasiumEnvironment:
-    """Makes a registered environment, with the time limit that it is registered with.
+    """Makes a registered environment, with its registered time limit.
 
     Args:
       name: "CartPole-v1", or "MODULE:ID" for one that importing a module registers.
-      seed: of all that is random in the environment.
-      render_mode: one of those that the environment's metadata names.
+      seed: seeds all randomness in the environment.
+      render_mode: one of the modes in the environment's metadata.
 
     Raises:
-      ValueError: it is not registered, what it needs is not installed, its name lacks the version,
-        or it is of a kind that `GymnasiumEnvironment` does not take.
+      ValueError: it is not registered, a dependency is not installed, its name lacks the version,
+        or `GymnasiumEnvironment` does not take its kind.
     """
     module, colon, _ = name.partition(":")
     if colon:
         imported(module)
     elif name not in gymnasium.registry:
-        import ale_py  # which registers Atari's games; loads the emulator
+        import ale_py  # registers the Atari games; loads the emulator
 
         gymnasium.register_envs(ale_py)
     # Environments that cannot be rendered may not take the argument.
     rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        # The adapter and the guard around environments find what the checker looks for.
+        # The adapter and the guard around environments find what the checker would.
         environment = gymnasium.make(name, disable_env_checker=True, **rendering)
     except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(str(error)) from error
-    assert environment.spec is not None  # of what is made by its name
+    assert environment.spec is not None  # set for environments made by name
     registered = environment.spec.id
     if registered != name.rpartition(":")[2]:
         environment.close()
@@ -165,11 +165,11 @@ def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, S
     """Makes a registered environment and its screen, Gymnasium's own rendering if it has one.
 
     Args:
-      name: as of `make_gymnasium`.
-      seed: of all that is random in the environment.
+      name: as for `make_gymnasium`.
+      seed: seeds all randomness in the environment.
 
     Raises:
-      ValueError: as `make_gymnasium`.
+      ValueError: as in `make_gymnasium`.
     """
     environment = make_gymnasium(name, seed)
     metadata = environment.metadata if isinstance(environment.metadata, dict) else {}
@@ -179,8 +179,8 @@ def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, S
     )
     if "rgb_array" not in (metadata.get("render_modes") or ()):
         return environment, screen
-    # Whether it can draw here shows only when it draws; in another environment, for this one has
-    # its seed to keep.
+    # Only drawing shows whether it can draw here. A separate environment tries, since this one must
+    # not use up its seed.
     try:
         Pictures(lambda: _first_picture(name, seed)).draw()
     except NoPicture as error:
@@ -194,14 +194,14 @@ def make_filmed_gymnasium(name: str, seed: int) -> tuple[GymnasiumEnvironment, S
 
 
 def _first_picture(name: str, seed: int) -> Any:
-    """What an environment of its own renders of its first observation."""
+    """What a separate environment renders for its first observation."""
     with contextlib.closing(make_gymnasium(name, seed, render_mode="rgb_array")) as probe:
         probe.reset()
         return probe.render()
 
 
 def _layout_of(space: spaces.Space[Any]) -> ImageLayout | None:
-    """The layout of a space of images; None if it is of something else.
+    """The layout of a space of images; None for any other space.
 
     Raises:
       ValueError: it looks like images whose axes cannot be told apart.
@@ -231,7 +231,7 @@ def _numbers_of(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 
 def _only_image(space: spaces.Space[Any]) -> str | None:
-    """The key of a `Dict`'s part that is of images, if all others are text; else None."""
+    """The key of a `Dict`'s image part if all other parts are text; else None."""
     parts = _without_text(space)
     if isinstance(parts, spaces.Dict) and len(parts) == 1:
         ((key, part),) = parts.items()
@@ -254,12 +254,12 @@ def _without_text(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 
 def _is_text(space: spaces.Space[Any]) -> bool:
-    """Whether it is `Text`, or a space of strings of an environment's own."""
+    """Whether it is `Text`, or an environment's own space of strings."""
     return space.dtype is not None and space.dtype.kind == "U"
 
 
 def _matching(space: spaces.Space[Any], observation: Any) -> Any:
-    """The parts of an observation that the space, which may lack text, has."""
+    """The parts of an observation that are in the space, which may lack text."""
     if isinstance(space, spaces.Dict):
         return {key: _matching(part, observation[key]) for key, part in space.items()}
     return observation

@@ -1,4 +1,4 @@
-"""Which observations are images, and how those of any layout become grey frames."""
+"""Tells which observations are images, and converts images of any layout to grey frames."""
 
 import dataclasses
 import functools
@@ -11,14 +11,14 @@ from dm_env import specs
 
 from environments.types import StackedFrames
 
-# As Atari's features, so that the same networks fit.
+# The same as Atari's features, so that the same networks fit.
 FRAMES = StackedFrames((4, 84, 84), np.uint8, 0, 255, "frames")
 
-# Pixels on a side below which arrays are grids of symbols rather than images; the smallest that the
-# image networks take.
+# Arrays with fewer pixels on a side are grids of symbols rather than images. It is also the
+# smallest size that the image networks take.
 SMALLEST_IMAGE = 36
 
-# ITU-R 601, as OpenCV.
+# ITU-R 601, as in OpenCV.
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 ACCEPTED = (
@@ -30,16 +30,16 @@ ACCEPTED = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageLayout:
-    """Where an array of images has its axes."""
+    """The order of an image array's axes."""
 
-    axes: tuple[int, ...]  # that bring it to [S, H, W, C], of those that it has
+    axes: tuple[int, ...]  # permutation to [S, H, W, C], without the axes that it lacks
     has_stack: bool
     has_channels: bool
     frames: int  # S
     white: float  # the value of white
 
     def frames_of(self, array: np.ndarray) -> np.ndarray:
-        """An array of the layout -> uint8 [S, H, W], in grey."""
+        """Converts an array of this layout to uint8 [S, H, W], in grey."""
         frames = array.transpose(self.axes)
         if not self.has_stack:
             frames = frames[None]
@@ -52,17 +52,17 @@ class ImageLayout:
 def image_layout(
     shape: Sequence[int], dtype: Any, low: float | None = None, high: float | None = None
 ) -> ImageLayout | None:
-    """The layout of observations that are images; None if they are none.
+    """The layout of observations that are images; None if they are not.
 
-    Images have two neighbouring axes of at least `SMALLEST_IMAGE`, and are uint8, or numbers whose
-    bounds are 0 and 1, or 0 and 255, with an axis of channels or a stack. An axis of 1 or 3 is one
-    of channels (grey, or red, green and blue), any other a stack of frames.
+    Images have two adjacent axes of at least `SMALLEST_IMAGE`, and are uint8, or numbers bounded by
+    0 and 1 or by 0 and 255 with a channel or stack axis. An axis of size 1 or 3 holds channels
+    (grey, or red, green and blue); any other is a stack of frames.
 
     Args:
-      shape: of one observation.
-      dtype: of it.
-      low: its lowest value, if it is known.
-      high: its highest value, if it is known.
+      shape: one observation's shape.
+      dtype: one observation's dtype.
+      low: its lowest value, if known.
+      high: its highest value, if known.
 
     Raises:
       ValueError: it is uint8 and as large as an image, but the axes cannot be told apart.
@@ -99,14 +99,14 @@ def image_layout(
 
 
 def _white(shape: Sequence[int], low: float | None, high: float | None) -> float | None:
-    """White's value in an array that is not uint8; None if it need not be an image."""
+    """The value of white in an array that is not uint8; None if it need not be an image."""
     if len(shape) < 3 or low != 0 or high not in (1, 255) or min(shape) > 4:
         return None
     return float(high)
 
 
 class ImageStacker:
-    """Observations of one layout -> features, step by step."""
+    """Converts observations of one layout to features, step by step."""
 
     def __init__(self, layout: ImageLayout):
         """Starts an episode."""
@@ -115,18 +115,18 @@ class ImageStacker:
 
     @property
     def spec(self) -> specs.BoundedArray:
-        """`FRAMES` of single images; of stacks uint8 [S, 84, 84]."""
+        """`FRAMES` for single images; uint8 [S, 84, 84] for stacks."""
         if not self._layout.has_stack:
             return FRAMES
         shape = (self._layout.frames, *FRAMES.shape[1:])
         return specs.BoundedArray(shape, np.uint8, 0, 255, "frames")
 
     def reset(self) -> None:
-        """Starts an episode: no frame was seen."""
+        """Starts an episode: no frame has been seen."""
         self._stack = np.zeros(FRAMES.shape, np.uint8)
 
     def features(self, observation: Any) -> np.ndarray:
-        """An observation -> features; never an array that was given out before."""
+        """Converts an observation to features; never returns the same array twice."""
         frames = self._layout.frames_of(np.asarray(observation))
         small = np.stack([resized(frame, *FRAMES.shape[1:]) for frame in frames])
         if self._layout.has_stack:
@@ -136,7 +136,7 @@ class ImageStacker:
 
 
 class ImageEnvironment(dm_env.Environment):
-    """A dm_env environment that shows images, with `ImageStacker`'s features instead."""
+    """Wraps a dm_env environment that shows images; its observations are `ImageStacker`'s."""
 
     def __init__(self, environment: dm_env.Environment, layout: ImageLayout):
         self._environment = environment
@@ -151,7 +151,7 @@ class ImageEnvironment(dm_env.Environment):
         return self._shown(self._environment.step(action))
 
     def observation_spec(self) -> specs.Array:
-        """That of the features."""
+        """Spec of the features."""
         return self._stacker.spec
 
     def action_spec(self) -> Any:
@@ -171,7 +171,7 @@ class ImageEnvironment(dm_env.Environment):
         self._environment.close()
 
     def __getattr__(self, name: str) -> Any:
-        # What it may offer besides: `render`, `action_names`.
+        # What an environment may offer besides the interface: `render`, `action_names`.
         if name in ("render", "action_names"):
             return getattr(self._environment, name)
         raise AttributeError(name)
@@ -183,7 +183,7 @@ class ImageEnvironment(dm_env.Environment):
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """An image uint8 [H, W], [H, W, 1] or [H, W, 3] (red, green, blue) -> uint8 [H, W]."""
+    """Converts uint8 [H, W], [H, W, 1] or [H, W, 3] (red, green, blue) to grey uint8 [H, W]."""
     if image.ndim == 2:
         return image
     if image.shape[2] == 1:
@@ -199,7 +199,7 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @functools.cache
 def _coverage(old: int, new: int) -> np.ndarray:
-    """Share of each new pixel that each old one has, along one axis: float32 [new, old]."""
+    """Share of each new pixel that each old one covers, along one axis: float32 [new, old]."""
     edges = np.arange(new + 1) * (old / new)
     begin, end = edges[:-1, None], edges[1:, None]
     pixels = np.arange(old)

@@ -1,8 +1,8 @@
-"""MinAtar's games: many at once or one at a time.
+"""MinAtar's games, in a batch or one at a time.
 
-They are played as the library does by default: sticky actions, difficulty that rises, and the full
-set of actions. An episode is truncated after `MAX_STEPS`. Of the library only its games are loaded:
-the package itself would load pandas, Seaborn and pyplot into every actor.
+They are played with the library's defaults: sticky actions, rising difficulty and the full set of
+actions. Episodes are truncated after `MAX_STEPS`. Only the library's games are loaded: the package
+itself would load pandas, Seaborn and pyplot into every actor.
 """
 
 import functools
@@ -26,12 +26,12 @@ from environments.types import (
     task_spec,
 )
 
-# The library's default: the probability that an action is the last one instead of the chosen one.
+# The library's default: the probability that the last action replaces the chosen one.
 STICKY_ACTION_PROBABILITY = 0.1
 
-# How objects look, the uppermost last; what is not named is hidden by what is. Names are the
-# library's. The colours are Okabe and Ito's, and greys for traces, which show where a thing came
-# from.
+# Colours of objects, the topmost last; planes not listed are hidden by those that are. Names are
+# the library's. The colours are Okabe and Ito's, with greys for traces, which show where an object
+# came from.
 _BACKGROUND = (40, 40, 40)
 _COLOURS = {
     "trail": (90, 90, 90),
@@ -66,11 +66,11 @@ class _Play:
     """A game that continues from episode to episode."""
 
     def __init__(self, task: Task, seed: int):
-        """Starts none yet.
+        """Starts no episode yet.
 
         Args:
-          task: of the domain "minatar".
-          seed: of all that is random, a whole number of at least 0.
+          task: a task of the domain "minatar".
+          seed: an integer of at least 0; seeds all randomness.
 
         Raises:
           ValueError: the library is not installed.
@@ -83,7 +83,7 @@ class _Play:
         self.game = _load(game.module).Env(ramping=True)
         self.game.random = random
         self._planes = self.game.state_shape()[2]
-        # As in the library, it is kept when an episode ends.
+        # As in the library, kept when an episode ends.
         self._last_action = 0
         self._steps = 0
 
@@ -93,7 +93,7 @@ class _Play:
         self._steps = 0
 
     def step(self, action: int) -> tuple[float, bool, bool]:
-        """Takes a step: reward, whether the game has terminated, whether it is cut off."""
+        """Takes a step; returns the reward, whether the game terminated, whether it is cut off."""
         if self._draw() >= STICKY_ACTION_PROBABILITY:
             self._last_action = action
         self._steps += 1
@@ -101,7 +101,7 @@ class _Play:
         return reward * self._factor, terminated, self._steps >= MAX_STEPS and not terminated
 
     def show(self, board: np.ndarray) -> None:
-        """Writes the board into an array, bool [10, 10, 10], whose other planes are empty."""
+        """Writes the board into `board`, bool [10, 10, 10], whose other planes are empty."""
         board[:, :, : self._planes] = self.game.state()
 
 
@@ -114,8 +114,8 @@ class MinAtarEnvironment(dm_env.Environment):
         """Makes the game.
 
         Args:
-          task: of the domain "minatar".
-          seed: of all that is random, a whole number of at least 0.
+          task: a task of the domain "minatar".
+          seed: an integer of at least 0; seeds all randomness.
 
         Raises:
           ValueError: the library is not installed.
@@ -168,9 +168,9 @@ class MinAtarEnvironment(dm_env.Environment):
 class MinAtarBatch(BatchedEnvironment):
     """N games, any mix of them, stepped one after the other.
 
-    It does what `BatchedDmEnvironments` of `MinAtarEnvironment`s does in two thirds of its time on
-    all games together (14 instead of 20 core-microseconds a step): a step of most games is shorter
-    than what that adds to it.
+    Equivalent to `BatchedDmEnvironments` of `MinAtarEnvironment`s, but takes two thirds of the time
+    over all games together (14 instead of 20 core-microseconds a step): in most games, a step takes
+    less time than the overhead of that class.
     """
 
     def __init__(self, tasks: Sequence[Task], task_indices: Sequence[int], seeds: Sequence[int]):
@@ -179,7 +179,7 @@ class MinAtarBatch(BatchedEnvironment):
         Args:
           tasks: the run's tasks, of the domain "minatar".
           task_indices: [N], the task of each game, in any order and with any repetitions.
-          seeds: [N], as `MinAtarEnvironment`'s.
+          seeds: [N], as for `MinAtarEnvironment`.
 
         Raises:
           ValueError: the library is not installed.
@@ -238,12 +238,12 @@ class MinAtarBatch(BatchedEnvironment):
         return BatchedTimeStep(observation, reward, discount, first, first.copy(), final_boards)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""
 
 
 @functools.cache
 def _load(game: str) -> Any:
-    """The library's module of a game, without the package that it is in.
+    """Loads the library's module of a game, without the package that contains it.
 
     Raises:
       ValueError: the library is not installed.

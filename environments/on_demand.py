@@ -1,4 +1,4 @@
-"""dm_env environments that others have written, as agents take them."""
+"""Brings dm_env environments written by others into the form that agents take."""
 
 import dm_env
 import numpy as np
@@ -9,7 +9,7 @@ from environments.images import SMALLEST_IMAGE, ImageEnvironment, image_layout
 
 
 def as_agents_take_it(environment: dm_env.Environment) -> dm_env.Environment:
-    """Checks an environment, and brings images into the form that networks take.
+    """Checks an environment, and converts images to the form that networks take.
 
     Raises:
       ValueError: observations are not one array, or actions not discrete.
@@ -19,9 +19,9 @@ def as_agents_take_it(environment: dm_env.Environment) -> dm_env.Environment:
 
 
 def _with_images(environment: dm_env.Environment) -> dm_env.Environment:
-    """The environment, with its images as the networks take them, if it shows images.
+    """The environment, with any images converted to the form that networks take.
 
-    uint8 [S, H, W] is that already, for any S.
+    uint8 [S, H, W] already has that form, for any S.
     """
     spec = environment.observation_spec()
     if spec.dtype == np.uint8 and len(spec.shape) == 3 and min(spec.shape[1:]) >= SMALLEST_IMAGE:
@@ -40,6 +40,6 @@ def _require_array_and_discrete(environment: dm_env.Environment) -> None:
     features_spec(observation)
     if not isinstance(action, specs.DiscreteArray):
         raise ValueError(f"actions must be discrete, the spec is {action}")
-    # Which the agent asks for later, when nothing names the task any more.
+    # The agent asks for these later, when nothing would name the task any more.
     environment.reward_spec()
     environment.discount_spec()

@@ -1,4 +1,4 @@
-"""Procgen's games: many at once, by the library's own batches, or one at a time."""
+"""Procgen's games, in the library's own batches or one at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,10 @@ _RESET = -1
 
 
 class ProcgenBatch(BatchedEnvironment):
-    """N games, any mix of them: one batch of the library for each game, stepped in C++.
+    """N games, any mix of them: one library batch per distinct game, stepped in C++.
 
-    The library shows the next episode's first observation where one ends, never the last: steps at
-    which a time limit cuts an episode off are not learned from (`final_features` is None).
+    Where an episode ends, the library shows the next one's first observation, never the last one:
+    steps that a time limit cuts off are not learned from (`final_features` is None).
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class ProcgenBatch(BatchedEnvironment):
           tasks: the run's tasks, of the domain "procgen".
           task_indices: [N], the task of each game, in any order and with any repetitions.
           options: the levels to play.
-          seed: of which levels come, and of all else that is random.
-          num_threads: of each game's batch; by default the games are stepped in the caller's.
-          large: draws pictures of 512 x 512 for people, which `pictures` gives.
+          seed: seeds the choice of levels and all other randomness.
+          num_threads: threads of each game's batch; by default the caller's thread steps the games.
+          large: whether to draw 512 x 512 pictures for people, which `pictures` returns.
 
         Raises:
-          ValueError: as `load_library`.
+          ValueError: as in `load_library`.
         """
         library = load_library()
         self._tasks = np.array(task_indices, np.int32)
@@ -118,7 +118,7 @@ class ProcgenBatch(BatchedEnvironment):
         )
 
     def pictures(self) -> np.ndarray:
-        """What the games look like to people, uint8 [N, 512, 512, 3]; only with `large`."""
+        """Pictures of the games for people, uint8 [N, 512, 512, 3]; only with `large`."""
         pictures = np.empty((self.num_environments, 512, 512, 3), np.uint8)
         for game, rows in self._games:
             for row, info in zip(rows, game.get_info(), strict=True):
@@ -140,7 +140,7 @@ class ProcgenBatch(BatchedEnvironment):
         self.stepping = ()
 
     def _observe(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rewards float32 [N], features uint8 [N, 3, 64, 64], starts of episodes bool [N]."""
+        """Rewards float32 [N], features uint8 [N, 3, 64, 64], episode starts bool [N]."""
         n = self.num_environments
         reward, first = np.empty(n, np.float32), np.empty(n, np.bool_)
         features = np.empty((n, *FEATURES.shape), np.uint8)
@@ -155,8 +155,8 @@ class ProcgenBatch(BatchedEnvironment):
 class ProcgenEnvironment(dm_env.Environment):
     """One game as a dm_env environment; observations are uint8 [3, 64, 64].
 
-    The library does not show how an episode ends: its last time step repeats the observation before
-    it. The discount is 1 there if the time limit ended it, else 0.
+    The library does not show an episode's last observation, so the last time step repeats the
+    previous one. Its discount is 1 if the time limit ended the episode, else 0.
     """
 
     action_names = ACTION_NAMES
@@ -165,13 +165,13 @@ class ProcgenEnvironment(dm_env.Environment):
         """Makes the game.
 
         Args:
-          task: of the domain "procgen".
+          task: a task of the domain "procgen".
           options: the levels to play.
-          seed: of which levels come, and of all else that is random.
-          large: makes `picture` known, at 512 x 512.
+          seed: seeds the choice of levels and all other randomness.
+          large: whether `picture` is available, at 512 x 512.
 
         Raises:
-          ValueError: as `load_library`.
+          ValueError: as in `load_library`.
         """
         self._batch = ProcgenBatch([task], [0], options=options, seed=seed, large=large)
         self._large = large
@@ -199,7 +199,7 @@ class ProcgenEnvironment(dm_env.Environment):
         return dm_env.termination(reward, last)
 
     def picture(self) -> np.ndarray:
-        """What the last observation looks like to people, uint8 [512, 512, 3]; with `large`."""
+        """The last observation drawn for people, uint8 [512, 512, 3]; only with `large`."""
         return self._picture
 
     def observation_spec(self) -> specs.BoundedArray:
@@ -222,10 +222,10 @@ class ProcgenEnvironment(dm_env.Environment):
 
 
 def load_library() -> Any:
-    """The library's class of batches of a game.
+    """Imports the library's class for batches of one game.
 
     Raises:
-      ValueError: it is not installed, or its part in C++ does not load here.
+      ValueError: it is not installed, or its C++ part does not load here.
     """
     try:
         from procgen import ProcgenGym3Env

@@ -1,6 +1,6 @@
-"""Procgen's games and what they show, readable without the library.
+"""Procgen's games and their observations, importable without the library.
 
-Procgen (Cobbe et al. 2019, arXiv 1912.01588) has sixteen games whose levels are made from seeds.
+Procgen (Cobbe et al. 2019, arXiv 1912.01588) has sixteen games with levels generated from seeds.
 """
 
 import dataclasses
@@ -8,11 +8,11 @@ import dataclasses
 import numpy as np
 from dm_env import specs
 
-# What every game shows: red, green and blue, rows, columns.
+# Every game's observation: red, green and blue, rows, columns.
 FEATURES = specs.BoundedArray((3, 64, 64), np.uint8, 0, 255, "screen")
 
-# By action, the same for every game: keys that are held, as in the library's `get_combos`. What a
-# letter does is for the game to say.
+# By action, the same for every game: keys held down, as in the library's `get_combos`. What a
+# letter does depends on the game.
 ACTION_NAMES = (
     *("left+down", "left", "left+up", "down", "noop", "up", "right+down", "right", "right+up"),
     *("d", "a", "w", "s", "q", "e"),
@@ -20,22 +20,23 @@ ACTION_NAMES = (
 
 DISTRIBUTION_MODES = ("easy", "hard")
 
-# Levels have numbers below it.
+# Level numbers are below this.
 LEVELS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Game:
-    """One game: the returns by which it is normalised, and its time limit."""
+    """One game: the returns used to normalise its scores, and its time limit."""
 
     easy: tuple[float, float]  # R_min, R_max
     hard: tuple[float, float]
     time_limit: int = 1_000  # steps, after which the library ends an episode
 
 
-# R_min and R_max: arXiv 1912.01588, appendix C. R_min is what a policy learns that sees nothing,
-# not what random play gets; R_max is what can be reached, or what was reached in long training.
-# The time limits are those of the library 0.10.7; tests play into those that idling reaches.
+# R_min and R_max: arXiv 1912.01588, appendix C. R_min is the return of a policy trained without
+# seeing anything, not of random play; R_max is the return that can be reached, or that long
+# training reached. The time limits are those of library version 0.10.7; tests run into those that
+# idling reaches.
 GAMES: dict[str, Game] = {
     "bigfish": Game((1.0, 40.0), (0.0, 40.0), 6_000),
     "bossfight": Game((0.5, 13.0), (0.5, 13.0), 4_000),

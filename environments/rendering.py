@@ -1,4 +1,4 @@
-"""Pictures of environments for people, as videos show them."""
+"""Pictures of environments for people, as shown in videos."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,49 +10,49 @@ from dm_env import specs
 
 from environments.types import Observation
 
-# Steps per second of environments that do not say how fast they are: boards, on which every step is
-# to be seen, and others.
+# Steps per second of environments that do not state their speed: boards, on which every step should
+# be visible, and others.
 _BOARD_RATE = 5.0
 _RATE = 15.0
-_FASTEST = 1000.0  # frames per second that a video may have
+_FASTEST = 1000.0  # frames per second, the most that a video may have
 
-_DARK = 64  # grey of a board's lowest value
+_DARK = 64  # grey level of a board's lowest value
 
 
 class NoPicture(Exception):
-    """There is nothing to be seen; the message says why, in one line."""
+    """There is nothing to show; the message says why, in one line."""
 
 
 @runtime_checkable
 class Renderable(Protocol):
-    """What an environment may offer to be seen: any dm_env environment with this method."""
+    """A dm_env environment that can be shown: any environment with this method."""
 
     def render(self) -> np.ndarray:
-        """The picture of what the last `reset` or `step` led to; see `Pictures`."""
+        """The picture after the last `reset` or `step`; see `Pictures`."""
 
 
 class Pictures:
-    """What an environment's `render` returns, as pictures for a video.
+    """Converts what an environment's `render` returns to pictures for a video.
 
-    It may be an array of [H, W], [H, W, C] or [C, H, W] with C = 1 (grey), 3 (red, green, blue) or
-    4 (with an opacity, which is left out), or what NumPy makes such an array of: uint8; other
-    integers in [0, 255]; floats in [0, 1] or in [0, 255]; booleans.
+    It may be an array [H, W], [H, W, C] or [C, H, W] with C = 1 (grey), 3 (red, green, blue) or 4
+    (with opacity, which is dropped), or anything that NumPy converts to such an array. Its numbers
+    are uint8, other integers in [0, 255], floats in [0, 1] or in [0, 255], or booleans.
     """
 
     def __init__(self, render: Callable[[], Any]):
         """Draws nothing yet.
 
         Args:
-          render: the environment's own.
+          render: the environment's own method.
         """
         self._render = render
-        self._white = 1.0  # of floats: 255 once one is larger than 1, for a picture may be dark
+        self._white = 1.0  # for floats: 255 once one exceeds 1, since a single picture may be dark
 
     def draw(self) -> np.ndarray:
         """The picture, uint8 [H, W, 3].
 
         Raises:
-          NoPicture: the environment cannot draw, or what it returns is no picture.
+          NoPicture: the environment cannot draw, or what it returns is not a picture.
         """
         try:
             drawn = self._render()
@@ -76,7 +76,7 @@ class Pictures:
         return self._bytes(picture)
 
     def _bytes(self, picture: np.ndarray) -> np.ndarray:
-        """Numbers of any kind [H, W, 3] -> uint8 [H, W, 3]."""
+        """Converts numbers of any kind [H, W, 3] to uint8 [H, W, 3]."""
         if picture.dtype == np.uint8:
             return picture
         low, high = float(picture.min()), float(picture.max())
@@ -95,7 +95,7 @@ class Pictures:
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray | None:
-    """A picture's array -> [H, W, 3]; None if it is none."""
+    """Converts a picture's array to [H, W, 3]; None if it is not a picture."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
@@ -109,21 +109,21 @@ def _channels_last(array: np.ndarray) -> np.ndarray | None:
 class Screen:
     """How one environment looks to people, and what its actions are called."""
 
-    # The pictures of the last `reset` or `step`, which gave this observation: uint8 [F, H, W, 3],
-    # the newest last, at least one. Raises NoPicture if there are none this time. None: there is
-    # nothing to be seen.
+    # The pictures of the last `reset` or `step`, which returned this observation: uint8
+    # [F, H, W, 3], newest last, at least one. Raises NoPicture if there are none this time. None:
+    # there is nothing to show.
     frames: Callable[[Observation], np.ndarray] | None
     frames_per_second: float  # at the environment's own speed
     action_names: tuple[str, ...]  # by action
-    missing: str = ""  # why there is nothing to be seen
+    missing: str = ""  # why there is nothing to show
 
 
 def screen_of(environment: dm_env.Environment) -> Screen:
     """The screen of an environment that shows one array and has discrete actions.
 
-    It is what `render` returns, if the environment has this method (see `Renderable`), else what it
-    observes, if that is a picture or a board: newest frame of uint8 [S, H, W], or [H, W] within
-    finite bounds. Names of actions are its `action_names`, if it has them, else their numbers.
+    It shows what `render` returns if the environment has this method (see `Renderable`), else the
+    observation if that is a picture or a board: the newest frame of uint8 [S, H, W], or [H, W] with
+    finite bounds. Actions are named by its `action_names`, if it has them, else by their numbers.
     """
     if isinstance(environment, Renderable):
         pictures = Pictures(environment.render)
@@ -132,7 +132,7 @@ def screen_of(environment: dm_env.Environment) -> Screen:
 
 
 def observed_screen(environment: dm_env.Environment) -> Screen:
-    """The screen of an environment that does not render: what it observes (see `screen_of`)."""
+    """The screen of an environment that does not render: its observations (see `screen_of`)."""
     names = action_names(environment)
     spec = environment.observation_spec()
     if spec.dtype == np.uint8 and len(spec.shape) == 3:
@@ -144,11 +144,11 @@ def observed_screen(environment: dm_env.Environment) -> Screen:
 
 
 def rate_of(metadata: Any, default: float) -> float:
-    """Frames per second that an environment's metadata name as `render_fps`, if they are usable.
+    """The frames per second in an environment's metadata, `render_fps`, if usable.
 
     Args:
-      metadata: a dict, or what an environment has in its place.
-      default: where they are not.
+      metadata: a dict, or whatever an environment has in its place.
+      default: returned otherwise.
     """
     rate = metadata.get("render_fps") if isinstance(metadata, dict) else None
     if isinstance(rate, (int, float, np.number)) and 0 < rate <= _FASTEST:
@@ -157,10 +157,10 @@ def rate_of(metadata: Any, default: float) -> float:
 
 
 def action_names(environment: dm_env.Environment) -> tuple[str, ...]:
-    """Names of an environment's actions: its attribute `action_names`, or numbers without one.
+    """Names of an environment's actions: its attribute `action_names`, else their numbers.
 
     Raises:
-      ValueError: there are not as many as actions.
+      ValueError: there are not as many names as actions.
     """
     actions = environment.action_spec().num_values
     names: Sequence[Any] = getattr(environment, "action_names", range(actions))
@@ -178,7 +178,7 @@ def _is_bounded(spec: specs.Array) -> bool:
 
 
 def _board(board: np.ndarray, low: float, high: float) -> np.ndarray:
-    """A board [H, W] in grey: `high` is white, `low` dark but not black as what is around it."""
+    """A board [H, W] in grey: `high` is white; `low` is dark, not black like its surroundings."""
     share = np.clip((board - low) / (high - low), 0.0, 1.0)
     return _grey(np.rint(_DARK + share * (255 - _DARK)).astype(np.uint8))
 

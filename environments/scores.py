@@ -9,7 +9,7 @@ import numpy as np
 
 from environments.task import Task
 
-# Training episodes whose mean return is a task's score; fewer while there are no more.
+# A task's score is the mean return of its last training episodes, at most this many.
 RECENT_EPISODES = 100
 
 _RESAMPLES = 2_000
@@ -22,17 +22,17 @@ class TaskScore(NamedTuple):
     episodes: int
     mean: float
     standard_deviation: float  # of the episodes' returns, n - 1; 0 for one episode
-    random: float | None  # as the task's
+    random: float | None  # the task's
     human: float | None
     human_normalised: float | None  # percent, of the mean; None without the two above
     cut_off: int = 0  # episodes that were cut off for their length
-    # Of as many episodes on levels that training does not show; None where there are none.
+    # Over as many episodes on levels not seen in training; None where there are none.
     unseen_mean: float | None = None
     unseen_normalised: float | None = None  # percent
 
 
 class InterquartileMean(NamedTuple):
-    """Of human-normalised returns, percent, with its confidence interval."""
+    """Interquartile mean of human-normalised returns, percent, with its confidence interval."""
 
     mean: float
     low: float  # of the 95 % interval
@@ -56,10 +56,10 @@ def score(
     """Summarises the returns of one task's episodes, of which there is at least one.
 
     Args:
-      task: that was played.
-      returns: of the episodes.
-      cut_off: how many of them were cut off for their length.
-      unseen_returns: of episodes on levels that training does not show; empty for none.
+      task: the task that was played.
+      returns: the episodes' returns.
+      cut_off: how many episodes were cut off for their length.
+      unseen_returns: returns on levels not seen in training; empty for none.
     """
     mean = statistics.fmean(returns)
     unseen = statistics.fmean(unseen_returns) if unseen_returns else None
@@ -82,18 +82,18 @@ def interquartile_mean(
 ) -> InterquartileMean | None:
     """The mean of the middle half of all episodes' scores (Agarwal et al. 2021, arXiv 2108.13264).
 
-    Its interval is that of a bootstrap in which each task's episodes are drawn anew, as many as
-    there are. It says what more episodes might change, and nothing of other training runs.
+    The interval is from a bootstrap that resamples each task's episodes, as many as there are. It
+    shows how much more episodes might change, and says nothing about other training runs.
 
     Args:
-      tasks: that were played.
-      returns: of each task's episodes, as many of each.
+      tasks: the tasks that were played.
+      returns: the returns of each task's episodes, the same number for each.
 
     Returns:
       None if a task has no scores to normalise by or only one episode, or if there is no task. The
       same returns give the same interval.
     """
-    import scipy.stats  # half a second
+    import scipy.stats  # takes half a second
 
     normalised = [
         [task.human_normalised(x) for x in r] for task, r in zip(tasks, returns, strict=True)

@@ -13,14 +13,14 @@ SUITES: dict[str, tuple[str, ...]] = {
     name: tasks for family in FAMILIES.values() for name, tasks in family.suites.items()
 }
 
-# By family, how the tasks of environments are written that others register or write. What may stand
-# for the capitals is for the family to say.
+# By family, how to write the tasks of environments that others register or write. The family
+# decides what may stand for the words in capitals.
 SPELLINGS = {
     name: family.spelling for name, family in FAMILIES.items() if isinstance(family, OnDemandFamily)
 }
 
 # "ALE/Pong-v5", "PongNoFrameskip-v4", "PongDeterministic-v0" -> "Pong". Only the game is taken from
-# such a name; how it is played is for AtariOptions to say.
+# such a name; AtariOptions say how it is played.
 _GYM_NAME = re.compile(
     r"(?P<prefix>ale/)?(?P<game>\w+?)(?P<suffix>(noframeskip|deterministic)?-v\d+|noframeskip)?",
     re.IGNORECASE,
@@ -32,7 +32,7 @@ _RAM_NAME = re.compile(r"(ale/)?\w+-ram(noframeskip|deterministic)?-v\d+", re.IG
 # The versions whose emulators repeat the last action with a probability of 0.25.
 _STICKY_NAME = re.compile(r"ale/\w+-v5|\w+-v0", re.IGNORECASE)
 
-# Characters; a file name may have 255 bytes, and the time comes behind it.
+# Characters; a file name may have 255 bytes, and the time is appended to this one.
 _LONGEST_NAME = 100
 
 
@@ -46,22 +46,22 @@ _TASKS_BY_KEY = {_key(task.name): task for task in TASKS.values()}
 
 
 def parse_level_name(text: str) -> tuple[Task, ...]:
-    """Reads a list of tasks as a user writes it.
+    """Parses a list of tasks as a user writes it.
 
     Args:
       text: comma-separated names of tasks and suites, of one domain. A suite stands for its tasks.
         A game may be written as its ROM file ("ms_pacman") or as in Gym ("MsPacman",
         "MsPacmanNoFrameskip-v4", "ALE/MsPacman-v5"), in any case. MinAtar's games are
-        "minatar:GAME", with rewards multiplied by 100 "minatar:GAME_x100". Other environments are
-        "gym:ID", "bsuite:EXPERIMENT/NUMBER" and "dm_env:MODULE:FACTORY"; whether there is such an
-        environment is not looked up here.
+        "minatar:GAME", or "minatar:GAME_x100" with rewards multiplied by 100; others are
+        "procgen:GAME" and "doom:SCENARIO". Environments made on demand are "gym:ID",
+        "bsuite:EXPERIMENT/NUMBER" and "dm_env:MODULE:FACTORY"; whether they exist is not checked.
 
     Returns:
       The tasks, in the order given. A task's position is its index in the run.
 
     Raises:
       ValueError: in one line, if a name is unknown (with the nearest names) or empty, if a task
-        comes twice, or if domains are mixed.
+        appears twice, or if domains are mixed.
     """
     tasks: list[Task] = []
     for part in text.split(","):
@@ -78,22 +78,22 @@ def parse_level_name(text: str) -> tuple[Task, ...]:
 
 
 def sticky_names(text: str) -> list[str]:
-    """The names in a list of tasks of which Gym's own environments have sticky actions.
+    """The names in a list of tasks whose Gym environments have sticky actions.
 
-    Only the game is taken from such a name, so whoever wants the actions has to be told.
+    Only the game is taken from such a name, so users who expect sticky actions have to be told.
 
     Args:
-      text: as of `parse_level_name`.
+      text: as for `parse_level_name`.
     """
     return [name for name in map(str.strip, text.split(",")) if _STICKY_NAME.fullmatch(name)]
 
 
 def suite_name(tasks: Sequence[Task]) -> str:
-    """Returns a short name for a list of tasks, fit for a directory's name.
+    """Returns a short name for a list of tasks, usable as a directory name.
 
-    That is the suite's name for exactly its tasks in its order, up to three tasks' names
-    ("pong-seaquest") if they are not too long, with "_" for what file systems may not take
-    ("gym_CartPole-v1"), or the domain and the number of tasks ("atari5tasks").
+    That is a suite's name for exactly its tasks in its order; else the names of up to three tasks
+    ("pong-seaquest") if they are not too long, with "_" for characters that file systems may reject
+    ("gym_CartPole-v1"); else the domain and the number of tasks ("atari5tasks").
 
     Raises:
       ValueError: if there is no task.

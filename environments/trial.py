@@ -1,4 +1,4 @@
-"""A short game before a run, to see what an environment's observations are like."""
+"""A short game before a run, to see how large an environment's observations get."""
 
 import contextlib
 import time
@@ -14,14 +14,13 @@ _SECONDS = 1.0  # after which no further step is taken
 
 
 def largest_feature(task: Task) -> float:
-    """Plays a task at random for a moment; returns the largest absolute value of its features.
+    """Briefly plays a task at random; returns the largest absolute value of its features.
 
     Args:
-      task: one that is made on demand; of others, and of images, which networks scale, 0 is
-        returned.
+      task: a task made on demand; 0 is returned for others, and for images, which networks scale.
 
     Raises:
-      ValueError: its code raises.
+      ValueError: the task's code raises.
     """
     family = FAMILIES[task.domain]
     if not isinstance(family, OnDemandFamily):

@@ -1,4 +1,4 @@
-"""What environments show, and the one interface for stepping many of them together."""
+"""Observations, and the one interface for stepping many environments together."""
 
 import abc
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dm_env import specs
 
 
 class Observation(NamedTuple):
-    """What an environment of a multi-task suite shows."""
+    """An observation from an environment of a multi-task suite."""
 
     # The environment's own observation; Atari: uint8 [4, 84, 84], oldest frame first.
     features: np.ndarray
@@ -56,8 +56,8 @@ class BatchedTimeStep(NamedTuple):
     # bool [N], a whole game ended with this step. Differs from `first` after a step only where the
     # loss of a life ends a learning episode but not the game.
     episode_end: np.ndarray
-    # features [N, ...]; where `truncated`, the last observation of the episode, elsewhere anything.
-    # None if it is not known: such steps are not learned from.
+    # features [N, ...]; the episode's last observation where `truncated`, anything elsewhere. None
+    # if it is not known: truncated steps are then not learned from.
     final_features: Any = None
 
     @property
@@ -67,9 +67,9 @@ class BatchedTimeStep(NamedTuple):
 
     @property
     def abandoned(self) -> np.ndarray:
-        """bool [N], a game starts though the last one did not end: it has no return to report.
+        """bool [N], a game starts although the last one did not end: it has no return to report.
 
-        So it is after reset(), and after a step in which a `GuardedEnvironment` met a failure.
+        True after reset(), and after a step in which a `GuardedEnvironment` caught a failure.
         """
         return self.first & (self.discount > 0) & ~self.episode_end
 
@@ -81,8 +81,8 @@ class BatchedEnvironment(abc.ABC):
     them.
     """
 
-    # Indices of the environments, all of one task, that `reset` or `step` is at, or was at when it
-    # raised; empty where that is not known.
+    # Indices of the environments, all of one task, that `reset` or `step` is working on, or was
+    # when it raised; empty where that is not known.
     stepping: Sequence[int] = ()
 
     @property
@@ -120,7 +120,7 @@ class BatchedEnvironment(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Frees what the environments hold. They cannot be used afterwards."""
+        """Frees the environments' resources. They cannot be used afterwards."""
 
 
 def first_time_step(observation: Observation, final_features: Any = None) -> BatchedTimeStep:

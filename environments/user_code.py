@@ -1,4 +1,4 @@
-"""Code of users that this project calls: what it raises becomes one line that names the task."""
+"""Calls users' code; whatever it raises becomes one line that names the task."""
 
 import contextlib
 import importlib
@@ -21,8 +21,8 @@ def reported(task: str) -> Iterator[None]:
 
     Raises:
       ValueError: in one line: a `ValueError` with its message, anything else as
-        `EnvironmentRaised`. That includes what is no `Exception`: `SystemExit`, which scripts raise
-        that are imported as modules, and the panics of libraries written in Rust. Ctrl-C passes.
+        `EnvironmentRaised`. That includes what is not an `Exception`: `SystemExit` from scripts
+        imported as modules, and panics of libraries written in Rust. Ctrl-C passes through.
     """
     try:
         yield
@@ -43,10 +43,10 @@ def imported(name: str) -> ModuleType:
     """Imports a user's module.
 
     Args:
-      name: with dots.
+      name: its dotted name.
 
     Raises:
-      ValueError: it, or what it imports, is not found. Anything else that it raises passes.
+      ValueError: it, or something it imports, is not found. Other exceptions pass through.
     """
     try:
         return importlib.import_module(name)
@@ -55,7 +55,7 @@ def imported(name: str) -> ModuleType:
 
 
 def _found(name: str, error: ImportError) -> str:
-    """Where the package is that lacks the module: another of the same name may be meant."""
+    """Where the package that lacks the module is: another of the same name may be meant."""
     package = name.partition(".")[0]
     if package == name or error.name is None or not name.startswith(error.name):
         return ""

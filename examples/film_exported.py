@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from agents.popart_impala import load_policy
 from environments import AtariOptions, make_filmed_environment, parse_level_name
 
-WIDTH, CAPTION = 160, 13  # of a task's picture, and of its name above it, in pixels
+WIDTH, CAPTION = 160, 13  # a task's picture, and its name above it, in pixels
 COLUMNS = 4
 STEPS_PER_SECOND = 15
 
@@ -22,7 +22,7 @@ count = int(float(sys.argv[3] if len(sys.argv) > 3 else 10) * STEPS_PER_SECOND)
 
 policy = load_policy(path)
 tasks = parse_level_name(",".join(policy.tasks))
-options = AtariOptions(**policy.info.environment)  # of Atari; others ignore these
+options = AtariOptions(**policy.info.environment)  # for Atari and Procgen; others ignore these
 
 tiles: list[list[Image.Image]] = []  # by task and step
 for index, task in enumerate(tasks):

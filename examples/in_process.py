@@ -1,4 +1,4 @@
-"""Trains in one process with the core alone: JAX and the environments, on any platform they have.
+"""Trains in one process with the core alone: JAX and the environments, wherever these run.
 
     python -m examples.in_process [LEVEL_NAME] [UPDATES]
 
@@ -23,12 +23,12 @@ from environments import (
 
 
 def train(level_name: str, config: Config, updates: int) -> dict[str, float]:
-    """Trains; returns each task's mean return of its last 100 episodes.
+    """Trains; returns each task's mean return over its last 100 episodes.
 
     Args:
-      level_name: tasks or suites, with commas between them.
-      config: the agent's settings; a batch is an unroll of each environment.
-      updates: how many batches are learned from.
+      level_name: comma-separated tasks or suites.
+      config: the agent's settings; a batch has one unroll per environment.
+      updates: how many batches to learn from.
     """
     tasks = parse_level_name(level_name)
     task_indices = [i % len(tasks) for i in range(config.batch_size)]

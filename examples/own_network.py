@@ -1,4 +1,4 @@
-"""A network of one's own: a Haiku module, its name in the registry, and Catch to try it on.
+"""A custom network: a Haiku module, its name in the registry, and Catch to try it on.
 
 python -m examples.own_network [UPDATES]
 """
@@ -25,7 +25,7 @@ class ResidualTorso(hk.Module):
 
         Args:
           config: the network's settings.
-          num_tasks: of the run, for torsos that are told the task.
+          num_tasks: the run's number of tasks, for torsos that are told the task.
         """
         super().__init__(name="residual")
         self._size = config.hidden_size
@@ -40,8 +40,8 @@ class ResidualTorso(hk.Module):
         return TorsoOutput(jax.nn.relu(x))
 
 
-# From here on `Config(network="residual")` is this network, in this process. To have it in the
-# programs, put this line into agents/popart_impala/networks/registry.py.
+# From here on, `Config(network="residual")` is this network, in this process. To use it in the
+# programs, add this line to agents/popart_impala/networks/registry.py.
 NETWORKS["residual"] = Entry(with_torso(ResidualTorso))
 
 

@@ -1,4 +1,4 @@
-"""Plays a policy file, as `launch_programs.export` writes it, without any of the training.
+"""Plays a policy file written by `launch_programs.export`, without any of the training code.
 
     python -m examples.play_exported [FILE] [EPISODES]
 
@@ -20,9 +20,9 @@ episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 policy = load_policy(path)
 print(f"{path.name}: trained on {policy.info.frames:,} frames of {', '.join(policy.tasks)}")
 
-# The project's own tasks. For an environment of yours, call `policy` the same way.
+# The project's own tasks. For your own environment, call `policy` the same way.
 tasks = parse_level_name(",".join(policy.tasks))
-options = AtariOptions(**policy.info.environment)  # of Atari; others ignore these
+options = AtariOptions(**policy.info.environment)  # for Atari and Procgen; others ignore these
 
 for index, task in enumerate(tasks):
     environment = make_environment(tasks, index, atari=options, seed=1)

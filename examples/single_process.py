@@ -2,8 +2,8 @@
 
     python -m examples.single_process [UPDATES]
 
-The main thread acts, another one learns; the queue between them keeps the two in step. With the
-default number of updates the mean return comes close to 1, Catch's best, in half a minute.
+The main thread acts and another one learns; the queue between them keeps the two in step. With the
+default number of updates, the mean return comes close to 1, the best in Catch, in half a minute.
 """
 
 import sys
@@ -26,10 +26,10 @@ def train(environment: dm_env.Environment, config: Config, updates: int) -> list
     Args:
       environment: as `environments.WithTask` makes it from any other.
       config: the agent's settings.
-      updates: how many the learner makes.
+      updates: how many updates the learner makes.
     """
     environment_spec = acme.make_environment_spec(environment)
-    stop = threading.Event()  # ends whatever waits for the queue
+    stop = threading.Event()  # ends anything that waits for the queue
     builder = PopArtIMPALABuilder(config, environment_spec, should_stop=stop.is_set)
 
     # The queue of unrolls, the learner behind it, the actor in front of it.
@@ -44,7 +44,7 @@ def train(environment: dm_env.Environment, config: Config, updates: int) -> list
     def learn() -> None:
         try:
             learner.run(num_steps=updates)
-        finally:  # also after an error: without a learner the actor would wait for ever
+        finally:  # also after an error: without a learner, the actor would wait forever
             stop.set()
 
     threading.Thread(target=learn, daemon=True).start()
@@ -60,11 +60,11 @@ def train(environment: dm_env.Environment, config: Config, updates: int) -> list
 
 
 if __name__ == "__main__":
-    # Put your environment in Catch's place: actions are discrete, an observation is one array. With
-    # several tasks each environment gets its task's index; here there is one task.
+    # Replace Catch with your environment: actions are discrete, an observation is one array. With
+    # several tasks, each environment gets its task's index; here there is one task.
     train(
         WithTask(Catch(seed=0), task=0, num_tasks=1),
-        # A perceptron, since observations are no stacks of images; updates on 8 unrolls of 9 steps.
+        # A perceptron, since observations are not image stacks; updates on 8 unrolls of 9 steps.
         Config(network="mlp", unroll_length=9, batch_size=8, learning_rate=5e-3, action_repeat=1),
         updates=int(sys.argv[1]) if len(sys.argv) > 1 else 600,
     )

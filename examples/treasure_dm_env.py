@@ -1,4 +1,4 @@
-"""An environment of one's own, for dm_env: trained on by its name, `dm_env:MODULE:FACTORY`.
+"""A custom dm_env environment, trained on by name: `dm_env:MODULE:FACTORY`.
 
 python -m launch_programs.train --level_name=dm_env:examples.treasure_dm_env:make
 """
@@ -16,15 +16,15 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 class Treasure(dm_env.Environment):
     """Walk to the treasure on a small board, in as few steps as possible.
 
-    Player and treasure start on two random squares. A step costs 1, the treasure is worth 10, and
-    the episode ends when it is found. After `TIME_LIMIT` steps it is cut off.
+    The player and the treasure start on two random squares. A step costs 1, the treasure is worth
+    10, and the episode ends when it is found, or is cut off after `TIME_LIMIT` steps.
     """
 
     def __init__(self, seed: int):
         """Makes the game.
 
         Args:
-          seed: of the squares.
+          seed: seeds the squares.
         """
         self._random = np.random.default_rng(seed)
         self._player = self._treasure = np.zeros(2, int)  # row, column
@@ -50,14 +50,14 @@ class Treasure(dm_env.Environment):
     def step(self, action: int) -> dm_env.TimeStep:
         """Moves the player; at the edge of the board it stays where it is."""
         if not self._running:
-            return self.reset()  # what dm_env asks for, after an episode's end
+            return self.reset()  # as dm_env requires after an episode's end
         self._player = np.clip(self._player + MOVES[action], 0, SIZE - 1)
         self._steps += 1
         if np.array_equal(self._player, self._treasure):
             self._running = False
             return dm_env.termination(reward=9.0, observation=self._board())
         if self._steps == TIME_LIMIT:
-            # Not `termination`: the game would continue, and the learner makes that difference.
+            # Not `termination`: the game would continue, and the learner distinguishes the two.
             self._running = False
             return dm_env.truncation(reward=-1.0, observation=self._board())
         return dm_env.transition(reward=-1.0, observation=self._board())
@@ -70,5 +70,5 @@ class Treasure(dm_env.Environment):
 
 
 def make(seed: int) -> Treasure:
-    """What `--level_name` names; every node calls it, with a seed of its own."""
+    """The factory in `--level_name`; every node calls it, with its own seed."""
     return Treasure(seed)

@@ -1,4 +1,4 @@
-"""An environment of one's own, for Gymnasium: trained on by its name, `gym:MODULE:ID`.
+"""A custom Gymnasium environment, trained on by name: `gym:MODULE:ID`.
 
 python -m launch_programs.train --level_name=gym:examples.treasure_gymnasium:Treasure-v0
 """
@@ -17,8 +17,8 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 class TreasureEnv(gymnasium.Env[np.ndarray, np.int64]):
     """Walk to the treasure on a small board, in as few steps as possible.
 
-    Player and treasure start on two random squares. A step costs 1, the treasure is worth 10, and
-    the episode ends when it is found.
+    The player and the treasure start on two random squares. A step costs 1, the treasure is worth
+    10, and the episode ends when it is found.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class TreasureEnv(gymnasium.Env[np.ndarray, np.int64]):
         return board
 
 
-# Importing this module registers it. The time limit is Gymnasium's, which tells it from an end.
+# Importing this module registers it. Gymnasium keeps the time limit and tells it from a real end.
 gymnasium.register(
     "Treasure-v0", entry_point="examples.treasure_gymnasium:TreasureEnv", max_episode_steps=30
 )

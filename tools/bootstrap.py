@@ -6,9 +6,9 @@
     python3 tools/bootstrap.py core              makes .venv-core from requirements-core.lock
     python3 tools/bootstrap.py lock [--upgrade]  resolves requirements*.in into the locks
 
-Needs only the standard library, and runs on any Python from 3.6 on, because the Python that a user
-has is seldom the 3.10 that the project needs. The steps are: find a Python 3.10 that works, get a
-pinned uv, let it make the environment from the lock. Each step that fails says why in one sentence.
+Needs only the standard library and runs on Python 3.6 or newer, because a user's Python is seldom
+the 3.10 that the project needs. The steps are: find a working Python 3.10, get a pinned uv, and let
+it make the environment from the lock. A step that fails says why in one sentence.
 """
 
 import argparse
@@ -43,7 +43,7 @@ CORE_LOCK = os.path.join(ROOT, "requirements-core.lock")
 # Written when the set-up is complete, and only then.
 STAMP = os.path.join(VENV, "setup-complete")
 
-# The project's Python, and those that its core also runs on, the newest first.
+# The project's Python, and those that its core also runs on, newest first.
 PYTHON = "3.10"
 CORE_PYTHONS = ("3.13", "3.12", "3.11")
 
@@ -53,7 +53,7 @@ UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"
 
 PYPI = "https://pypi.org/simple"
 # uv does not read pip's configuration, so the settings that decide whether an index can be reached
-# at all are handed on.
+# at all are passed on.
 PIP_SETTINGS = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE", "proxy": "HTTPS_PROXY"}
 
 # Prints the version of a usable interpreter. The imports fail where Python was built without the
@@ -72,7 +72,7 @@ NETWORK_ERRORS = re.compile(
 
 
 class SetupError(Exception):
-    """A cause that the user can act on.
+    """A failure that the user can act on.
 
     Attributes:
       output: what the failed program printed, shown below the sentence.
@@ -85,7 +85,7 @@ class SetupError(Exception):
 
 
 def say(text: str) -> None:
-    """Prints a line of progress at once, also into a pipe."""
+    """Prints a line of progress immediately, even into a pipe."""
     print(text, flush=True)
 
 
@@ -127,10 +127,10 @@ def run(command: List[str], failure: str) -> str:
 
 
 def check_platform(system: str, machine: str) -> None:
-    """Refuses platforms that Reverb and Launchpad have no wheels for.
+    """Rejects platforms that Reverb and Launchpad have no wheels for.
 
     Raises:
-      SetupError: the platform is another than Linux x86-64.
+      SetupError: the platform is not Linux x86-64.
     """
     if system != "Linux" or machine != "x86_64":
         raise SetupError(
@@ -142,8 +142,8 @@ def check_platform(system: str, machine: str) -> None:
 def python_version(python: str) -> Optional[str]:
     """Returns the version of a 64-bit CPython, such as "3.10.13", or None if it does not work.
 
-    Only running it tells: a pyenv shim named python3.10 exists and fails where another version is
-    selected.
+    Only running it can tell: a pyenv shim named python3.10 exists, but fails where another version
+    is selected.
     """
     try:
         done = subprocess.run(
@@ -175,7 +175,7 @@ def python_candidates(version: str) -> Iterator[str]:
 def find_python(version: str = PYTHON) -> Optional[str]:
     """Returns the path of the first Python of this version that works, or None.
 
-    The environments' own interpreters are no candidates: they are about to be replaced.
+    The environments' own interpreters are not candidates: they are about to be replaced.
     """
     for python in python_candidates(version):
         if python.startswith((VENV + os.sep, CORE_VENV + os.sep)) or not os.access(python, os.X_OK):
@@ -189,7 +189,7 @@ def adopt_pip_settings(python: str) -> None:
     """Sets the environment variables of PIP_SETTINGS from pip's variables and configuration.
 
     Args:
-      python: an interpreter; without pip it has no configuration to give.
+      python: an interpreter; without pip, it has no configuration to offer.
     """
     for setting, variable in PIP_SETTINGS.items():
         value = os.environ.get("PIP_" + setting.upper().replace("-", "_"))
@@ -245,7 +245,7 @@ def download_from_index(index: str, directory: str) -> None:
             with open(os.path.join(directory, UV_WHEEL), "wb") as file:
                 file.write(response.read())
     except (OSError, http.client.HTTPException) as error:
-        # The whole address may hold a password.
+        # The whole address may contain a password.
         raise SetupError(
             "The package index {} cannot be reached ({}): check the network connection, and the"
             " proxy and package index settings.".format(
@@ -256,11 +256,11 @@ def download_from_index(index: str, directory: str) -> None:
 
 
 def unpack_uv(wheel: str, executable: str) -> None:
-    """Takes the program out of uv's wheel.
+    """Extracts the program from uv's wheel.
 
     Args:
       wheel: path of the downloaded wheel.
-      executable: path of the program to write, at once or not at all.
+      executable: path of the program, which is written atomically.
 
     Raises:
       SetupError: the wheel is not the one that this file names.
@@ -286,7 +286,7 @@ def get_uv(python: Optional[str]) -> str:
     """Returns the path of the pinned uv, which is downloaded once.
 
     Args:
-      python: the Python 3.10 that was found: where the running Python has no pip, it may have one.
+      python: the Python 3.10 found, if any: it may have pip where the running one has none.
     """
     executable = os.path.join(TOOLS, "uv-" + UV_VERSION)
     if not os.path.exists(executable):
@@ -300,7 +300,7 @@ def get_uv(python: Optional[str]) -> str:
 
 
 def fetch_python(uv: str) -> str:
-    """Lets uv fetch a Python 3.10, into the place where uv keeps its Pythons.
+    """Lets uv fetch a Python 3.10, to where uv keeps its Pythons.
 
     Returns:
       The path of its interpreter.
@@ -318,13 +318,13 @@ def fetch_python(uv: str) -> str:
 
 
 def fingerprint(lock: str = LOCK) -> str:
-    """Returns what an environment depends on: its lock, and where the project lies."""
+    """Returns a hash of what an environment depends on: its lock, and the project's location."""
     with open(lock, "rb") as file:
         return hashlib.sha256(file.read() + ROOT.encode()).hexdigest()
 
 
 def is_stamped(stamp: str, text: str) -> bool:
-    """Returns whether a set-up wrote this text at its end."""
+    """Returns whether a set-up wrote this text when it completed."""
     if not os.path.exists(stamp):
         return False
     with open(stamp, encoding="utf-8") as file:
@@ -332,7 +332,7 @@ def is_stamped(stamp: str, text: str) -> bool:
 
 
 def is_complete() -> bool:
-    """Returns whether .venv is from this lock, in this place, and its interpreter works."""
+    """Returns whether .venv was made from this lock, in this place, and its interpreter works."""
     if not is_stamped(STAMP, fingerprint()):
         return False
     return (python_version(VENV_PYTHON) or "").startswith(PYTHON + ".")
@@ -354,8 +354,8 @@ def install_lock(uv: str, lock: str, python: str = VENV_PYTHON) -> None:
         packages = sum(1 for line in file if re.match(r"[a-z0-9]", line))
     say("  installing {} packages from {}".format(packages, name))
     # Compiled now, since otherwise every process spends ten seconds compiling TensorFlow's modules
-    # where the environment cannot be written to or PYTHONDONTWRITEBYTECODE is set. Packages that
-    # have no wheel are built with the lock's setuptools, not with today's.
+    # where the environment is read-only or PYTHONDONTWRITEBYTECODE is set. Packages without a wheel
+    # are built with the lock's setuptools, not with the latest.
     run(
         [uv, "pip", "install", "--quiet", "--no-deps", "--python", python]
         + ["--require-hashes", "--compile-bytecode", "--build-constraints", LOCK, "-r", lock],
@@ -364,12 +364,12 @@ def install_lock(uv: str, lock: str, python: str = VENV_PYTHON) -> None:
 
 
 def create_environment(uv: str, python: str, directory: str) -> None:
-    """Makes an empty environment in place of what is there.
+    """Makes an empty environment, replacing any that is there.
 
     Args:
       uv: path of uv.
       python: path of the interpreter.
-      directory: of the environment.
+      directory: the environment's directory.
 
     Raises:
       SetupError: it could not be made.
@@ -380,7 +380,7 @@ def create_environment(uv: str, python: str, directory: str) -> None:
 
 
 def install(uv: str, python: str) -> None:
-    """Rebuilds .venv from scratch: what an interrupted set-up left is removed.
+    """Rebuilds .venv from scratch, removing what an interrupted set-up left behind.
 
     Args:
       uv: path of uv.
@@ -404,7 +404,7 @@ def obtain_tools() -> Tuple[str, str]:
     """Returns the paths of the pinned uv and of a Python 3.10, fetching what is missing.
 
     Raises:
-      SetupError: one of them cannot be had.
+      SetupError: one of them cannot be obtained.
     """
     python = find_python()
     adopt_pip_settings(python or sys.executable)
@@ -421,7 +421,7 @@ def set_up() -> None:
     if not is_complete():
         os.makedirs(TOOLS, exist_ok=True)
         with open(os.path.join(TOOLS, "lock"), "w") as lock:
-            # Two programs of one user may start at once: the second waits, and finds the work done.
+            # A user may start two programs at once: the second waits, and finds the work done.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not is_complete():
                 say("Setting up the environment .venv:")
@@ -447,9 +447,9 @@ def add(command: str) -> None:
 
 
 def set_up_core() -> None:
-    """Makes .venv-core: the newest Python there is, the core's packages and the project's wheel.
+    """Makes .venv-core: the newest Python found, the core's packages and the project's wheel.
 
-    Does nothing, and says so, where there is no newer Python than the project's.
+    Does nothing, and says so, if no Python newer than the project's is found.
 
     Raises:
       SetupError: with the cause.
@@ -497,14 +497,14 @@ def resolve(upgrade: bool) -> None:
     command += ["--custom-compile-command", "make lock"]
     command += ["--upgrade"] if upgrade else []
     whole = ["--python", python, "--override", "overrides.txt"]
-    # For all of the core's Pythons, each with the newest versions that it has.
+    # For all of the core's Pythons, each with the newest versions available for it.
     core = ["--universal", "--python-version", CORE_PYTHONS[-1]]
     for lock, sources in (
         (
             "requirements.lock",
             whole + ["requirements.in", "requirements-ray.in", "requirements-dev.in"],
         ),
-        # These have the first lock's versions of what both need.
+        # These take shared packages in the first lock's versions.
         (
             "contrib/vertex/requirements.lock",
             whole + ["contrib/vertex/requirements.in", "-c", "requirements.lock"],

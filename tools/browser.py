@@ -1,7 +1,7 @@
 """Makes sure that there is a Chromium for `make test-browser`: `python3 tools/browser.py`.
 
-Nothing is done where one is found in PATH. On a Debian-like system, as root, it is installed with
-apt-get; elsewhere the user is asked to. Needs only the standard library, of any Python from 3.6 on.
+Does nothing if one is in PATH. As root on a Debian-like system, it installs one with apt-get;
+elsewhere it asks the user to. Needs only the standard library of Python 3.6 or newer.
 """
 
 import os
@@ -10,12 +10,12 @@ import subprocess
 import sys
 from typing import Optional
 
-# What it is called: by Debian and others, by older Ubuntus, by Google.
+# Its names: in Debian and others, in older Ubuntus, and from Google.
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def find() -> Optional[str]:
-    """Path of the browser, None without one."""
+    """Path of the browser; None if there is none."""
     for name in NAMES:
         path = shutil.which(name)
         if path is not None:

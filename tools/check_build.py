@@ -1,7 +1,7 @@
-"""Checks that BUILD fits the files: `python -m tools.check_build`, without Bazel.
+"""Checks that BUILD matches the files: `python -m tools.check_build`, without Bazel.
 
-Starlark's syntax is a subset of Python's, so BUILD is executed as Python, with functions in place
-of Bazel's rules that note what they are called with.
+Starlark's syntax is a subset of Python's, so BUILD is executed as Python, with Bazel's rules
+replaced by functions that record their arguments.
 """
 
 import ast
@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-# Every Python file is in one of these targets, and in one only.
+# Every Python file is in exactly one of these targets.
 _OWNERS = ("py_library", "py_test")
 # In these packages, every file that can be run is a py_binary.
 _PROGRAMS = ("benchmarks", "launch_programs")
-# What Python has and Starlark's BUILD files have not.
+# Python syntax that Starlark's BUILD files lack.
 _NO_STARLARK = (
     ast.AsyncFunctionDef,
     ast.Await,
@@ -51,7 +51,7 @@ class Target:
 
 
 def project_files(root: pathlib.Path) -> list[str]:
-    """The files that git does not ignore, tracked or not yet.
+    """The files that git does not ignore, tracked or not.
 
     Raises:
       subprocess.CalledProcessError: `root` is not in a git working tree.
@@ -70,7 +70,7 @@ def read_targets(text: str, files: Sequence[str]) -> list[Target]:
     """The targets of a BUILD file, with their globs evaluated over `files`.
 
     Raises:
-      ValueError: it is not Starlark, calls what this check does not know, or a glob finds nothing.
+      ValueError: it is not Starlark, calls something unknown here, or a glob finds nothing.
     """
     try:
         tree = ast.parse(text, "BUILD")
@@ -130,14 +130,14 @@ def _matches(patterns: Iterable[str], name: str) -> bool:
 
 
 def _regular_expression(pattern: str) -> str:
-    """Bazel's globs: `**/` is any number of folders, `*` any part of one name."""
+    """Converts a Bazel glob: `**/` is any number of folders, `*` any part of one name."""
     parts = re.split(r"(\*\*/|\*)", pattern)
     wildcards = {"**/": "(?:[^/]+/)*", "*": "[^/]*"}
     return "".join(wildcards.get(part, re.escape(part)) for part in parts)
 
 
 def problems(root: pathlib.Path) -> list[str]:
-    """What is wrong with `root`'s BUILD, a line each; empty if nothing is."""
+    """The problems with `root`'s BUILD, one line each; empty if there are none."""
     files = project_files(root)
     try:
         targets = read_targets((root / "BUILD").read_text(), files)
@@ -154,7 +154,7 @@ def problems(root: pathlib.Path) -> list[str]:
     python = [name for name in files if name.endswith(".py")]
     found += _wrong_owners(targets, python)
     found += _missing_programs(targets, python, root)
-    if not found:  # else targets and files do not fit together, and neither would what is found
+    if not found:  # otherwise targets and files do not match, and these findings would mislead
         found += _wrong_imports(targets, by_name, set(python), root)
     return found
 
@@ -173,7 +173,7 @@ def _wrong_names(target: Target, by_name: Mapping[str, Target], files: set[str])
 
 
 def _needed(target: Target, by_name: Mapping[str, Target]) -> set[str]:
-    """Names of what a target depends on, directly or not."""
+    """Names of the targets that a target depends on, directly or not."""
     needed: set[str] = set()
     waiting = list(target.deps)
     while waiting:
@@ -185,7 +185,7 @@ def _needed(target: Target, by_name: Mapping[str, Target]) -> set[str]:
 
 
 def _owned(target: Target) -> list[str]:
-    """The sources that are the target's own: a test's runner belongs to a library."""
+    """The target's own sources: a test's runner belongs to a library."""
     if target.rule not in _OWNERS:
         return []
     return [name for name in target.srcs if target.rule == "py_library" or name != target.main]
@@ -251,7 +251,7 @@ def _imports(name: str, python: set[str], root: pathlib.Path) -> Iterator[tuple[
 
 
 def _file_of(module: str, python: set[str]) -> str | None:
-    """The file of a module, or of the module that has this name in it; None for others' modules."""
+    """The file of a module, or of the module that defines this name; None for other projects'."""
     parts = module.split(".")
     for end in (len(parts), len(parts) - 1):
         path = "/".join(parts[:end])
@@ -262,7 +262,7 @@ def _file_of(module: str, python: set[str]) -> str | None:
 
 
 def main() -> int:
-    """Prints what is wrong; returns the exit code."""
+    """Prints the problems; returns the exit code."""
     found = problems(pathlib.Path(__file__).parents[1])
     for problem in found:
         print(problem)

@@ -1,8 +1,8 @@
-"""What the documentation site has besides docs/: a hook of MkDocs (mkdocs.yml).
+"""An MkDocs hook (mkdocs.yml) for what the documentation site has besides docs/.
 
-README, changelog and contributing are pages, and the page of flags is made from the programs. A
-page's link to any other file of the project leads to a copy of it in the site, so that the same
-links work in the repository and in the site. A page that needs another server fails the build.
+README, changelog and contributing are pages, and the page of flags is generated from the programs.
+A page's link to any other file of the project leads to a copy of it in the site, so the same links
+work in the repository and in the site. A page that needs another server fails the build.
 """
 
 import ast
@@ -32,14 +32,14 @@ _FLAGS_PAGE = "reference/flags.md"
 # A link or an image of Markdown, [text](target), or an image of HTML, <img src="target">.
 _LINK = re.compile(r"""(\]\(|<img\s[^>]*src=")([^)\s"]+)((?:\s+"[^"]*")?\)|")""")
 _FENCE = re.compile(r"^\s*(```|~~~)")
-# What a browser fetches to show a page, from another server.
+# Anything that a browser would fetch from another server to show a page.
 _FOREIGN = re.compile(
     r"""<(?:script|img|link|iframe|video)\s[^>]*(?:src|href)="?(?:https?:)?//[^">]*"""
 )
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the generated pages, and what any page links to."""
+    """Adds the generated pages, and the files that any page links to."""
     for source, name in _PAGES.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text()))
     for file in [*files.documentation_pages()]:
@@ -54,13 +54,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turns the repository's links into the site's, and adds the tables of flags.
 
     Raises:
-      PluginError: the page has an image of HTML that is not in the repository.
+      PluginError: the page has an HTML image that is not in the repository.
     """
 
     def replace(match: re.Match[str]) -> str:
         path = _outside(_origin(page.file.src_uri), match[2])
         if path is None:
-            if match[1].startswith("<img"):  # MkDocs looks at Markdown's links only
+            if match[1].startswith("<img"):  # MkDocs checks only Markdown links
                 raise PluginError(f"{page.file.src_uri}: cannot show {match[2]}; use ![text](file)")
             return match[0]
         folder = posixpath.dirname(page.file.src_uri)
@@ -74,10 +74,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Refuses what a browser would fetch elsewhere.
+    """Rejects anything that a browser would fetch from another server.
 
     Raises:
-      PluginError: the page has such a thing.
+      PluginError: the page has such a reference.
     """
     foreign = _FOREIGN.search(output)
     if foreign:
@@ -102,7 +102,7 @@ def _links(markdown: str) -> list[str]:
 
 
 def _origin(page: str) -> str:
-    """The path in the repository of a page of the site."""
+    """The repository path of a page of the site."""
     for source, name in _PAGES.items():
         if name == page:
             return source
@@ -110,17 +110,17 @@ def _origin(page: str) -> str:
 
 
 def _outside(origin: str, target: str) -> str | None:
-    """The path in the repository of a link's target; None for what MkDocs itself resolves."""
+    """The repository path of a link's target; None for links that MkDocs itself resolves."""
     if re.match(r"[a-z]+:|#", target) or not target:
         return None
     path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target.partition("#")[0]))
     if origin.startswith("docs/") and path.startswith("docs/"):
         return None
-    return path if (ROOT / path).is_file() else None  # what is missing, MkDocs reports
+    return path if (ROOT / path).is_file() else None  # MkDocs reports missing files
 
 
 def _published(path: str) -> str:
-    """The name in the site of a file of the repository."""
+    """The name in the site of a repository file."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     if path.endswith((".md", ".png", ".svg", ".gif", ".mp4", ".csv", ".json")):
@@ -177,7 +177,7 @@ def _flag_rows(name: str) -> dict[str, str]:
 
 
 def _flags_section(name: str, rows: Mapping[str, str], shared: Sequence[str]) -> str:
-    """A program's description and flags; of those that are as `train` has them only the names."""
+    """A program's description and flags; flags identical to `train`'s only by name."""
     lines = [f"## {name}", "", str(sys.modules[name].__doc__).strip(), ""]
     if rows:
         lines += ["| flag | kind | default | |", "|---|---|---|---|", *rows.values(), ""]

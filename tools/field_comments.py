@@ -1,7 +1,7 @@
 """An extension of Griffe, which reads the sources for the documentation site (mkdocs.yml).
 
-Fields of dataclasses and named tuples are described by comments, beside or above them; this makes
-them the fields' docstrings.
+Fields of dataclasses and named tuples are described by comments beside or above them; this turns
+those comments into docstrings.
 """
 
 import ast
@@ -12,7 +12,7 @@ import griffe
 
 
 class FieldComments(griffe.Extension):
-    """Takes the comments of a class's fields for their docstrings."""
+    """Uses the comments on a class's fields as their docstrings."""
 
     def on_attribute_instance(
         self,
@@ -34,7 +34,7 @@ class FieldComments(griffe.Extension):
 
 
 def _comment(lines: list[str], node: ast.AnnAssign) -> str:
-    """The comment at the field's last line, or the lines of comment right above it."""
+    """The comment on the field's last line, or the comment lines right above it."""
     end = node.end_lineno or node.lineno
     beside = lines[end - 1][node.end_col_offset or 0 :].strip()
     if beside.startswith("#"):

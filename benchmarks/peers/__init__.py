@@ -1,6 +1,5 @@
-"""Other agents that `benchmarks.atari` compares with, each with an environment of its own.
+"""Other agents that `benchmarks.atari` compares with, each in its own Python environment.
 
 A peer is a program with the flags of `records.parse_flags`. It writes the tables of `records`,
-saves itself once a minute, continues from there when it is started again, and ends in order on
-SIGTERM.
+saves a checkpoint once a minute, resumes from it when started again, and stops cleanly on SIGTERM.
 """

@@ -1,4 +1,4 @@
-"""A peer's environment: made once from its pinned requirements, by the pinned uv and pip."""
+"""A peer's Python environment: made once from pinned requirements, by the pinned uv and pip."""
 
 import fcntl
 import hashlib
@@ -17,13 +17,13 @@ PEERS = ("sb3_ppo", "sample_factory")
 def make(peer: str) -> pathlib.Path:
     """Makes .venv-peers/PEER, unless it is complete.
 
-    pip installs, since it knows the user's own settings: index, proxy, cache, constraints.
+    pip does the installing, since it knows the user's settings: index, proxy, cache, constraints.
 
     Args:
       peer: one of `PEERS`.
 
     Returns:
-      Its Python.
+      The path of its Python.
 
     Raises:
       tools.bootstrap.SetupError: it cannot be made; a sentence says why.

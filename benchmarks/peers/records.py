@@ -1,4 +1,4 @@
-"""What a peer's program takes and leaves; needs only the standard library.
+"""The flags and tables of a peer's program; needs only the standard library.
 
 A peer's environment has none of this project's packages. Its tables are those of a run directory
 (docs/guides/metrics.md), with fewer columns:
@@ -15,14 +15,14 @@ import signal
 import time
 from types import FrameType
 
-# Environment frames in an agent step: the action repeat.
+# Environment frames per agent step: the action repeat.
 FRAMES_PER_STEP = 4
 
-# Without --frames, schedules end after so many environment frames: rl-baselines3-zoo's 10 million
+# Without --frames, schedules end after this many environment frames: rl-baselines3-zoo's 10 million
 # agent steps.
 DEFAULT_FRAMES = 40_000_000
 
-# Seconds between checkpoints, as of this project's programs by default.
+# Seconds between checkpoints, the default of this project's programs.
 CHECKPOINT_SECONDS = 60.0
 
 ROW_SECONDS = 2.0
@@ -37,7 +37,7 @@ _COLUMNS = {
 
 
 def parse_flags(description: str | None) -> argparse.Namespace:
-    """The command line: `logdir`, `level_name`, `seed` and `frames`."""
+    """Parses the command line: `logdir`, `level_name`, `seed` and `frames`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--logdir", type=pathlib.Path, required=True, help="run directory")
     parser.add_argument("--level_name", required=True, help="game, named as its ROM file")
@@ -52,10 +52,10 @@ def gym_name(game: str) -> str:
 
 
 class Records:
-    """Writes the tables; a row is written whole."""
+    """Writes the tables, each row at once."""
 
     def __init__(self, logdir: pathlib.Path, game: str):
-        """Continues with the tables in `logdir`, which is made if it is not there."""
+        """Continues the tables in `logdir`, which is created if missing."""
         logdir.mkdir(parents=True, exist_ok=True)
         self._paths = {name: logdir / f"{name}.csv" for name in _COLUMNS}
         self._game = game
@@ -68,10 +68,10 @@ class Records:
                 self._append(name, _COLUMNS[name])
 
     def progress(self, frames: int, policy_lag: float) -> None:
-        """Notes how far training is, if it is time to.
+        """Records training progress, if a row is due.
 
         Args:
-          frames: environment frames, since the run began.
+          frames: environment frames since the run began.
           policy_lag: mean, in updates.
         """
         if time.monotonic() >= self._next_row:
@@ -79,12 +79,12 @@ class Records:
             self._next_row = time.monotonic() + ROW_SECONDS
 
     def game(self, frames: int, episode_return: float, length: int) -> None:
-        """Notes a finished game.
+        """Records a finished game.
 
         Args:
-          frames: environment frames, since the run began.
-          episode_return: sum of the game's rewards, unclipped, over all lives.
-          length: of the game in agent steps.
+          frames: environment frames since the run began.
+          episode_return: sum of the game's unclipped rewards, over all lives.
+          length: the game's length in agent steps.
         """
         self._append("actors", (time.time(), frames, self._game, episode_return, length))
 
@@ -94,7 +94,7 @@ class Records:
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT has come; made once, in the main thread."""
+    """Whether SIGTERM or SIGINT has arrived; made once, in the main thread."""
 
     def __init__(self) -> None:
         """Handles both signals from now on."""
@@ -108,7 +108,7 @@ class Stop:
 
 
 def replace(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Puts a file that is written to the disk whole in the place of another."""
+    """Syncs a file to disk, then replaces another with it."""
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -1,6 +1,6 @@
-"""Sample Factory 2's APPO with its own Atari settings, one game.
+"""Sample Factory 2's APPO with its own Atari settings, on one game.
 
-Started by `benchmarks.atari` in an environment of its own (sample_factory.txt). The settings are
+Started by `benchmarks.atari` in its own environment (sample_factory.txt). The settings are
 those of `sf_examples.atari` (https://github.com/alex-petrenko/sample-factory), which comes with the
 package.
 """
@@ -22,7 +22,7 @@ from benchmarks.peers import records
 def make_game(name: str, *arguments: Any, **options: Any) -> Any:
     """`make_atari_env`, in any process.
 
-    ale-py's newer versions, which bring the games, do not register them with the older Gymnasium
+    Newer versions of ale-py, which include the games, do not register them with the older Gymnasium
     that Sample Factory needs.
     """
     (spec,) = [spec for spec in ATARI_ENVS if spec.name == name]
@@ -43,7 +43,7 @@ def make_game(name: str, *arguments: Any, **options: Any) -> Any:
 
 
 def _rom(gym_id: str) -> str:
-    """The ROM file's name of MsPacmanNoFrameskip-v4: ms_pacman."""
+    """The ROM file's name for a Gym ID: ms_pacman for MsPacmanNoFrameskip-v4."""
     from ale_py import roms
 
     name = gym_id.removesuffix("NoFrameskip-v4")
@@ -51,18 +51,18 @@ def _rom(gym_id: str) -> str:
 
 
 class Recorder(AlgoObserver):
-    """Writes the records, and ends the training when it is asked to."""
+    """Writes the records, and ends training when asked to."""
 
     def __init__(self, tables: records.Records, stop: records.Stop):
         self._tables = tables
         self._stop = stop
 
     def on_start(self, runner: Any) -> None:
-        """The processes have been started."""
+        """Called once the processes have started."""
         runner.register_episodic_stats_handler(self._on_episode)
 
     def on_training_step(self, runner: Any, training_iteration_since_resume: int) -> None:
-        """After each update."""
+        """Called after each update."""
         del training_iteration_since_resume
         lag = runner.policy_lag[0].get("version_diff_avg", float("nan"))
         self._tables.progress(runner.env_steps.get(0, 0), float(lag))
@@ -70,7 +70,7 @@ class Recorder(AlgoObserver):
             runner.cfg.train_for_seconds = -1  # ends it, with a checkpoint, after this update
 
     def _on_episode(self, runner: Any, message: dict[str, Any], policy: int) -> None:
-        # Of the wrapper next to the emulator: there at the end of a whole game only, and unclipped.
+        # From the wrapper next to the emulator: unclipped, and only at the end of a whole game.
         game = message[EPISODIC].get("RecordEpisodeStatistics_reward")
         if game is not None:
             length = int(message[EPISODIC]["RecordEpisodeStatistics_len"])
@@ -95,7 +95,7 @@ def main() -> int:
             f"--seed={arguments.seed}",
             "--device=cpu",
             f"--save_every_sec={records.CHECKPOINT_SECONDS:.0f}",
-            # Frames: its Atari settings count them, not agent steps.
+            # In frames: its Atari settings count them, not agent steps.
             f"--train_for_env_steps={arguments.frames}",
         ]
     )

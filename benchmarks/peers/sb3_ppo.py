@@ -1,9 +1,9 @@
-"""Stable-Baselines3's PPO with the Atari settings of rl-baselines3-zoo, one game.
+"""Stable-Baselines3's PPO with the Atari settings of rl-baselines3-zoo, on one game.
 
-Started by `benchmarks.atari` in an environment of its own (sb3_ppo.txt). The settings are those of
-https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/ppo.yml, section atari; all else
-is Stable-Baselines3's and the zoo's default, such as the eight games that take turns in one
-process.
+Started by `benchmarks.atari` in its own environment (sb3_ppo.txt). The settings are those of
+https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/hyperparams/ppo.yml, section atari;
+everything else is the default of Stable-Baselines3 and the zoo, such as stepping the eight games in
+turn in one process.
 """
 
 import sys
@@ -33,12 +33,12 @@ CLIP_RANGE = 0.1
 
 
 def linear(start: float) -> Callable[[float], float]:
-    """A schedule from `start` to 0 over the progress that remains, 1 to 0."""
+    """A schedule from `start` to 0 as the remaining progress goes from 1 to 0."""
     return lambda remaining: start * remaining
 
 
 class Recorder(BaseCallback):
-    """Writes the records and the checkpoints, and ends the training when it is asked to."""
+    """Writes the records and the checkpoints, and ends training when asked to."""
 
     def __init__(self, tables: records.Records, stop: records.Stop, save: Callable[[], None]):
         super().__init__()
@@ -55,7 +55,7 @@ class Recorder(BaseCallback):
         self._tables.progress(self._frames, 0.0)
 
     def _on_rollout_start(self) -> None:
-        # Between updates: in the middle of a rollout its samples would be lost to a resumed run.
+        # Between updates: in the middle of a rollout, a resumed run would lose its samples.
         if time.monotonic() >= self._next_save and not self._stop.asked:
             self._save()
             self._next_save = time.monotonic() + records.CHECKPOINT_SECONDS
@@ -63,7 +63,7 @@ class Recorder(BaseCallback):
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
-            # Monitor is below the wrapper that ends an episode with a life: these are whole games.
+            # Monitor is below the wrapper that ends episodes at lost lives: these are whole games.
             if "episode" in info:
                 game = info["episode"]
                 length = game["l"] // records.FRAMES_PER_STEP  # it counts frames
@@ -91,7 +91,7 @@ def main() -> int:
     checkpoint = arguments.logdir / "model.zip"
     if checkpoint.exists():
         model = PPO.load(checkpoint, env=environment, device="cpu", custom_objects=schedules)
-        # Not the games of the run before once more.
+        # So as not to repeat the games from before the checkpoint.
         model.set_random_seed(arguments.seed + model.num_timesteps)
     else:
         model = PPO(

@@ -1,8 +1,8 @@
-"""Launches a run on Vertex AI, up to what needs Docker and Google Cloud: those are stand-ins here.
+"""Launches a run on Vertex AI with stand-ins for Docker and Google Cloud.
 
 python -m contrib.vertex.launch_with_stand_ins RUN_DIRECTORY OUTPUT [GPU]
 
-OUTPUT then holds a folder for each image, named by its tag, with what Docker would be given, and
+OUTPUT then holds a folder per image, named after its tag, with what Docker would be given, and
 job.json, the request that Vertex AI would get.
 """
 

@@ -1,6 +1,6 @@
-"""Vertex AI: everything up to the upload, and then the uploaded nodes as Vertex AI would run them.
+"""Vertex AI: everything up to the upload, then the uploaded nodes as Vertex AI would run them.
 
-`make test-by-hand` runs these. Docker and Google Cloud are missing here (launch_with_stand_ins.py);
+`make test-by-hand` runs these. Docker and Google Cloud are stand-ins (launch_with_stand_ins.py);
 Launchpad and XManager are real.
 """
 
@@ -33,7 +33,7 @@ RUN = dataclasses.replace(CONFIG, num_queues=1)
 
 FRAMES = 32 * 20 * 10  # of the toy suite's updates
 
-# In the coordinator's process: stands in for Google's answer to the program's own stop.
+# In the coordinator's process: stands in for Google's response when the program stops itself.
 FAKE_JOB = """
 from google.cloud import aiplatform
 
@@ -66,7 +66,7 @@ class Launched(NamedTuple):
 
 
 def cloud_account(folder: pathlib.Path) -> dict[str, str]:
-    """Environment variables of a Google Cloud user who exists nowhere."""
+    """Environment variables of a Google Cloud user who does not exist."""
     credentials = folder / "credentials.json"
     secrets = {"client_id": "id", "client_secret": "secret", "refresh_token": "token"}
     credentials.write_text(json.dumps({"type": "authorized_user", **secrets}))
@@ -240,7 +240,7 @@ def running(launched: Launched, folder: pathlib.Path) -> Iterator[list[subproces
         **os.environ,
         **cloud_account(folder),
         "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-        "JAX_PLATFORMS": "cpu",  # no machine of its own for each node
+        "JAX_PLATFORMS": "cpu",  # the nodes share this machine
         "CLOUD_ML_PROJECT_ID": "project",
         "CLOUD_ML_JOB_ID": "123",
         "PYTHONPATH": str(fakes),
@@ -285,7 +285,7 @@ def test_the_uploaded_nodes_train_and_end_the_job(
             assert time.monotonic() < deadline, output
             time.sleep(0.2)
         assert cancelled.read_text() == "123"
-        # Vertex AI ends a cancelled job's containers so.
+        # This is how Vertex AI ends a cancelled job's containers.
         for process in processes:
             os.killpg(process.pid, signal.SIGTERM)
         for process in processes:

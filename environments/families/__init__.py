@@ -1,7 +1,7 @@
-"""The families of environments: a file and a line each.
+"""The families of environments: one file and one line each.
 
-A new one is a class of `Family`, `DmFamily` or `OnDemandFamily` in a file of this folder, and a
-line here. Names, `--help`, errors, evaluation, films, reports and exported policies know it then.
+To add one, subclass `Family`, `DmFamily` or `OnDemandFamily` in a file in this folder and add a
+line here. Names, `--help`, errors, evaluation, films, reports and exported policies then know it.
 """
 
 from environments.families.atari import Atari

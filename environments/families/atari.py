@@ -1,4 +1,4 @@
-"""Atari's games, by ale-py."""
+"""Atari games, emulated by ale-py."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from environments.types import BatchedEnvironment
 
 
 class Atari(Family):
-    """The 57 games of the papers with their scores, and ale-py's others."""
+    """The papers' 57 games with their scores, and the rest of ale-py's."""
 
     name = "atari"
     has_options = True
@@ -29,7 +29,7 @@ class Atari(Family):
     }
 
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
-        """Checks that ROMs are there, and action sets equal."""
+        """Checks that ROMs are installed and action sets equal."""
         from environments.atari import check_games
 
         check_games([task.name for task in tasks], atari)
@@ -64,7 +64,7 @@ class Atari(Family):
         seed: int,
         num_threads: int | None,
     ) -> BatchedEnvironment:
-        """Makes emulators that are stepped together, in threads of C++."""
+        """Makes emulators that are stepped together, in C++ threads."""
         from environments.atari import AtariBatch
 
         return AtariBatch(tasks, task_indices, options=atari, seed=seed, num_threads=num_threads)

@@ -16,7 +16,7 @@ class Bsuite(OnDemandFamily):
     spelling = "bsuite:EXPERIMENT/NUMBER"
 
     def load(self, rest: str, seed: int) -> dm_env.Environment:
-        """Makes an experiment; its own mapping seed, which says what the task is, stays."""
+        """Makes an experiment; keeps its own mapping seed, which defines the task."""
         return as_agents_take_it(_load(rest, seed))
 
 
@@ -35,7 +35,7 @@ def _load(name: str, seed: int) -> dm_env.Environment:
         raise ValueError(f"bsuite has no such experiment; {hint}")
     experiment = name.partition("/")[0]
     settings = dict(sweep.SETTINGS[name])
-    # Not where there is none: `mapping_seed`, which all have that lack it, says what the task is.
+    # Experiments without `seed` all have `mapping_seed`, which defines the task and stays as it is.
     if "seed" in inspect.signature(EXPERIMENT_NAME_TO_ENVIRONMENT[experiment]).parameters:
         settings["seed"] = seed
     return bsuite.load(experiment, settings)

@@ -1,4 +1,4 @@
-"""Anybody's dm_env environments."""
+"""Users' own dm_env environments."""
 
 import dm_env
 
@@ -8,7 +8,7 @@ from environments.user_code import imported
 
 
 class DmEnvFactory(OnDemandFamily):
-    """dm_env:MODULE:FACTORY, a function that takes a seed, an int by position."""
+    """dm_env:MODULE:FACTORY, a function that takes a seed, a positional int."""
 
     name = "dm_env"
     spelling = "dm_env:MODULE:FACTORY"

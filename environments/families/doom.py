@@ -19,7 +19,7 @@ class Doom(DmFamily):
     suites = {"doom8": SUITE}
 
     def features_spec(self, task: Task) -> specs.Array:
-        """A screen in colour, whatever the scenario; no engine is started for it."""
+        """A colour screen, whatever the scenario; no engine is started for it."""
         del task
         return FEATURES
 

@@ -1,4 +1,4 @@
-"""What the program needs to know of a family of environments."""
+"""What the program needs to know about a family of environments."""
 
 import abc
 import contextlib
@@ -18,15 +18,15 @@ from environments.user_code import reported
 
 
 class Family(abc.ABC):
-    """Environments of one origin. A run's tasks are of one family.
+    """Environments from one source. A run's tasks are of one family.
 
-    A module of a family is read by every program: what takes long to import is imported inside.
-    Methods get valid indices, and tasks of this family only.
+    Every program imports the families' modules, so slow imports go inside the methods. Methods get
+    valid indices, and only tasks of this family.
 
     Attributes:
       name: the `domain` of its tasks.
-      tasks: those that are known by name.
-      suites: names of several of them together.
+      tasks: the tasks known by name.
+      suites: named groups of these tasks.
       has_options: whether `AtariOptions` say how its tasks are played.
     """
 
@@ -36,22 +36,22 @@ class Family(abc.ABC):
     has_options: bool = False
 
     def scored(self, task: Task, atari: AtariOptions) -> Task:
-        """The task with the scores that hold for these options."""
+        """The task with the scores that apply to these options."""
         del atari
         return task
 
     def unseen(self, atari: AtariOptions) -> AtariOptions | None:
-        """Options of levels that training with these does not show; None if there are none."""
+        """Options for levels that training with these never shows; None if there are none."""
         del atari
         return None
 
     @abc.abstractmethod
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
-        """Checks that one agent can play these tasks here; raises as `check_tasks`."""
+        """Checks that one agent can play these tasks here; raises as in `check_tasks`."""
 
     @abc.abstractmethod
     def features_spec(self, task: Task) -> specs.Array:
-        """Spec of the features that a task shows."""
+        """Spec of a task's features."""
 
     @abc.abstractmethod
     def make(
@@ -63,7 +63,7 @@ class Family(abc.ABC):
     def make_filmed(
         self, tasks: Sequence[Task], index: int, atari: AtariOptions, seed: int
     ) -> tuple[dm_env.Environment, Screen]:
-        """Makes an environment that plays as `make`'s does, and its screen."""
+        """Makes an environment that plays like `make`'s, and its screen."""
 
     def make_batch(
         self,
@@ -97,7 +97,7 @@ class DmFamily(Family):
         """
 
     def make_seen(self, task: Task, seed: int) -> tuple[dm_env.Environment, Screen]:
-        """The same, with its screen."""
+        """Makes the same environment, and its screen."""
         environment = self.make_alone(task, seed)
         with reported(task.name):
             return environment, screen_of(environment)
@@ -115,7 +115,7 @@ class DmFamily(Family):
                 )
 
     def features_spec(self, task: Task) -> specs.Array:
-        """Spec of the features that a task shows, of an environment that is made for it."""
+        """Spec of a task's features, from an environment that is made for it."""
         return self._specs(task)[0]
 
     def make(
@@ -141,7 +141,7 @@ class DmFamily(Family):
 
 
 class OnDemandFamily(DmFamily):
-    """A family of which any name FAMILY:REST may be a task.
+    """A family in which any name FAMILY:REST may be a task.
 
     Attributes:
       spelling: how such names are written, for people: "gym:ID".
@@ -154,11 +154,11 @@ class OnDemandFamily(DmFamily):
         """Makes the environment that REST names; raises ValueError, or what its code raises."""
 
     def make_alone(self, task: Task, seed: int) -> dm_env.Environment:
-        """Makes an environment by its name."""
+        """Makes an environment by name."""
         with reported(task.name):
             return self.load(rest_of(task), seed)
 
 
 def environment_seeds(seed: int, number: int) -> list[int]:
-    """Seeds of several environments, from one."""
+    """Derives the seeds of several environments from one."""
     return np.random.SeedSequence(seed).generate_state(number).tolist()

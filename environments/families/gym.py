@@ -1,4 +1,4 @@
-"""Environments that are registered with Gymnasium."""
+"""Environments registered with Gymnasium."""
 
 import dm_env
 
@@ -15,13 +15,13 @@ class Gym(OnDemandFamily):
     spelling = "gym:ID"
 
     def load(self, rest: str, seed: int) -> dm_env.Environment:
-        """Makes an environment that is registered at once, or when MODULE is imported."""
+        """Makes an environment that is already registered, or that importing MODULE registers."""
         from environments.gymnasium_env import make_gymnasium
 
         return make_gymnasium(rest, seed)
 
     def make_seen(self, task: Task, seed: int) -> tuple[dm_env.Environment, Screen]:
-        """Makes one that renders."""
+        """Makes an environment, and its screen."""
         from environments.gymnasium_env import make_filmed_gymnasium
 
         with reported(task.name):

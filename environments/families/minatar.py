@@ -1,4 +1,4 @@
-"""MinAtar's five small games, by its authors' library."""
+"""MinAtar's five small games, from its authors' library."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from environments.types import BatchedEnvironment
 
 
 class MinAtar(DmFamily):
-    """The five games, each also with its rewards multiplied."""
+    """The five games, each also with multiplied rewards."""
 
     name = "minatar"
     tasks = tuple(Task(name, "minatar", game.random_score, None, 1) for name, game in GAMES.items())

@@ -16,7 +16,7 @@ from environments.types import BatchedEnvironment
 
 
 class Procgen(Family):
-    """procgen:GAME, with scores of the easy levels unless the options say hard."""
+    """procgen:GAME, with the scores of the easy levels unless the options say hard."""
 
     name = "procgen"
     tasks = tuple(
@@ -26,20 +26,20 @@ class Procgen(Family):
     has_options = True
 
     def check(self, tasks: Sequence[Task], atari: AtariOptions) -> None:
-        """Checks that the library is there."""
+        """Checks that the library is installed."""
         from environments.procgen import load_library
 
         del tasks, atari
         load_library()
 
     def scored(self, task: Task, atari: AtariOptions) -> Task:
-        """The task with R_min and R_max of the levels that the options name."""
+        """The task with R_min and R_max for the levels that the options name."""
         game = GAMES[rest_of(task)]
         low, high = game.hard if atari.distribution_mode == "hard" else game.easy
         return dataclasses.replace(task, random_score=low, human_score=high)
 
     def unseen(self, atari: AtariOptions) -> AtariOptions | None:
-        """All levels behind those that are trained on; None if there is no other level."""
+        """All levels after those trained on; None if there are none."""
         if atari.num_levels == 0:
             return None
         begin = atari.start_level + atari.num_levels
@@ -48,7 +48,7 @@ class Procgen(Family):
         return dataclasses.replace(atari, start_level=begin, num_levels=LEVELS - begin)
 
     def features_spec(self, task: Task) -> specs.Array:
-        """A screen in colour, whatever the game."""
+        """A colour screen, whatever the game."""
         del task
         return FEATURES
 

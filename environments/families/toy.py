@@ -8,7 +8,7 @@ from environments.toy import GAMES
 
 
 class Toy(DmFamily):
-    """Games that are learned in minutes on one core, whose optimum is known."""
+    """Games with a known optimum that are learned in minutes on one core."""
 
     name = "toy"
     tasks = tuple(

@@ -1,4 +1,4 @@
-"""Toy tasks, learned in minutes on one core: the same kind of board for all, and 3 actions."""
+"""Toy tasks, learned in minutes on one core; all share one kind of board and 3 actions."""
 
 from environments.toy.catch import Catch
 from environments.toy.choice import Choice

@@ -23,10 +23,10 @@ class BoardGame(dm_env.Environment):
     action_names: tuple[str, ...] = MOVES
 
     def __init__(self, *, scale: float, rows: int = ROWS, columns: int = COLUMNS):
-        """Takes what the specs need.
+        """Sets what the specs need.
 
         Args:
-          scale: of the rewards, positive.
+          scale: multiplies the rewards; positive.
           rows: height of the board.
           columns: width of the board.
 
@@ -41,7 +41,7 @@ class BoardGame(dm_env.Environment):
         self._paddle = 0  # its column
 
     def observation_spec(self) -> specs.BoundedArray:
-        """The board, float32 [rows, columns]: the paddle 1, objects as shown, elsewhere 0."""
+        """The board, float32 [rows, columns]: paddle 1, objects as shown, 0 elsewhere."""
         return specs.BoundedArray((self._rows, self._columns), np.float32, 0.0, 1.0, "board")
 
     def action_spec(self) -> specs.DiscreteArray:
@@ -53,7 +53,7 @@ class BoardGame(dm_env.Environment):
         self._paddle = min(max(self._paddle + int(action) - STAY, 0), self._columns - 1)
 
     def _board(self, row: int, objects: Mapping[int, float]) -> np.ndarray:
-        """Draws the paddle, and over it objects in one row: columns and how they are shown."""
+        """Draws the paddle, and over it the objects in one row: columns and their shown values."""
         board = np.zeros((self._rows, self._columns), np.float32)
         board[-1, self._paddle] = 1.0
         for column, shown in objects.items():

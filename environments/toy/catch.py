@@ -14,10 +14,10 @@ class Catch(BoardGame):
     The ball starts in a random column of the first row and falls one row a step; the paddle starts
     in the middle. The step on which the ball reaches the last row ends the episode with reward
     +scale if the paddle is there, -scale if not; all other rewards are 0. With the default board an
-    episode is 9 steps.
+    episode has 9 steps.
 
-    The optimal return is +scale (any column is reached in time). The ball's column is uniform and
-    independent of a random policy, so that such a policy, wherever it ends, catches one ball in
+    The optimal return is +scale (any column can be reached in time). The ball's column is uniform
+    and independent of a random policy, so wherever such a policy ends, it catches one ball in
     `columns`: its expected return is scale * (2 / columns - 1), which is -0.6 * scale for 5
     columns. Neither depends on what the actions mean.
     """
@@ -38,11 +38,11 @@ class Catch(BoardGame):
           rows: height of the board, at least 2.
           columns: width of the board.
           meanings: what actions 0, 1 and 2 do: LEFT, STAY and RIGHT in any order. Games that differ
-            in nothing else look the same and conflict.
-          seed: of the ball's columns.
+            only in this look the same and conflict.
+          seed: seeds the ball's columns.
 
         Raises:
-          ValueError: if `scale` is not positive, if the ball comes down before the paddle can be
+          ValueError: if `scale` is not positive, if the ball comes down before the paddle can get
             there, or if `meanings` are not the three moves.
         """
         super().__init__(scale=scale, rows=rows, columns=columns)

@@ -1,4 +1,4 @@
-"""A toy task in which the size of a reward matters: gold and copper fall, one can be caught."""
+"""A toy task in which the size of a reward matters: gold and copper fall; one can be caught."""
 
 import dm_env
 import numpy as np
@@ -16,22 +16,22 @@ class Choice(BoardGame):
     Gold and copper start in two different random columns of the first row and fall side by side one
     row a step; the paddle starts in the middle. The 9th step, on which they reach the last row,
     ends the episode with reward 10 * scale if the paddle is below the gold, 1 * scale below the
-    copper, 0 elsewhere; all other rewards are 0. What is caught hides the paddle.
+    copper, 0 elsewhere; all other rewards are 0. A caught object hides the paddle.
 
-    The optimal return is 10 * scale (any column is reached in time). Each object's column is
-    uniform and independent of a random policy, which so catches the gold in 1/5 and the copper in
-    another 1/5 of the episodes: its expected return is (10 + 1) / 5 * scale = 2.2 * scale. Whoever
-    sees both rewards as equal, as clipping to [-1, 1] does for scales from 1, has no reason to
-    prefer the gold: with something caught in every episode, half of it gold, the return is
-    5.5 * scale.
+    The optimal return is 10 * scale (any column can be reached in time). Each object's column is
+    uniform and independent of a random policy, which therefore catches the gold in 1/5 of the
+    episodes and the copper in another 1/5: its expected return is (10 + 1) / 5 * scale = 2.2 *
+    scale. An agent that sees both rewards as equal, as with clipping to [-1, 1] at scales of 1 or
+    more, has no reason to prefer the gold: if it catches something in every episode, half the time
+    gold, the return is 5.5 * scale.
     """
 
     def __init__(self, *, scale: float = 1.0, seed: int | None = None):
         """Makes the game.
 
         Args:
-          scale: of the rewards, positive.
-          seed: of the objects' columns.
+          scale: multiplies the rewards; positive.
+          seed: seeds the objects' columns.
 
         Raises:
           ValueError: if `scale` is not positive.

@@ -1,4 +1,4 @@
-"""A toy task with a reward on every step: be below the ball."""
+"""A toy task with a reward on every step: stay below the ball."""
 
 import dm_env
 import numpy as np
@@ -7,16 +7,16 @@ from environments.toy.board import COLUMNS, ROWS, BoardGame
 
 
 class Follow(BoardGame):
-    """Be in the ball's column, on every step.
+    """Keep the paddle in the ball's column, on every step.
 
-    As Catch, but every one of the 9 steps of an episode is rewarded: +scale where, after the move,
-    the paddle is in the ball's column, -scale elsewhere.
+    Like Catch, but each of an episode's 9 steps is rewarded: +scale if, after the move, the paddle
+    is in the ball's column, -scale otherwise.
 
     The optimal policy moves straight to the ball's column, which is uniform over the 5. From the
-    middle it is there after max(1, distance) steps, the first of which is punished only if the
+    middle it gets there after max(1, distance) steps, the first of which is punished only if the
     distance is 2: 2 columns in 5 give 8 - 1 = 7, the others 9. The optimal expected return is
     (2 * 7 + 3 * 9) / 5 * scale = 8.2 * scale. The ball's column is independent of a random policy,
-    which on every step is in it with probability 1/5: its expected return is
+    which is in it with probability 1/5 on every step: its expected return is
     9 * (2 / 5 - 1) * scale = -5.4 * scale.
     """
 
@@ -25,7 +25,7 @@ class Follow(BoardGame):
 
         Args:
           scale: the size of each reward, positive.
-          seed: of the ball's columns.
+          seed: seeds the ball's columns.
 
         Raises:
           ValueError: if `scale` is not positive.

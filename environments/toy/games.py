@@ -21,12 +21,12 @@ class Game:
     make: Callable[[int], dm_env.Environment]  # from a seed
     random_score: float  # a uniform random policy's expected return, exact
     optimum: float  # the best policy's expected return, exact
-    # Both are multiplied by `factor` from this one of an environment's episodes on.
+    # Both scores are multiplied by it from an environment's episode `changes_at` on.
     factor: float = 1.0
     changes_at: int = 0
 
     def factor_at(self, episode: int) -> float:
-        """The factor of both scores in an environment's episode, counted from 0."""
+        """The factor on both scores in an environment's episode, counted from 0."""
         return self.factor if episode >= self.changes_at else 1.0
 
 
@@ -54,9 +54,9 @@ def _changing(game: Game, factor: float, episodes: int) -> Game:
 
 _SCALES = (1, 100, 10_000)
 
-# What the actions 0, 1, 2 do in games that look the same: all six orders, so that no action is
-# better than another for whoever does not know the game. With some of the orders only there are
-# policies that are good at several games without knowing which they play.
+# What actions 0, 1 and 2 do in games that look the same: all six orders, so that no action is
+# better than another for an agent that does not know the game. With only some of the orders, a
+# policy could be good at several games without knowing which one it plays.
 _MEANINGS = {
     "lsr": (LEFT, STAY, RIGHT),
     "lrs": (LEFT, RIGHT, STAY),

@@ -1,4 +1,4 @@
-"""A task whose rewards' scale changes while an agent learns it."""
+"""A task whose reward scale changes while an agent learns it."""
 
 from typing import Any
 
@@ -10,18 +10,17 @@ from environments.rendering import action_names
 class Rescaled(dm_env.Environment):
     """Any environment, with rewards multiplied by `factor` from a certain episode on.
 
-    Optimum and random policy's expected return are the wrapped environment's, multiplied by
-    `factor` from that episode on. Episodes are counted by each environment for itself, abandoned
-    ones included.
+    The optimum and the random policy's expected return are the wrapped environment's, multiplied by
+    `factor` from that episode on. Each environment counts its own episodes, even abandoned ones.
     """
 
     def __init__(self, environment: dm_env.Environment, *, factor: float, episodes: int):
         """Wraps an environment.
 
         Args:
-          environment: what to wrap.
-          factor: of the later rewards, positive.
-          episodes: how many episodes have the environment's own rewards, at least 0.
+          environment: the environment to wrap.
+          factor: multiplies the later rewards; positive.
+          episodes: how many episodes keep the environment's own rewards, at least 0.
 
         Raises:
           ValueError: if an argument is out of range.

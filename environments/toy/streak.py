@@ -1,4 +1,4 @@
-"""A toy task whose one reward random play rarely meets: catch several balls in a row."""
+"""A toy task whose only reward random play rarely reaches: catch several balls in a row."""
 
 import dm_env
 import numpy as np
@@ -7,17 +7,17 @@ from environments.toy.board import COLUMNS, ROWS, BoardGame
 
 
 class Streak(BoardGame):
-    """Catch three balls in a row; nothing is paid before.
+    """Catch three balls in a row; there is no reward before that.
 
-    Balls fall as in Catch, one after the other, each from a random column; the paddle starts in the
+    Balls fall as in Catch, one after another, each from a random column; the paddle starts in the
     middle and stays where it is between balls. A missed ball ends the episode with reward 0, the
-    third caught ball ends it with reward +scale; all other rewards are 0. An episode is 9, 18 or 27
-    steps. How many balls were caught is not shown; what is best does not depend on it.
+    third caught ball with reward +scale; all other rewards are 0. An episode has 9, 18 or 27 steps.
+    The number of balls caught is not shown; the best action does not depend on it.
 
-    The optimal return is +scale (any column is reached in time, from any other). Each ball's column
-    is uniform and independent of a random policy and of what was before, so that such a policy
-    catches each ball that it meets with probability 1/5, and three in a row with 1/125: its
-    expected return is 0.008 * scale.
+    The optimal return is +scale (any column can be reached in time, from any other). Each ball's
+    column is uniform and independent of a random policy and of what came before, so such a policy
+    catches each ball with probability 1/5, and three in a row with 1/125: its expected return is
+    0.008 * scale.
     """
 
     BALLS = 3
@@ -27,7 +27,7 @@ class Streak(BoardGame):
 
         Args:
           scale: the reward, positive.
-          seed: of the balls' columns.
+          seed: seeds the balls' columns.
 
         Raises:
           ValueError: if `scale` is not positive.
