@@ -1,12 +1,12 @@
-"""The Launchpad program and the command-line programs: `train`, `evaluate`."""
+"""The Launchpad program and the command-line programs, such as `train` and `evaluate`."""
 
 import sys
 import warnings
 
 from launch_programs.console import at_start
 
-# Google's clients, which Orbax loads where they are installed (`make setup-vertex`), warn of every
-# Python before 3.11. Launchpad has none for a newer one.
+# Google's client libraries, which Orbax loads if installed (`make setup-vertex`), warn about any
+# Python before 3.11. Launchpad has no build for a newer one.
 warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
 
 if at_start.is_program():

@@ -3,7 +3,7 @@
     python -m launch_programs.cluster_template --logdir=/shared/runs/mine --hosts=host1,host2
 
 Writes the run's configuration and the cluster file (cluster.py) into the run directory. The flags
-are those of `train`; a run directory with a run in it resumes that run.
+are those of `train`; a directory that already contains a run resumes that run.
 """
 
 import os
@@ -50,12 +50,12 @@ def define_flags() -> None:
 
 
 def deal(config: RunConfig, hosts: Sequence[str], port: int) -> dict[str, tuple[str, ...]]:
-    """Addresses for the nodes that listen: coordinator and learner on the first host.
+    """Assigns addresses to the nodes that listen; coordinator and learner get the first host.
 
     Args:
       config: the run.
-      hosts: their names.
-      port: the first of each host.
+      hosts: host names.
+      port: first port on each host.
     """
     next_port = dict.fromkeys(hosts, port)
 
@@ -63,7 +63,7 @@ def deal(config: RunConfig, hosts: Sequence[str], port: int) -> dict[str, tuple[
         next_port[host] += 1
         return f"{host}:{next_port[host] - 1}"
 
-    # A queue in the learner's process has the learner's host.
+    # A queue in the learner's process is on the learner's host.
     others = hosts[1:] if config.num_queues and len(hosts) > 1 else hosts[:1]
     return {
         "coordinator": (address(hosts[0]),),
@@ -73,10 +73,10 @@ def deal(config: RunConfig, hosts: Sequence[str], port: int) -> dict[str, tuple[
 
 
 def _make_cluster(config: RunConfig, directory: RunDirectory) -> Cluster:
-    """The cluster that the flags, or else the existing file, describe.
+    """The cluster described by the flags or, without them, by the existing file.
 
     Raises:
-      ValueError: there is no such cluster.
+      ValueError: they do not describe a valid cluster.
     """
     logdir = directory.path.absolute()
     if directory.cluster.exists() and not (FLAGS["hosts"].present or FLAGS["port"].present):
@@ -100,7 +100,7 @@ def _make_cluster(config: RunConfig, directory: RunDirectory) -> Cluster:
 
 
 def _write(cluster: Cluster, directory: RunDirectory) -> list[str]:
-    """Writes the cluster file; a different one is kept under another name. Says what it did."""
+    """Writes the cluster file, keeps a backup if it changed, and returns lines saying so."""
     kept = []
     if directory.cluster.exists():
         before = directory.cluster.read_text()
@@ -115,11 +115,11 @@ def _write(cluster: Cluster, directory: RunDirectory) -> list[str]:
 
 
 def commands(cluster: Cluster, path: str) -> list[str]:
-    """The command that starts each node, with the host where that is given.
+    """The command that starts each node, prefixed with its host if it has a fixed one.
 
     Args:
-      cluster: what the file says.
-      path: of the cluster file.
+      cluster: contents of the cluster file.
+      path: path of the cluster file.
     """
     lines = []
     for job, count in cluster.num_nodes.items():
@@ -143,7 +143,7 @@ def main(argv: list[str]) -> int:
         if done := nothing_to_do(config, directory):
             print(done)
             return 0
-        _make_cluster(config, directory)  # complains before anything is written
+        _make_cluster(config, directory)  # raises before anything is written
         directory, _, num_params = claim(config, directory)
         cluster = _make_cluster(config, directory)
         directory.write_launch("cluster_template", [])

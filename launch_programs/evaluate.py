@@ -1,9 +1,9 @@
 """Evaluates a run's newest checkpoint: `python -m launch_programs.evaluate --logdir=RUN`.
 
 Plays every task in Acme's EnvironmentLoop, prints returns and human-normalised scores, and writes
-them into the run directory. Tasks with levels are played again, on those that training does not
-show. With --all_checkpoints it does so for each checkpoint that the run has kept, and draws their
-scores. Other tasks than the run's, and other options of the environments, can be tried too.
+them to the run directory. Tasks with levels are also played on levels not seen in training. With
+--all_checkpoints, every checkpoint that the run has kept is evaluated and their scores are plotted.
+Tasks that the run was not trained on, and other environment options, can be tried too.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ from launch_programs.views.video import (
 
 FLAGS = flags.FLAGS
 
-# Seconds between lines of a brief evaluation, and of a long episode.
+# Seconds between progress lines of a brief evaluation, and within a long episode.
 _BRIEF_SECONDS = 10.0
 
 
@@ -97,25 +97,25 @@ def define_flags() -> None:
 
 
 def load(directory: RunDirectory, step: int | None = None) -> tuple[RunConfig, SavedPolicy]:
-    """A run's configuration, and its policy of a learner step, by default the newest.
+    """A run's configuration and its policy at a learner step, by default the newest.
 
     Raises:
-      ValueError: the directory has no run or no checkpoint.
+      ValueError: the directory contains no run or no checkpoint.
     """
     return directory.read_config(), restore_policy(directory, step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Play:
-    """A task to be played."""
+    """A task to play."""
 
     config: RunConfig  # the run's, with this task among its tasks
-    index: int  # of the task there
+    index: int  # of the task in that configuration
     trained: bool  # whether the run was trained on it
 
     @functools.cached_property
     def task(self) -> Task:
-        """What is played."""
+        """The task itself."""
         return self.config.task_list()[self.index]
 
 
@@ -125,16 +125,16 @@ def select_tasks(
     play_as: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[Play]:
-    """What to play.
+    """Selects the tasks to play.
 
     Args:
       config: the run.
-      level_name: tasks or suites; None for all of the run.
-      play_as: task of the run in whose place others are played.
-      options: of the environments, other than the run's, by name.
+      level_name: tasks or suites; None for all tasks of the run.
+      play_as: task of the run in whose place other tasks are played.
+      options: environment options that replace the run's, by name.
 
     Raises:
-      ValueError: a task or option cannot be had; the message names the flag.
+      ValueError: a task or option is not available; the message names the flag.
     """
     options = options or {}
     config = dataclasses.replace(config, atari=dataclasses.replace(config.atari, **options))
@@ -182,27 +182,27 @@ def evaluate(
     """Plays, prints, and writes evaluation-STEPS[-greedy][-N].json and .csv.
 
     With `video`, each task's first episode is filmed too: videos/TASK-STEPS[-greedy][-N].mp4 and
-    .gif, of the same N.
+    .gif, with the same N.
 
     Args:
-      directory: of the run.
+      directory: the run directory.
       episodes: per task, at least 1.
       greedy: takes the likeliest actions instead of sampling.
-      seed: of games and actions.
-      level_name: tasks to play, by default all of the run.
-      play_as: task of the run in whose place others are played.
-      options: of the environments, other than the run's, by name.
-      step: learner step of the checkpoint; by default the newest one's.
-      brief: prints a line of progress every ten seconds only, and not one for each episode.
-      video: films the first episode of each task. The episodes are the same ones as without.
+      seed: seed of games and actions.
+      level_name: tasks to play, by default all tasks of the run.
+      play_as: task of the run in whose place other tasks are played.
+      options: environment options that replace the run's, by name.
+      step: learner step of the checkpoint, by default the newest.
+      brief: prints a progress line every ten seconds only, not one per episode.
+      video: films the first episode of each task. This does not change the episodes.
       max_frames: environment frames after which an episode is cut off; by default the run's own
         `evaluation_limit`.
 
     Returns:
-      What was written.
+      The evaluation that was written.
 
     Raises:
-      ValueError: there is no checkpoint, a task cannot be played, or its code raises.
+      ValueError: there is no checkpoint, a task cannot be played, or a task's code raises.
       OSError: a file cannot be written, or the checkpoint cannot be read.
     """
     config, policy = load(directory, step)
@@ -279,7 +279,7 @@ def evaluate(
         played_as={play.task.name: str(play_as) for play in plays if not play.trained},
         options=dict(options or {}),
     )
-    try:  # written before they are printed, and printed even if they cannot be written
+    try:  # write before printing, and print even if the write fails
         write_evaluation(directory, evaluation)
     finally:
         _print(scores, evaluation.aggregate, evaluation.interquartile_mean, reference=reference)
@@ -302,20 +302,20 @@ def evaluate_all(
     options: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> list[Evaluation]:
-    """Evaluates each checkpoint, prints a table of them, and draws plots/checkpoints.png and .svg.
+    """Evaluates every checkpoint, prints a table, and draws plots/checkpoints.png and .svg.
 
     Args:
-      directory: of the run.
-      level_name: as `evaluate`'s.
-      play_as: as `evaluate`'s.
-      options: as `evaluate`'s.
-      **arguments: others of `evaluate`, without `step`.
+      directory: the run directory.
+      level_name: as for `evaluate`.
+      play_as: as for `evaluate`.
+      options: as for `evaluate`.
+      **arguments: other arguments of `evaluate`, except `step`.
 
     Returns:
-      What was written, oldest checkpoint first.
+      The evaluations that were written, oldest checkpoint first.
 
     Raises:
-      ValueError, OSError: as `evaluate`.
+      ValueError, OSError: as in `evaluate`.
     """
     evaluations = [
         evaluate(
@@ -336,21 +336,21 @@ def evaluate_all(
 
 
 class _Progress(observers.EnvLoopObserver):
-    """Prints a line for each episode, and every ten seconds how a long one goes."""
+    """Prints a line for each episode, and every ten seconds during a long one."""
 
     def __init__(self, episodes: int, *, brief: bool):
         """Prints nothing yet.
 
         Args:
-          episodes: of each task.
-          brief: prints nothing else than a line every ten seconds.
+          episodes: per task.
+          brief: prints only a line every ten seconds.
         """
         self._episodes = episodes
         self._brief = brief
         self._next_line = time.monotonic() + _BRIEF_SECONDS
 
     def start(self, task: Task, episode: int) -> None:
-        """Notes which episode of which task comes, counted from 0."""
+        """Notes which episode of which task comes next, counted from 0."""
         self._name = f"  {task.name}: episode {episode + 1} of {self._episodes}"
         self._action_repeat = task.action_repeat
         self._started = time.monotonic()
@@ -358,7 +358,7 @@ class _Progress(observers.EnvLoopObserver):
         self._return = 0.0
 
     def end(self, result: EpisodeResult, cut_off: bool) -> None:
-        """Prints an episode's line, unless it is brief and one was printed not long ago."""
+        """Prints an episode's line, unless in brief mode and a line was printed recently."""
         if self._brief and time.monotonic() < self._next_line:
             return
         end = ", cut off" if cut_off else ""
@@ -370,7 +370,7 @@ class _Progress(observers.EnvLoopObserver):
     def observe(
         self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
     ) -> None:
-        """Prints how the episode goes if it is time."""
+        """Prints the progress of the episode if a line is due."""
         self._steps += 1
         self._return += float(timestep.reward)
         if time.monotonic() >= self._next_line and not timestep.last():
@@ -395,14 +395,14 @@ def _play(
     """Plays a task's episodes.
 
     Args:
-      player: of the task.
-      task: that is played.
-      episodes: how many.
-      progress: is told of each.
-      film: plays the first one; where it cannot write the video, that episode is played again.
+      player: plays the task.
+      task: the task.
+      episodes: number of episodes.
+      progress: reports each episode.
+      film: plays the first episode; if it cannot write the video, that episode is played again.
 
     Returns:
-      The returns, how many episodes were cut off, and whether there is a video.
+      The returns, the number of episodes that were cut off, and whether there is a video.
     """
     returns: list[float] = []
     cut_off = 0
@@ -487,7 +487,7 @@ def _print(
     ]
     headings = ["task", "episodes", "mean", "std", "random", reference, "normalised %"]
     headings += ["unseen", "unseen %"] if unseen else []
-    # The files have all of them.
+    # Columns that a narrow terminal may omit; the files have them all.
     spare = ("random", reference, "episodes", "std")
     print_table(screen(sys.stdout), headings, rows, names=["task"], spare=spare)
     if total is None:
@@ -506,7 +506,7 @@ def _print(
 
 
 def _print_checkpoints(evaluations: list[Evaluation]) -> None:
-    """A row for each checkpoint: its tasks' mean returns, and the interquartile mean."""
+    """Prints a row per checkpoint: each task's mean return, and the interquartile mean."""
     tasks = [score.task for score in evaluations[0].tasks]
     middle = evaluations[0].interquartile_mean is not None
     rows = []
@@ -539,14 +539,14 @@ def _relative(videos: dict[str, VideoPaths], directory: RunDirectory) -> dict[st
 
 
 def _free_stem(directory: RunDirectory, stem: str, tasks: Sequence[str], video: bool) -> str:
-    """`stem`, or with -2, -3, ... behind it if an earlier evaluation of the checkpoint has it."""
+    """`stem`, with -2, -3, ... appended if earlier evaluations of the checkpoint have taken it."""
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         if (directory.path / evaluation_name(name)).exists():
             continue
         videos = video_paths(directory.videos, tasks, name) if video else []
         if not any(paths.taken for paths in videos):
             return name
-    raise AssertionError  # the names do not end
+    raise AssertionError  # the loop is endless
 
 
 def main(argv: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Exports a run's policy as one file: `python -m launch_programs.export --logdir=RUN`.
 
-The file has the newest checkpoint's parameters and PopArt statistics, and loads with JAX and Haiku
-alone (`agents.popart_impala.load_policy`).
+The file contains the newest checkpoint's parameters and PopArt statistics. Loading it needs only
+JAX and Haiku (`agents.popart_impala.load_policy`).
 """
 
 import dataclasses
@@ -42,16 +42,16 @@ def export(directory: RunDirectory, output: str | None, *, float16: bool = False
     """Writes a run's newest policy to a file.
 
     Args:
-      directory: of the run.
-      output: path of the file; by default in the run's directory, named by suite and learner steps.
+      directory: the run directory.
+      output: path of the file; by default in the run directory, named by suite and learner steps.
       float16: writes weights with half the precision.
 
     Returns:
       The file's path.
 
     Raises:
-      ValueError: there is no run or no checkpoint, its tasks cannot be played here, or there is
-        such a file.
+      ValueError: there is no run or no checkpoint, its tasks cannot be played here, or the file
+        already exists.
       OSError: a file cannot be read or written.
     """
     config = directory.read_config()
@@ -86,10 +86,10 @@ def export(directory: RunDirectory, output: str | None, *, float16: bool = False
 
 
 def _environment(config: RunConfig) -> dict[str, object]:
-    """The options of the environments to play in."""
+    """Options of the environments to play in."""
     if not FAMILIES[config.task_list()[0].domain].has_options:
         return {}
-    # Whole games are played, also where training ended episodes with a life.
+    # Whole games are played, even if training ended episodes at the loss of a life.
     return dataclasses.asdict(dataclasses.replace(config.atari, life_loss=False))
 
 

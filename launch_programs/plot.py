@@ -1,16 +1,16 @@
 """Draws runs: `python -m launch_programs.plot RUN [RUN ...]`.
 
-Writes, as PNG and SVG,
+Writes these figures as PNG and SVG:
 
-    returns       training episodes' returns of every task
+    returns       returns of training episodes, per task
     normalised    their median and mean over tasks, between random and human play (toy: optimal)
-    popart_mu     PopArt's statistics of every task
+    popart_mu     PopArt's statistics, per task
     popart_sigma
     learner       losses, entropy, policy lag, frames per second and the like
 
-into RUN/plots or, of several runs, plots. Runs that differ only in their seeds, and in settings
-that do not change what is learned, are drawn as one curve, their mean, with a band from the lowest
-to the highest. It can be called while runs are in progress.
+They go to RUN/plots, or to plots if several runs are given. Runs that differ only in their seeds,
+and in settings that do not affect learning, are drawn as one curve: their mean, with a band from
+the lowest run to the highest. It can be called while runs are in progress.
 """
 
 import pathlib
@@ -51,13 +51,14 @@ def draw_runs(
     Args:
       paths: run directories.
       output: directory of the figures; None for the default.
-      episodes: that a return is the mean of.
+      episodes: number of episodes that a return is averaged over.
 
     Returns:
-      The groups that the runs make, and the files.
+      The groups that the runs form, and the files.
 
     Raises:
-      ValueError: there is nothing to draw, or not together; see `draw_run` too.
+      ValueError: there is nothing to draw, or the runs cannot be drawn together; see also
+        `draw_run`.
       OSError: a file cannot be read or written.
     """
     if not paths:
@@ -85,10 +86,10 @@ def draw_runs(
 
 
 def ends(groups: Sequence[Group]) -> list[str]:
-    """A line for every group whose runs are not equally long, since its curves end with the first.
+    """A line for every group with runs of unequal length: its curves end with the shortest.
 
     Args:
-      groups: that are drawn.
+      groups: the groups that are drawn.
     """
     lines = []
     for drawn in groups:

@@ -1,8 +1,8 @@
 """Writes a run's report: `python -m launch_programs.report RUN`.
 
-One HTML page, RUN/report.html, that needs nothing else: settings, learning curves, PopArt's
-statistics, evaluation, videos, failures, and what the run was trained with. It can be called while
-the run continues; an earlier report is replaced.
+The report is one self-contained HTML page, RUN/report.html: settings, learning curves, PopArt's
+statistics, evaluation, videos, failures, and the code, packages and machines used for training. It
+can be called while the run is in progress; an earlier report is replaced.
 """
 
 import os
@@ -17,7 +17,7 @@ from launch_programs.views.report_contents import Contents, read_contents
 
 FLAGS = flags.FLAGS
 
-# In every report, so that no other page is taken for one and replaced.
+# Marks every report, so that no other page is mistaken for one and replaced.
 _MARK = '<meta name="generator" content="popart-impala launch_programs.report">'
 
 _TEMPLATE = pathlib.Path(__file__).with_name("report.html.jinja")
@@ -29,10 +29,10 @@ def define_flags() -> None:
 
 
 def render(contents: Contents) -> str:
-    """The page; all text of the run is escaped.
+    """Renders the page; all text from the run is escaped.
 
     Args:
-      contents: what it shows.
+      contents: what the page shows.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -41,24 +41,24 @@ def render(contents: Contents) -> str:
 
 
 def report(directory: RunDirectory, output: str | None = None) -> pathlib.Path:
-    """Writes a run's report; a reader of the file sees the old one or the new one.
+    """Writes a run's report atomically: a reader sees either the old report or the new one.
 
     Args:
-      directory: of the run.
-      output: path of the file; by default in the run's directory.
+      directory: the run directory.
+      output: path of the file; by default in the run directory.
 
     Returns:
       The file's path.
 
     Raises:
-      ValueError: it is not a run directory, a file of it is damaged, or there is a file at `output`
-        that is no report.
+      ValueError: it is not a run directory, one of its files is damaged, or the file at `output` is
+        not a report.
       OSError: a file cannot be read or written.
     """
     path = directory.report if output is None else user_path(output)
     if path.exists() and _MARK not in path.read_text("utf-8", errors="replace")[:2048]:
         raise ValueError(f"{path} is no report of this program's: move it away")
-    directory.read_config()  # first of all: is it a run?
+    directory.read_config()  # raises first if this is not a run
     check_output(path.parent)
     page = render(read_contents(directory))
     temporary = path.with_name(path.name + ".tmp")

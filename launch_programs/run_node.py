@@ -2,10 +2,10 @@
 
     python -m launch_programs.run_node --cluster=cluster.json --job_name=actor --task=3
 
-The cluster file (cluster.py) comes from `cluster_template`. Only coordinator and learner use the
-run directory. All nodes end when the coordinator ends: when the run is finished, or, with a
-checkpoint, when the coordinator is asked to stop by Ctrl-C or SIGTERM. An actor or the evaluator
-that ends before can be started again.
+The cluster file (cluster.py) comes from `cluster_template`. Only the coordinator and the learner
+use the run directory. All nodes end when the coordinator does: when the run is finished or, after a
+checkpoint, when Ctrl-C or SIGTERM asks the coordinator to stop. An actor or the evaluator that ends
+earlier can be started again.
 """
 
 import os
@@ -46,10 +46,10 @@ def define_flags() -> None:
 
 
 def _read_flags() -> tuple[Cluster, str, int]:
-    """The cluster and the node that flags and environment name.
+    """The cluster and the node that the flags and the environment specify.
 
     Raises:
-      ValueError: they name none.
+      ValueError: they specify none.
     """
     if FLAGS.cluster is None:
         raise ValueError("cluster: --cluster=FILE must be given; cluster_template writes the file")
@@ -71,14 +71,14 @@ def _read_flags() -> tuple[Cluster, str, int]:
 
 
 def _check_addresses(cluster: Cluster, job: str, task: int) -> None:
-    """Looks at the addresses at which this node is to listen, before it starts.
+    """Checks the addresses at which this node is to listen, before it starts.
 
     Raises:
-      ValueError: a port is in use.
+      ValueError: a port cannot be used.
     """
     for address in cluster.listens_at(job, task):
         with socket.socket() as any_socket:
-            any_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC's have it
+            any_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC's sockets do
             try:
                 any_socket.bind(("", port(address)))
             except OSError as error:
@@ -87,7 +87,7 @@ def _check_addresses(cluster: Cluster, job: str, task: int) -> None:
                     f"be had: {error.strerror}; end what uses it, or change the cluster file"
                 ) from error
         if not _is_own(host(address)):
-            # No error: a container may be reached under its host's address.
+            # Not an error: a container may be reachable at its host's address.
             print(
                 f"note: {job}/{task} is to be reached at {address}, which is no address of this "
                 "machine",
@@ -96,7 +96,7 @@ def _check_addresses(cluster: Cluster, job: str, task: int) -> None:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a host's name or address is one of this machine's."""
+    """Whether a host name or address belongs to this machine."""
     try:
         found = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM)
     except socket.gaierror:
@@ -112,17 +112,17 @@ def _is_own(name: str) -> bool:
 
 
 def _set_environment(job: str) -> None:
-    """Starts this process again with the node's environment variables, unless it has them."""
+    """Restarts this process with the node's environment variables, unless they are set."""
     wanted = process_environments(FLAGS.cores)[job]
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **wanted})
 
 
 def _claim(cluster: Cluster) -> RunDirectory:
-    """Claims the run directory, as long as the returned value lives, and writes its configuration.
+    """Claims the run directory for the returned object's lifetime and writes the configuration.
 
     Raises:
-      ValueError: another coordinator has it, or there is another run in it.
+      ValueError: another coordinator has claimed it, or it contains a different run.
     """
     directory = RunDirectory(cluster.logdir)
     directory.create()
@@ -142,10 +142,10 @@ def _run(cluster: Cluster, job: str, task: int) -> None:
     """Runs the node until it ends.
 
     Raises:
-      SystemExit: 1, the coordinator is gone; of a coordinator, as in `nodes.ending`.
+      SystemExit: 1 if the coordinator is gone; from the coordinator itself, see `nodes.ending`.
       Exception: the node has failed.
     """
-    # These take seconds to load, and read the environment's variables.
+    # These take seconds to load, and read environment variables.
     from launch_programs.launching.node_process import run_node
     from launch_programs.nodes.coordinator_watch import CoordinatorWatch
     from launch_programs.nodes.ending import FINISHED
@@ -193,11 +193,11 @@ def _run_to_end(cluster: Cluster, job: str, task: int) -> NoReturn:
 
 
 def main(argv: list[str]) -> None:
-    """Entry point; ends with exit code 0 when the program ended as it should, 2 for bad input.
+    """Entry point; the exit code is 0 if the program ended as it should, 2 for bad input.
 
-    A node that fails ends with its traceback and exit code 1, as does one whose coordinator is
-    gone. The coordinator's is 3 if the program had to end for a reason that a new start would meet
-    again.
+    A node that fails prints its traceback and exits with 1; a node whose coordinator is gone also
+    exits with 1. The coordinator exits with 3 if the program had to end for a reason that would
+    recur after a restart.
     """
     logging.set_verbosity(logging.WARNING)
     try:
@@ -206,7 +206,7 @@ def main(argv: list[str]) -> None:
         check_localhost()
         _check_addresses(cluster, job, task)
         _set_environment(job)
-        # Kept, since the claim lasts as long as this value.
+        # Kept because the claim lasts only as long as this object.
         claimed = _claim(cluster) if job == "coordinator" else None  # noqa: F841
     except ValueError as error:
         command_line.fail(error)

@@ -1,14 +1,14 @@
 """Lists runs: `python -m launch_programs.runs [DIRECTORY]`, by default those in runs/.
 
-Says of each what it trains, how far it is, how well it plays and whether it
+Shows for each run what it trains, its progress, how well it plays, the command that resumes it if
+unfinished, and its state:
 
     running      its directory is claimed by a program that trains or evaluates
     finished     its newest checkpoint has all frames
-    failed       its program ended since something failed, and said so
-    interrupted  none of these: it was stopped, or killed with all that could have said why
+    failed       its program ended because of a failure, and recorded it
+    interrupted  none of these: it was stopped, or killed before it could record why
 
-and with which command an unfinished one continues. On a terminal that is a table; else lines of
-values with tabs between them, the first of them names.
+Prints a table on a terminal, and tab-separated lines with a header line elsewhere.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ from launch_programs.run.history import History, read_history
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory, user_path
 
-# Bytes at the end of each table that are read: some ten thousand episodes.
+# Bytes that are read from the end of each table: some ten thousand episodes.
 _TAIL = 2**19
 
 
@@ -48,23 +48,23 @@ class Run(NamedTuple):
     state: str  # running, finished, interrupted, failed or unreadable
     tasks: str = ""  # as in the names of run directories
     network: str = ""
-    # Environment frames: while it runs as far as its rows tell, then those of the newest
-    # checkpoint, from which it continues.
+    # Environment frames: while the run is running, those its rows show; otherwise those of the
+    # newest checkpoint, from which it would continue.
     frames: int = 0
     total_frames: int = 0
-    score: Score | None = None  # None before every task has had an episode
+    score: Score | None = None  # None until every task has had an episode
     resume: str = ""  # command; "" if there is nothing to resume
-    problem: str = ""  # why it failed, or cannot be read
+    problem: str = ""  # why it failed or cannot be read
 
 
 def find_runs(path: pathlib.Path) -> list[Run]:
-    """The runs in a directory, or the one run that it is, by name.
+    """The runs in a directory, sorted by name; just the run itself for a run directory.
 
     Args:
-      path: of the directory. Every directory in it is listed, as unreadable if it is no run.
+      path: the directory. Every subdirectory is listed, as unreadable if it is not a run.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: the directory cannot be read.
     """
     if RunDirectory(path).config.exists():
         return [read_run(path)]
@@ -72,7 +72,7 @@ def find_runs(path: pathlib.Path) -> list[Run]:
 
 
 def read_run(path: pathlib.Path) -> Run:
-    """Reads one run; what is wrong with it is its `problem`."""
+    """Reads one run; if that fails, `problem` says why."""
     directory = RunDirectory(path)
     try:
         return _read_run(directory)
@@ -81,7 +81,7 @@ def read_run(path: pathlib.Path) -> Run:
 
 
 def _read_run(directory: RunDirectory) -> Run:
-    # Asked first: a run that ends meanwhile has its last checkpoint when that is looked for.
+    # Checked first: if the run ends meanwhile, its last checkpoint exists when we look for it.
     running = directory.is_locked()
     history = read_history(directory.path, last=_TAIL)
     config = history.config
@@ -113,7 +113,7 @@ def _read_run(directory: RunDirectory) -> Run:
 
 
 def _evaluation_score(directory: RunDirectory, config: RunConfig) -> Score | None:
-    """That of the newest evaluation of all tasks, played as in training."""
+    """The score of the newest evaluation of all tasks with the run's own options."""
     for evaluation in read_evaluations(directory):
         if evaluation.options:
             continue
@@ -124,7 +124,7 @@ def _evaluation_score(directory: RunDirectory, config: RunConfig) -> Score | Non
 
 
 def _training_score(history: History) -> Score | None:
-    """That of each task's last training episodes; None if a task has none."""
+    """The score over each task's last training episodes; None if a task has none."""
     learned = [history.config.tasks[i] for i in history.config.learned_tasks]
     if not all(len(history.actors[task]) for task in learned):
         return None
@@ -134,7 +134,7 @@ def _training_score(history: History) -> Score | None:
 
 
 def _score(config: RunConfig, means: dict[str, float], source: str) -> Score:
-    """The median over tasks of normalised returns, or without scores the mean return."""
+    """The median normalised return over tasks; the mean return if tasks have no scores."""
     tasks = {task.name: task for task in config.task_list()}
     normalised = [tasks[name].human_normalised(mean) for name, mean in means.items()]
     if (total := aggregate(normalised)) is not None:
@@ -143,7 +143,7 @@ def _score(config: RunConfig, means: dict[str, float], source: str) -> Score:
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
-    """For other programs: names, then a line for each run, with tabs between the values."""
+    """Tab-separated lines for other programs: column names, then one line per run."""
     rows: list[Sequence[object]] = [
         ("run", "state", "tasks", "network", "frames", "total_frames")
         + ("score", "score_unit", "score_from", "resume", "problem")
@@ -165,17 +165,17 @@ _STYLES = {
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Prints a table, and below it what is wrong with which run, and how it continues."""
+    """Prints a table, and below it each run's problem and the command that resumes it."""
     rows: list[list[Cell]] = []
     for run in runs:
         frames = percent = score = source = ""
         if run.total_frames:
             frames = f"{run.frames:,} of {run.total_frames:,}"
-            percent = f"{100 * run.frames // run.total_frames} %"  # 100 only when all is done
+            percent = f"{100 * run.frames // run.total_frames} %"  # 100 only when complete
         if run.score is not None:
             score, source = f"{run.score.value:,.1f} {run.score.unit}", run.score.source
         state = Text(run.state, style=_STYLES[run.state])
-        name = run.path.resolve().name  # of "." too
+        name = run.path.resolve().name  # works for "." too
         rows.append([name, state, run.tasks, run.network, frames, percent, score, source])
     headings = ("run", "state", "tasks", "network", "frames", "", "score", "from")
     names = ("run", "state", "tasks", "network", "from")

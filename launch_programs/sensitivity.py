@@ -1,4 +1,4 @@
-"""How much a grown column uses the earlier ones: `python -m launch_programs.sensitivity`.
+"""Shows how much a grown column uses earlier ones: `python -m launch_programs.sensitivity`.
 
 Plays tasks of a progressive network's later columns with its newest checkpoint and prints the
 Average Fisher Sensitivity of arXiv 1606.04671, section 3, for each layer and column: how strongly
@@ -26,7 +26,7 @@ from launch_programs.run.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
-_ENVIRONMENTS = 8  # that are stepped together
+_ENVIRONMENTS = 8  # stepped together
 
 
 def define_flags() -> None:
@@ -38,18 +38,18 @@ def define_flags() -> None:
 
 
 def measure(config: RunConfig, policy: SavedPolicy, task: int, steps: int, seed: int) -> np.ndarray:
-    """Plays a task and measures.
+    """Plays a task and measures the sensitivities.
 
     Args:
       config: the run.
       policy: its checkpoint.
       task: index of the task.
       steps: agent steps to play, rounded up to a multiple of 8.
-      seed: of games and actions.
+      seed: seed of games and actions.
 
     Returns:
-      float64 [num_layers, num_columns], the sensitivity of every layer, NaN where a layer does not
-      matter.
+      float64 [num_layers, num_columns], the sensitivity of every layer; NaN for a layer that does
+      not matter.
     """
     networks = make_run_networks(config)
     act = make_policy(networks)

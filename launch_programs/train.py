@@ -1,7 +1,7 @@
 """Trains an agent: `python -m launch_programs.train --level_name=atari3`.
 
-Checks the flags, starts the Launchpad program, shows how it goes, and evaluates the result.
-Ctrl-C or SIGTERM saves a checkpoint and ends it; the same --logdir resumes it.
+Checks the flags, starts the Launchpad program, shows its progress, and evaluates the result.
+Ctrl-C or SIGTERM saves a checkpoint and ends the run; the same --logdir resumes it.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # they take seconds to import
 
 FLAGS = flags.FLAGS
 
-# Seconds between looks at the run directory.
+# Seconds between polls of the run directory.
 _POLL_SECONDS = 0.25
 
 
@@ -73,7 +73,7 @@ def _check_wandb() -> None:
     """Rejects `--wandb` where it is not available.
 
     Raises:
-      ValueError: it is asked for, and cannot.
+      ValueError: the flag is given but cannot be honoured.
     """
     if not FLAGS.wandb:
         return
@@ -87,7 +87,7 @@ def _check_wandb() -> None:
 
 
 def _given(names: Sequence[str]) -> list[str]:
-    """Those of the flags that were given, as on the command line."""
+    """The named flags that were given, as on the command line."""
     given = [FLAGS[name].serialize() for name in names if FLAGS[name].present]
     return [flag for flags_of_name in given for flag in flags_of_name.splitlines()]
 
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> int:
 
 
 def _wandb_mirror(config: RunConfig, directory: RunDirectory) -> "WandbMirror | None":
-    """The run at Weights & Biases, if it is asked for; raises ValueError if that refuses."""
+    """Opens the run at Weights & Biases if asked for; raises ValueError if that is refused."""
     if not FLAGS.wandb:
         return None
     from launch_programs.views.wandb_mirror import WandbMirror
@@ -145,17 +145,17 @@ def _train(
     lock: int,
     mirror: Follower | None,
 ) -> tuple[int, Sequence["TaskScore"]]:
-    """Runs the program and says how it ended; evaluates and draws what has finished.
+    """Runs the program and reports how it ended; evaluates and plots a finished run.
 
     Args:
-      config: this and all others as for `run_program`.
-      directory: of the run.
-      arguments: of the launcher.
-      lock: of the run directory.
-      mirror: besides the screen.
+      config: see `run_program`, as for all arguments.
+      directory: the run directory.
+      arguments: the launcher's arguments.
+      lock: descriptor of the run directory's lock.
+      mirror: also receives the metrics.
 
     Returns:
-      The exit code, and the scores, if it was evaluated.
+      The exit code, and the scores if the run was evaluated.
     """
     code, interrupted, cause = run_program(config, directory, arguments, lock, mirror)
     resume = f"To resume: {directory.resume_command()}"
@@ -163,7 +163,7 @@ def _train(
         print("Something else than this program has ended it, by SIGTERM of its launcher.")
         interrupted = True
     if interrupted:
-        if code == 1:  # not all has ended as it should: the last checkpoint may be missing
+        if code == 1:  # something went wrong at the end: the last checkpoint may be missing
             print(cause)
         print(f"Interrupted. {resume}")
         return 130, ()
@@ -183,7 +183,7 @@ def _train(
                 seed=config.seed,
                 brief=True,
             ).tasks
-        except (ValueError, OSError) as error:  # the learner's disk may be another one than ours
+        except (ValueError, OSError) as error:  # the learner's disk may not be ours
             print(f"The run has finished, but cannot be evaluated here: {error}")
             return 1, ()
         except KeyboardInterrupt:
@@ -197,7 +197,7 @@ def _train(
 
 
 def _draw(directory: RunDirectory) -> None:
-    """Draws the finished run, and says where the figures are; that they fail is no failed run."""
+    """Plots the finished run and says where; a failure here does not fail the run."""
     try:
         if draw_run(directory):
             print(f"Plots in {directory.plots}")
@@ -212,20 +212,20 @@ def run_program(
     lock: int,
     mirror: Follower | None,
 ) -> tuple[int, bool, str]:
-    """Runs the program to its end and shows how it goes.
+    """Runs the program to its end and shows its progress.
 
-    SIGINT and SIGTERM stop it; afterwards they do what they do by default.
+    SIGINT and SIGTERM stop the program; afterwards their default handlers are restored.
 
     Args:
       config: the run.
-      directory: of the run, with the configuration written.
-      arguments: of the launcher, besides the directory.
+      directory: the run directory, with the configuration written.
+      arguments: the launcher's arguments, besides the directory.
       lock: descriptor of the run directory's lock.
-      mirror: passes on what it records, besides the screen.
+      mirror: forwards the program's metrics, in addition to the screen.
 
     Returns:
       The launcher's exit code, whether the program was asked to stop, and what the launcher says
-      of a failure.
+      about a failure.
     """
     status = TrainingStatus(config, since=time.time())
     screen = open_screen(status, str(directory.path), quiet=FLAGS.quiet)
@@ -253,7 +253,7 @@ def run_program(
             screen.update()
             time.sleep(_POLL_SECONDS)
         if code not in (0, launcher.STOPPED):
-            output.told(program.failures())  # printed below the screen
+            output.told(program.failures())  # printed below the screen by our caller
         for follower in followers:
             follower.close()
     finally:

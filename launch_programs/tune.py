@@ -1,19 +1,19 @@
 """Tunes settings: `python -m launch_programs.tune --level_name=atari3 --population=8`.
 
-Trains a population of runs, each the whole program, on Ray Tune (extra [ray]). With
+Trains a population of runs on Ray Tune (extra [ray]); each member runs the whole program. With
 --scheduler=pbt, population-based training (Jaderberg et al. 2017, arXiv 1711.09846), all members
 are compared after every --perturbation_interval: each of the worst quarter continues from the
-checkpoint of one of the best quarter, and its tuned settings are changed, by a factor of 1.2 or 0.8
-or, with probability 1/4, to newly drawn ones. With --scheduler=random every member keeps what it
-was first given: random search, the control.
+checkpoint of one of the best quarter, and its tuned settings are multiplied by 1.2 or 0.8 or, with
+probability 1/4, drawn afresh. With --scheduler=random every member keeps its initial settings: this
+is random search, the control.
 
-What is tuned by default, and in which ranges, is what both papers tuned in this way: the learning
-rate in [5e-6, 5e-3] and the entropy cost in [5e-5, 1e-2], drawn log-uniformly (IMPALA, arXiv
-1802.01561, appendix D; PopArt, arXiv 1809.04474). The first member begins with the settings that
-`train` would have. IMPALA's paper also tuned RMSProp's epsilon, and PopArt's that and the bound of
-the gradient's norm: --tuned=rmsprop_epsilon:1e-7:1e-1 --tuned=gradient_clipping:10:100.
+By default the settings and ranges are those that both papers tuned in this way: the learning rate
+in [5e-6, 5e-3] and the entropy cost in [5e-5, 1e-2], drawn log-uniformly (IMPALA, arXiv 1802.01561,
+appendix D; PopArt, arXiv 1809.04474). The first member begins with the settings that `train` would
+use. The IMPALA paper also tuned RMSProp's epsilon, and the PopArt paper both that and the gradient
+norm bound: --tuned=rmsprop_epsilon:1e-7:1e-1 --tuned=gradient_clipping:10:100.
 
-Ctrl-C or SIGTERM ends it, and the same --logdir continues, within the interval.
+Ctrl-C or SIGTERM ends it; the same --logdir continues it, from within the interval.
 """
 
 import importlib.util
@@ -52,7 +52,7 @@ FLAGS = flags.FLAGS
 
 _TUNED = ["learning_rate:5e-6:5e-3", "entropy_cost:5e-5:1e-2"]
 
-# Into how many intervals training is divided, where the user does not say.
+# Number of intervals that training is divided into by default.
 _INTERVALS = 10
 
 
@@ -104,10 +104,10 @@ def define_flags() -> None:
 
 
 def _check_ray() -> None:
-    """Looks whether Ray Tune is installed and the cluster answers.
+    """Checks that Ray Tune is installed and the cluster answers.
 
     Raises:
-      ValueError: not so.
+      ValueError: Ray Tune is missing, the cluster does not answer, or --member_resources is wrong.
     """
     for package in ("ray", "pyarrow"):
         if importlib.util.find_spec(package) is None:
@@ -117,10 +117,10 @@ def _check_ray() -> None:
 
 
 def _asked_resources() -> dict[str, float] | None:
-    """What each member asks of a host; None where the user does not say.
+    """What each member asks of a host; None if --member_resources is not given.
 
     Raises:
-      ValueError: --member_resources is not of its form.
+      ValueError: --member_resources is malformed.
     """
     if FLAGS.member_resources is None:
         return None
@@ -155,10 +155,10 @@ def resolve_population() -> PopulationConfig:
 
 
 def _check_same(saved: PopulationConfig) -> None:
-    """Rejects flags that would change a population that is continued.
+    """Rejects flags that would change the settings of a population that is continued.
 
     Raises:
-      ValueError: a flag would.
+      ValueError: a flag would change them.
     """
     differences = contradictions(saved.run, resolve(saved.run), changeable=())
     values = {
@@ -183,7 +183,7 @@ def _check_same(saved: PopulationConfig) -> None:
 
 
 def _prepare() -> tuple[PopulationConfig, PopulationDirectory, bool]:
-    """The population, its directory, with its settings written, and whether it is continued.
+    """The population, its directory with the settings written, and whether it is continued.
 
     Raises:
       ValueError: a flag is wrong, or the directory cannot be used.
@@ -196,7 +196,7 @@ def _prepare() -> tuple[PopulationConfig, PopulationDirectory, bool]:
         _check_same(saved)
     config = saved or resolve_population()
     check_tasks(config.run.task_list(), atari=config.run.atari)
-    make_run_networks(config.run)  # raises where they do not fit the observations
+    make_run_networks(config.run)  # raises if they do not fit the observations
     if saved is None and FLAGS.logdir is None:
         name = default_path(f"tune-{suite_name(config.run.task_list())}")
         directory = PopulationDirectory(make_new(name))
@@ -209,7 +209,7 @@ def _prepare() -> tuple[PopulationConfig, PopulationDirectory, bool]:
 
 
 def _wait_for_members(directory: PopulationDirectory, members: int) -> None:
-    """Waits until no member's program is left: each saves a checkpoint when Ray has gone."""
+    """Waits until no member's program is left; each saves a checkpoint once Ray is gone."""
     deadline = time.monotonic() + KILL
     while any(directory.member(number).is_locked() for number in range(members)):
         if time.monotonic() > deadline:
@@ -222,14 +222,14 @@ def _connect() -> dict[str, float]:
 
     Raises:
       ConnectionError: there is no such cluster.
-      ValueError: none of its hosts has what a member asks for.
+      ValueError: no host has the resources that a member asks for.
     """
     ray_backend.prepare()
-    # A member's program ends in order when the process that started it has gone; Ray would kill it.
+    # A member's program shuts down cleanly once its parent process is gone; Ray would kill it.
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, which a program's nodes inherit
+    os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, which nodes would inherit
     with warnings.catch_warnings():
-        # JAX warns of forks; Ray's are followed by another program at once.
+        # JAX warns about forks, but Ray's exec another program at once.
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
         ray_backend.connect(FLAGS.ray_address)
     import ray
@@ -249,12 +249,12 @@ def _connect() -> dict[str, float]:
 def _train(
     directory: PopulationDirectory, members: int, resources: Mapping[str, float]
 ) -> list[str]:
-    """Trains the population until it is complete or interrupted; returns why members failed."""
+    """Trains the population until complete or interrupted; returns why members failed."""
     import ray
 
     from launch_programs.tuning import experiment
 
-    # Ray Tune ends in order at SIGINT only.
+    # Ray Tune shuts down cleanly on SIGINT only.
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     try:
         return experiment.run(directory.path, resources)
@@ -264,16 +264,16 @@ def _train(
 
 
 def _at_the_end(config: PopulationConfig, rows: list[Row]) -> list[Row]:
-    """The rows of members that have been trained to the end, the best first."""
+    """The last rows of members that have been trained to the end, best first."""
     last = [row for row in rows if row.interval + 1 == config.intervals]
     return sorted(last, key=lambda row: -row.score)
 
 
 def _finish(config: PopulationConfig, directory: PopulationDirectory, rows: list[Row]) -> None:
-    """Says how a complete population plays; draws it, and exports the best policy.
+    """Prints how well a complete population plays, plots it, and exports the best policy.
 
     Raises:
-      ValueError, OSError: it cannot be drawn or exported.
+      ValueError, OSError: the population cannot be drawn or the policy exported.
     """
     ranking = _at_the_end(config, rows)
     print_table(

@@ -1,1 +1,1 @@
-"""How every command starts, speaks and ends."""
+"""Start-up, output and exit of every command."""

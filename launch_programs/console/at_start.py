@@ -1,7 +1,7 @@
-"""What a program does before it imports more than Python's own: the package calls it.
+"""Start-up code that the package runs before importing anything outside the standard library.
 
-The programs' imports take seconds, in which Ctrl-C may come, and fail where another package has the
-name of one of this project's, or where only the core is installed.
+The programs' imports take seconds, during which the user may press Ctrl-C. They fail if another
+package has the name of one of this project's, or if only the core is installed.
 """
 
 import gc
@@ -11,22 +11,22 @@ import pathlib
 import signal
 import sys
 
-# What the core can do without.
+# Packages that the core does not need.
 _STACK = ("acme", "launchpad", "reverb")
 
 _INTERRUPTED = 130  # a shell's exit code for Ctrl-C
 
 
 def is_program() -> bool:
-    """Whether `python -m` is about to run a module of this package, and imports the package."""
+    """Whether `python -m` imports this package in order to run one of its modules."""
     return sys.argv[:1] == ["-m"]
 
 
 def check_packages() -> None:
-    """Looks whether another project's packages stand before those that this one is made of.
+    """Checks that no other project's packages shadow this project's.
 
     Raises:
-      ImportError: they do; nothing of this package could be imported.
+      ImportError: one does, so nothing in this package could be imported.
     """
     root = pathlib.Path(__file__).resolve().parents[2]
     for name in ("agents", "environments"):
@@ -43,10 +43,10 @@ def check_packages() -> None:
 
 
 def check_stack() -> None:
-    """Looks whether Launchpad, and what belongs to it, is installed: no program runs without.
+    """Checks that Launchpad and its companions are installed; no program runs without them.
 
     Raises:
-      ImportError: it is not.
+      ImportError: one of them is missing.
     """
     for name in _STACK:
         if importlib.util.find_spec(name) is None:
@@ -58,24 +58,24 @@ def check_stack() -> None:
 
 
 def begin_imports() -> None:
-    """Prepares the process for seconds of imports, with nothing to be undone.
+    """Prepares the process for seconds of imports, during which there is nothing to clean up.
 
-    Ctrl-C ends it at once, with one line: an exception would be no good, since extension modules
-    drop it, or print it. There is no garbage yet, and looking for it takes a fifth of the time.
+    Ctrl-C ends it at once, with one line; an exception would not work, since extension modules
+    swallow or print it. There is no garbage yet, and looking for it takes a fifth of the time.
     """
     _end_at_interrupt()
     gc.disable()
 
 
 def end_imports() -> None:
-    """Ctrl-C raises `KeyboardInterrupt`, and garbage is collected, as Python does by default."""
+    """Restores Python's defaults: Ctrl-C raises `KeyboardInterrupt`, and garbage is collected."""
     if _has_interrupts():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     collect_garbage()
 
 
 def collect_garbage() -> None:
-    """Lets garbage be collected from now on; what has been imported stays, and is not looked at."""
+    """Enables garbage collection from now on, without scanning what has been imported."""
     gc.freeze()
     gc.enable()
 
@@ -95,7 +95,7 @@ def _end() -> None:
 
 
 def end_interrupted() -> None:
-    """Ends the program after a `KeyboardInterrupt`: one line, and a shell's exit code."""
-    _end_at_interrupt()  # Python's own end takes a while
+    """Ends the program after a `KeyboardInterrupt`, with one line and a shell's exit code."""
+    _end_at_interrupt()  # Python's own shutdown takes a while
     print("Interrupted.", file=sys.stderr)
     sys.exit(_INTERRUPTED)

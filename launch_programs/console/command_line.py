@@ -1,4 +1,4 @@
-"""What the command-line programs share: how they end, and how they speak of failures."""
+"""Code shared by the command-line programs: exits and error messages."""
 
 import sys
 import traceback
@@ -13,10 +13,10 @@ from launch_programs.console import at_start, standard_streams
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-    """Parses the flags, runs `main` and exits with what it returns, as `absl.app.run` does.
+    """Parses the flags, runs `main` and exits with its result, as `absl.app.run` does.
 
-    An illegal flag is one line like all bad input, without absl's hints. So is Ctrl-C, with a
-    shell's exit code. Every program has --debug.
+    An illegal flag prints one line, like all bad input, without absl's hints. So does Ctrl-C, with
+    a shell's exit code. Every program has --debug.
     """
     flags.DEFINE_bool("debug", False, "Shows the traceback of an error, too.")
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])  # for --help
@@ -36,19 +36,19 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 def set_up_process() -> None:
-    """Quiet libraries, and JAX on the CPU, for programs that are not the learner.
+    """Quietens libraries and runs JAX on the CPU, for programs other than the learner.
 
-    They run the network for one observation at a time, which no accelerator makes faster, and every
-    JAX process takes a whole one.
+    They run the network on one observation at a time, which no accelerator makes faster, and every
+    JAX process occupies a whole one.
     """
     logging.set_verbosity(logging.ERROR)
     jax.config.update("jax_platforms", "cpu")
 
 
 def fail(error: Exception) -> NoReturn:
-    """Ends the program with one line on what is wrong with its input, and exit code 2.
+    """Ends the program with one line about what is wrong with its input, and exit code 2.
 
-    With --debug the traceback stands above it.
+    With --debug the traceback is printed above it.
     """
     text = " ".join(str(error).split())
     if _debug():
@@ -60,7 +60,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 def _debug() -> bool:
-    """Whether --debug is given; false where it is not defined or the flags are not parsed."""
+    """Whether --debug is given; false if it is not defined or the flags are not parsed."""
     return bool("debug" in flags.FLAGS and flags.FLAGS["debug"].value)
 
 

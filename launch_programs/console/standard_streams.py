@@ -1,4 +1,4 @@
-"""Standard output and error that a program outlives: a reader that goes away is no failure."""
+"""Standard streams whose failure does not end the program, such as when a reader goes away."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 
 class _Forgiving(io.RawIOBase):
-    """Writes to a descriptor; what it does not take is dropped."""
+    """Writes to a descriptor; data that cannot be written is dropped."""
 
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
@@ -36,10 +36,10 @@ class _Forgiving(io.RawIOBase):
 
 
 def set_up() -> None:
-    """Makes `print` work for ever, for this process and all that it prints.
+    """Makes sure that `print` never fails in this process.
 
-    What cannot be written, since the reader has gone, the disk is full or the stream was closed
-    before the start (`>&-`), is dropped. Characters that the encoding lacks are escaped.
+    Output that cannot be written, because the reader has gone, the disk is full or the stream was
+    closed before the start (`>&-`), is dropped. Characters that the encoding lacks are escaped.
     """
     for descriptor in range(3):
         _fill(descriptor)
@@ -48,7 +48,7 @@ def set_up() -> None:
 
 
 def _fill(descriptor: int) -> None:
-    """Opens what is closed, so that no file of the program gets this number."""
+    """Opens a closed descriptor, so that no file of the program gets its number."""
     try:
         os.fstat(descriptor)
     except OSError:

@@ -1,4 +1,4 @@
-"""Tables on the screen, in which no name and no number is cut."""
+"""Prints tables without truncating any name or number."""
 
 from collections.abc import Sequence
 from typing import IO
@@ -11,12 +11,12 @@ from rich.text import Text
 
 Cell = str | Text
 
-# Columns that no table has.
+# Console width in characters, wider than any table.
 _UNBOUNDED = 100_000
 
 
 def screen(file: IO[str]) -> Console:
-    """Standard output as a console, as wide as the terminal; without bounds if it is none."""
+    """A console for `file`, as wide as the terminal; unbounded if it is not a terminal."""
     return Console(file=file, width=None if file.isatty() else _UNBOUNDED, highlight=False)
 
 
@@ -28,14 +28,14 @@ def print_table(
     names: Sequence[str],
     spare: Sequence[str] = (),
 ) -> None:
-    """Prints a table; on a console that is too narrow, without some columns, or as a list.
+    """Prints a table; on a console that is too narrow, drops columns or prints a list instead.
 
     Args:
-      console: where to.
-      headings: of the columns, each another; the first names the rows.
-      rows: a cell for each heading.
-      names: headings of columns that are aligned to the left; the others are numbers.
-      spare: headings of columns that may be left out, the first one first.
+      console: console to print to.
+      headings: column headings, all different; the first column names the rows.
+      rows: rows with a cell for each heading.
+      names: headings of left-aligned columns; the others are numbers.
+      spare: headings of columns that may be dropped, in that order.
     """
     shown = list(range(len(headings)))
     for left_out in (None, *spare):

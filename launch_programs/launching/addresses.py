@@ -1,4 +1,4 @@
-"""Where nodes listen, for launchers that know it before they start them."""
+"""Node addresses, for launchers that know them before they start the nodes."""
 
 import socket
 
@@ -7,7 +7,7 @@ from launchpad.address import AbstractAddressBuilder
 
 
 class KnownAddress(AbstractAddressBuilder):
-    """What Launchpad's addresses are bound to: an address that is known."""
+    """Binds a Launchpad address to a known HOST:PORT."""
 
     def __init__(self, address: str):
         """Keeps `address`, HOST:PORT."""
@@ -24,7 +24,7 @@ def port(address: str) -> int:
 
 
 def check_localhost() -> None:
-    """Rejects a machine on which nodes would wait for each other for ever.
+    """Rejects a machine on which nodes would wait for each other forever.
 
     Raises:
       ValueError: it cannot resolve `localhost`.
@@ -39,11 +39,11 @@ def check_localhost() -> None:
 
 
 def own_address(address: lp.Address, known: str) -> str:
-    """The address under which a node's own process speaks to what listens there.
+    """The address at which a node's own process reaches a server of the node.
 
     Args:
-      address: one of the node's.
-      known: HOST:PORT for others.
+      address: one of the node's addresses.
+      known: HOST:PORT for other processes.
     """
-    # Reverb hands samples over inside a process only if asked through the loopback interface.
+    # Reverb passes samples within a process only if it is addressed over the loopback interface.
     return f"localhost:{port(known)}" if (address.name or "").startswith("reverb") else known

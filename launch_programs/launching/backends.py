@@ -1,6 +1,6 @@
-"""Where a program's nodes can run, and who starts them: what `--launch_type` chooses from.
+"""The backends that `--launch_type` chooses from: where nodes run, and what starts them.
 
-A new one is a module with what `Backend` asks for, and a line in `_MODULES`.
+To add one, write a module that implements `Backend`, and add a line to `_MODULES`.
 """
 
 import importlib
@@ -19,54 +19,54 @@ FLAGS = flags.FLAGS
 
 
 class Backend(Protocol):
-    """A module. It loads no library that only its own users need."""
+    """A backend module. Importing it loads no library that only its own users need."""
 
-    # How nodes run, for the help.
+    # How nodes run, for --help.
     HELP: str
-    # Whether all nodes are on this machine, and can do with a network of their own.
+    # Whether all nodes are on this machine, so that a private network suffices.
     ON_THIS_MACHINE: bool
-    # Whether `run` only hands the program over: no launcher stays with it.
+    # Whether `run` only hands the program over, with no launcher staying behind.
     HANDS_OVER: bool
 
     def define_flags(self) -> None:
         """Defines the flags that only this backend reads."""
 
     def check(self, config: RunConfig, logdir: str) -> None:
-        """Checks what a launch needs, before anything is written or started.
+        """Checks a launch's requirements before anything is written or started.
 
         Args:
           config: the run.
-          logdir: the run directory as the user gave it, or "".
+          logdir: the run directory as given by the user, or "".
 
         Raises:
           ValueError: something is missing or not acceptable.
         """
 
     def prepare(self) -> None:
-        """Begins what takes long, in the launcher's process, which has one thread.
+        """Starts slow preparations, in the launcher's process while it has only one thread.
 
         Raises:
-          OSError: it cannot.
+          OSError: a preparation cannot be started.
         """
 
     def run(self, directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
         """Runs the program to its end, in the launcher's main thread.
 
         Args:
-          directory: of the run, with its configuration.
-          failures: hears of what died and what became of it.
+          directory: the run directory, with its configuration.
+          failures: records which nodes died and how that was handled.
           stop: asks the program to stop; set by SIGTERM.
 
         Returns:
-          Whether training has finished; else it was stopped.
+          Whether training has finished; otherwise it was stopped.
 
         Raises:
-          ProgramFailed: it cannot continue.
+          ProgramFailed: the program cannot continue.
           ConnectionError: there is no such cluster.
         """
 
 
-# By --launch_type.
+# Modules by --launch_type.
 _MODULES = {
     "local_mp": "local_processes",
     "local_mt": "local_threads",

@@ -10,11 +10,11 @@
       }
     }
 
-Nodes that nobody calls, the actors and the evaluator, have no address; the run says how many there
+The actors and the evaluator have no address, since nobody calls them; the run says how many there
 are. With num_queues=0 the queue is in the learner's process, with an address of its own.
 
-A scheduler that knows the addresses gives them in the environment variable CLUSTER_SPEC, as
-{"cluster": {...}, "task": {"type": "actor", "index": 3}}. They take the place of the file's.
+A scheduler that knows the addresses passes them in the environment variable CLUSTER_SPEC, as
+{"cluster": {...}, "task": {"type": "actor", "index": 3}}. They override those in the file.
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ _ADDRESS = re.compile(r"(?P<host>[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """What a cluster file says; checked when made.
+    """The contents of a cluster file, validated on construction.
 
     Raises:
-      ValueError: the addresses do not fit the run, or each other; the message names the job, the
-        value and what is accepted.
+      ValueError: the addresses do not fit the run or each other; the message names the job, the
+        value and the accepted values.
     """
 
     run: RunConfig
@@ -86,7 +86,7 @@ class Cluster:
         """Rejects a node that is not in the program.
 
         Raises:
-          ValueError: it is not.
+          ValueError: the program has no such node.
         """
         if job not in self.num_nodes:
             raise ValueError(f"job_name={job!r}: must be one of {', '.join(self.num_nodes)}")
@@ -109,7 +109,7 @@ class Cluster:
         return addresses
 
     def to_json(self) -> dict[str, Any]:
-        """As nested dicts, lists and scalars."""
+        """Converts to nested dicts, lists and scalars."""
         return {
             "run": self.run.to_json(),
             "logdir": str(self.logdir),
@@ -126,8 +126,8 @@ def read_cluster(path: pathlib.Path, spec: str | None = None) -> Cluster:
     """Reads a cluster file.
 
     Args:
-      path: of the file.
-      spec: CLUSTER_SPEC, whose addresses take the place of the file's.
+      path: path of the file.
+      spec: CLUSTER_SPEC, whose addresses override those in the file.
 
     Raises:
       ValueError: either cannot be read, or they do not fit together.
@@ -153,10 +153,10 @@ def read_cluster(path: pathlib.Path, spec: str | None = None) -> Cluster:
 
 
 def spec_task(spec: str) -> tuple[str, int]:
-    """The job and the task that CLUSTER_SPEC gives this process.
+    """The job and the task that CLUSTER_SPEC assigns to this process.
 
     Raises:
-      ValueError: it gives none.
+      ValueError: it assigns none.
     """
     task = _parse_spec(spec).get("task")
     if (
@@ -209,14 +209,14 @@ def bind(nodes: Mapping[str, lp.PyNode], cluster: Cluster, own: str) -> None:
     """Binds the addresses of a program's nodes, in the process of one of them.
 
     Args:
-      nodes: by name; see `program.named_nodes`.
-      cluster: of the same run.
+      nodes: nodes by name; see `program.named_nodes`.
+      cluster: cluster of the same run.
       own: name of the node that this process runs.
     """
     for name, node in nodes.items():
         group, number = name.split("/")
         for address in node.addresses:
-            # The learner's process has the queue's address, too, if there are no other queues.
+            # Without queue nodes, the learner's process also has the queue's address.
             is_queue = address.name.startswith("reverb")
             job, i = ("queue", 0) if is_queue and group == "learner" else (group, int(number))
             known = cluster.addresses[job][i]

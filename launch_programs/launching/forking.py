@@ -1,10 +1,10 @@
-"""Starts nodes of this machine by forking a process that has imported what they need.
+"""Starts nodes on this machine by forking a process that has already imported what they need.
 
-A process takes four seconds of CPU time to import TensorFlow, which Reverb links to, JAX and the
-rest: with the five processes of a small program on 2 cores, most of its start. So one process
-imports them, and every node is a fork of it (`multiprocessing`'s fork server). That process does
-nothing else: it has one thread, has talked to nobody and has not started XLA, which a fork would
-not survive.
+Importing TensorFlow (which Reverb links to), JAX and the rest takes four seconds of CPU time per
+process: for the five processes of a small program on 2 cores, most of the start-up time. So one
+process imports them, and every node is a fork of it (`multiprocessing`'s fork server). That process
+does nothing else: it has one thread, has no connections and has not started XLA, which would not
+survive a fork.
 """
 
 import ctypes
@@ -22,22 +22,23 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 _T = TypeVar("_T")
 
-# OpenBLAS starts its threads when it is loaded, by default one for each core. Nodes multiply
-# matrices in XLA, not in NumPy.
+# OpenBLAS starts its threads when it is loaded, by default one per core. Nodes multiply matrices in
+# XLA, not in NumPy.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
-# The C library has read these variables long before the fork: its calls for the same, <malloc.h>.
+# The C library read these variables long before the fork; these mallopt codes (<malloc.h>) set the
+# same options.
 _MALLOPT = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_MAX_": -4, "MALLOC_TRIM_THRESHOLD_": -1}
 
 
 def prepare(environment: Mapping[str, str]) -> None:
-    """Starts the process that is forked, which imports while the caller continues.
+    """Starts the fork server, which imports while the caller continues.
 
     Args:
-      environment: variables that all nodes have besides this process's.
+      environment: variables that all nodes have in addition to this process's.
 
     Raises:
-      OSError: it cannot be started; says what would help.
+      OSError: it cannot be started; the message says what would help.
     """
     os.environ.update({**_ONE_THREAD, **environment})
     _CONTEXT.set_forkserver_preload(["launch_programs.launching.preloading"])
@@ -52,14 +53,14 @@ def prepare(environment: Mapping[str, str]) -> None:
 
 
 def call(function: Callable[..., _T], *arguments: object) -> _T:
-    """Calls a function in a fork, which has what nodes are made of, and returns what it returns.
+    """Calls a function in a fork, where the nodes' imports are loaded, and returns its result.
 
     Args:
-      function: of a module; what it prints goes where this process's output does.
-      *arguments: of the function; they and its result can be pickled.
+      function: a module-level function; its output goes where this process's output goes.
+      *arguments: arguments of the function; they and its result must be picklable.
 
     Raises:
-      ChildProcessError: it did not return; a traceback says why.
+      ChildProcessError: the function did not return; a traceback says why.
     """
     reader, writer = _CONTEXT.Pipe(duplex=False)
     with reader:
@@ -86,16 +87,16 @@ def _reply(
 def fork_node(
     name: str, node: bytes, environment: Mapping[str, str]
 ) -> tuple[ForkServerProcess, IO[bytes]]:
-    """Starts a node; it stops when this process dies (node_process.py).
+    """Starts a node that stops when this process dies (node_process.py).
 
     Args:
-      name: of the node, such as "actor/3".
+      name: name of the node, such as "actor/3".
       node: its function, pickled.
-      environment: variables that its process has besides this one's.
+      environment: variables that its process has in addition to this one's.
 
     Returns:
-      Its process, and the pipe through which comes what it prints. Not a file: an environment that
-      prints at every step would fill the disk, and a full disk would hide why a node died.
+      The node's process, and a pipe with its output. Not a file: an environment that prints at
+      every step would fill the disk, and a full disk would hide why a node died.
     """
     reader, writer = os.pipe()
     with Connection(writer, readable=False) as output:
@@ -107,7 +108,7 @@ def fork_node(
 
 
 def _run(name: str, node: bytes, environment: dict[str, str], output: Connection) -> None:
-    """What the forked process does."""
+    """Runs a node in the forked process."""
     with output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
@@ -117,14 +118,14 @@ def _run(name: str, node: bytes, environment: dict[str, str], output: Connection
 
     from launch_programs.launching.node_process import run_to_end
 
-    np.random.seed()  # its state is the same in all forks, and environments may use it
+    np.random.seed()  # all forks inherit the same state, and environments may use it
     launcher = multiprocessing.parent_process()
     assert launcher is not None
     run_to_end(name, lambda: cloudpickle.loads(node), launcher.join)
 
 
 def _set_environment(environment: Mapping[str, str]) -> None:
-    """Sets variables, and what has been read of them already."""
+    """Sets variables, and applies those that libraries have already read."""
     os.environ.update(environment)
     if "JAX_PLATFORMS" in environment:
         import jax

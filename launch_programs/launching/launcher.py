@@ -1,7 +1,7 @@
-"""Runs the program of a run directory: the process between `train` and the nodes.
+"""Runs a run directory's program, as the process between `train` and the nodes.
 
-It lives in a session of its own, so that Ctrl-C reaches `train` alone, and it ends with `train`.
-With --private_network, it and the nodes of a local run have a network that nobody else reaches.
+It runs in a session of its own, so that Ctrl-C reaches only `train`, and it ends with `train`. With
+--private_network, it and the nodes of a local run have a network that nobody else can reach.
 
     python -m launch_programs.launching.launcher --logdir=DIRECTORY --launch_type=local_mp ...
 """
@@ -21,7 +21,7 @@ from launch_programs.run.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 
-# Exit code when it was asked to stop, and all nodes have ended in order.
+# Exit code when the launcher was asked to stop and all nodes have ended cleanly.
 STOPPED = 4
 
 # Lines of a failed node's output that are shown.
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     """Launches the program and waits for its end.
 
     Returns:
-      The exit code: 0 if training has finished, 1 if the program failed, else `STOPPED`.
+      The exit code: 0 if training has finished, 1 if the program failed, otherwise `STOPPED`.
     """
     flags.DEFINE_string("logdir", None, "Run directory.", required=True)
     backends.define_flags()
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
 
     open_network = ""
     if FLAGS.private_network and backend.ON_THIS_MACHINE:
-        # First of all: what starts threads comes later.
+        # This comes first, before anything starts threads.
         try:
             private_network.enter()
         except OSError as error:
@@ -70,14 +70,14 @@ def main(argv: list[str]) -> int:
 
 
 def _last_lines(output: str) -> str:
-    """The end of what a node printed."""
+    """The last lines of a node's output."""
     return "\n".join(output.splitlines()[-_SHOWN_LINES:])
 
 
 def _stop_with_parent() -> None:
-    """Stops the program when the starting process has gone, even killed.
+    """Stops the program once its parent process is gone, even if that was killed.
 
-    Standard input is a pipe that nobody writes to: it ends when the other side does.
+    Standard input is a pipe that nobody writes to; it reaches end-of-file when the parent ends.
     """
 
     def watch() -> None:

@@ -18,22 +18,22 @@ _SHOWN_LINES = 20
 
 
 class LauncherChild:
-    """A running program, seen through its launcher."""
+    """A running program, controlled through its launcher."""
 
     def __init__(self, directory: RunDirectory, arguments: Sequence[str], lock: int):
-        """Starts it.
+        """Starts the launcher.
 
         Args:
-          directory: of the run, with its configuration written.
-          arguments: of the launcher, besides the directory.
-          lock: descriptor of the run directory's lock, which the launcher keeps too.
+          directory: the run directory, with its configuration written.
+          arguments: the launcher's arguments, besides the directory.
+          lock: descriptor of the run directory's lock, which the launcher also holds.
         """
         self._kill_time: float | None = None
         self._signal: str | None = None
         with contextlib.suppress(OSError):
-            directory.launcher_log.unlink(missing_ok=True)  # an earlier start's
+            directory.launcher_log.unlink(missing_ok=True)  # left by an earlier start
         self._log = OutputLog(directory.launcher_log)
-        # A session of its own: Ctrl-C reaches only this process, which stops the program in order.
+        # In a new session, Ctrl-C reaches only this process, which stops the program cleanly.
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -52,7 +52,7 @@ class LauncherChild:
         self._log.copy(self._process.stdout)
 
     def failures(self) -> str:
-        """What the launcher says of the program's failure, when it has ended."""
+        """What the launcher says about the program's failure, once it has ended."""
         lines = self._log.end().splitlines()[-_SHOWN_LINES:]
         return "\n".join(lines) or f"launcher: ended with exit code {self._process.returncode}"
 
@@ -64,7 +64,7 @@ class LauncherChild:
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """Signal handler: the first signal asks the program to stop, the second one kills it.
 
-        It prints nothing, since it may come in the middle of any printing.
+        It prints nothing, since it may interrupt other output.
         """
         del frame
         if self._signal is None:
@@ -75,7 +75,7 @@ class LauncherChild:
             kill_program(self._process.pid)
 
     def poll(self) -> int | None:
-        """The launcher's exit code, when nothing of the program is left; None while it runs.
+        """The launcher's exit code once the whole program is gone; None while it runs.
 
         A program that does not stop in time is killed.
         """
@@ -83,17 +83,17 @@ class LauncherChild:
             kill_program(self._process.pid)
         code = self._process.poll()
         if code is not None:
-            # A launcher that was killed could not end its nodes.
+            # If the launcher was killed, it could not end its nodes.
             kill_program(self._process.pid)
         return code
 
 
 def kill_program(pid: int) -> None:
-    """Kills a program's launcher and all nodes, those too that have lost their launcher.
+    """Kills a program's launcher and all its nodes, including nodes that have lost their launcher.
 
     Args:
-      pid: of the launcher, which leads the process group that the nodes belong to. A group that has
-        gone already is no error.
+      pid: the launcher's, which leads the nodes' process group. It is no error if that group is
+        already gone.
     """
     try:
         os.killpg(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A program's nodes as processes of this machine."""
+"""Runs a program's nodes as processes on this machine."""
 
 import pathlib
 import threading
@@ -29,53 +29,53 @@ class LocalProcess:
     """The process of one node; its output is appended to a file."""
 
     def __init__(self, name: str, node: bytes, environment: Mapping[str, str], log: pathlib.Path):
-        """Starts it.
+        """Starts the process.
 
         Args:
-          name: of the node, such as "actor/3".
+          name: name of the node, such as "actor/3".
           node: its function, pickled.
-          environment: variables that it has besides this process's.
-          log: file for what it prints.
+          environment: variables that it has in addition to this process's.
+          log: file for its output.
         """
         self._log = OutputLog(log)
         self._process, output = forking.fork_node(name, node, environment)
         self._log.copy(output)
 
     def poll(self) -> int | None:
-        """Its exit code, that of a signal negative; None while it runs."""
+        """The exit code, negative for a signal; None while the process runs."""
         return self._process.exitcode
 
     def output(self) -> str:
-        """The last lines that it printed."""
+        """The last lines of output."""
         return self._log.end()
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Asks the process to end."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """Ends it."""
+        """Kills the process."""
         self._process.kill()
         self._process.join()
 
 
 def define_flags() -> None:
-    """None of its own."""
+    """Defines none."""
 
 
 def check(config: RunConfig, logdir: str) -> None:
-    """Checks that this machine's devices share a batch.
+    """Checks that a batch can be divided among this machine's devices.
 
     Raises:
-      ValueError: they do not.
+      ValueError: it cannot.
     """
     del logdir
-    # Of the CPU: this process leaves accelerators to the learner, which says the same of them.
+    # Counts CPU devices: accelerators are left to the learner, which makes the same check there.
     config.agent.num_minibatches(jax.local_device_count())
 
 
 def prepare() -> None:
-    """Starts the process that nodes are forked from."""
+    """Starts the fork server for the nodes."""
     forking.prepare(common_environment())
 
 
@@ -93,9 +93,9 @@ def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) ->
 
 
 def _pickled_nodes(path: str) -> dict[str, bytes]:
-    """The functions of a run's nodes by name, pickled, with addresses of this machine.
+    """The pickled functions of a run's nodes, by name, with addresses on this machine.
 
-    In a fork, so that the launcher does without Reverb, and so without TensorFlow.
+    Called in a fork, so that the launcher loads neither Reverb nor, with it, TensorFlow.
     """
     from launch_programs.nodes.program import make_program, named_nodes
 

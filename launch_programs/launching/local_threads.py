@@ -1,4 +1,4 @@
-"""A program's nodes as threads of one process, by Launchpad's own launcher: for debugging."""
+"""Runs a program's nodes as threads of one process, with Launchpad's launcher, for debugging."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ HANDS_OVER = False
 
 
 def define_flags() -> None:
-    """None of its own."""
+    """Defines none."""
 
 
 def prepare() -> None:
-    """Needs nothing."""
+    """Does nothing."""
 
 
 def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
@@ -35,7 +35,7 @@ def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) ->
         make_program(config, directory), launch_type="local_mt", terminal="current_terminal"
     )
     if stop.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)  # it came before Launchpad's own handler was there
+        os.kill(os.getpid(), signal.SIGTERM)  # it came before Launchpad installed its own handler
     manager.wait()
     # Launchpad's launcher does not say why it ended.
     steps = directory.read_last_checkpoint() or 0

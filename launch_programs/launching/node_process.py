@@ -1,7 +1,7 @@
-"""What the process of one node does, however it was started.
+"""Runs one node in its process, however the process was started.
 
-As a program of its own (Ray), it gets the node, pickled, through standard input: there is no
-pickle file that another user could change. The pipe stays open: when it ends, the launcher has
+When started as a separate program (Ray), it reads the pickled node from standard input, so there is
+no pickle file that another user could change. The pipe stays open; once it closes, the launcher has
 died, and the node stops too.
 """
 
@@ -27,12 +27,12 @@ _PR_SET_NAME = 15
 
 
 def run_node(function: Callable[[], object]) -> None:
-    """Runs a node in this process's main thread, with what Launchpad's nodes rely on.
+    """Runs a node in this process's main thread, with the set-up that Launchpad's nodes rely on.
 
     SIGTERM asks the node to stop, and kills it after `--lp_termination_notice_secs` (10).
 
     Args:
-      function: of the node, as Launchpad's `PyNode.function` gives it.
+      function: the node's function, as in Launchpad's `PyNode.function`.
     """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(sys.argv[:1])  # Launchpad reads its own flags' defaults
@@ -40,8 +40,8 @@ def run_node(function: Callable[[], object]) -> None:
     try:
         function()
     finally:
-        # Launchpad's countdown after a stop: its next second would kill the process while it ends,
-        # when Python no longer handles the signal.
+        # Cancels Launchpad's countdown after a stop: its next alarm would kill the process during
+        # shutdown, when Python no longer handles the signal.
         signal.alarm(0)
 
 
@@ -51,13 +51,13 @@ def run_to_end(
     """Runs a node that belongs to a launcher, and ends this process.
 
     Args:
-      name: of the node, such as "actor/3", which becomes the process's: `ps -e`, `top` and `pgrep`
-        show it.
-      load: gives the node's function.
+      name: name of the node, such as "actor/3"; also becomes the process name that `ps -e`, `top`
+        and `pgrep` show.
+      load: returns the node's function.
       wait: returns when the launcher has died, which ends the node too.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
-    standard_streams.set_up()  # the launcher reads it, and may be killed before the node is
+    standard_streams.set_up()  # the launcher, which reads them, may be killed before the node
 
     def end_with_launcher() -> None:
         wait()
@@ -74,7 +74,7 @@ def run_to_end(
 
 
 def end_after(run: Callable[[], object]) -> NoReturn:
-    """Runs a node and ends its process; what it raises is printed, as Python would at its end."""
+    """Runs a node and ends its process; prints an exception as Python would on exit."""
     code = 0
     try:
         run()
@@ -87,11 +87,11 @@ def end_after(run: Callable[[], object]) -> NoReturn:
 
 
 def end_process(exit_code: int) -> NoReturn:
-    """Ends the process of a node that has nothing left to do, without Python's own end.
+    """Ends the process of a node that has nothing left to do, skipping Python's finalisation.
 
-    That collects all garbage first, which takes the learner many seconds on a busy machine: longer
-    than a launcher waits. And it destroys Reverb's objects while their C++ threads still run, which
-    can abort the process.
+    Finalisation first collects all garbage, which takes the learner many seconds on a busy machine,
+    longer than a launcher waits. It also destroys Reverb's objects while their C++ threads still
+    run, which can abort the process.
     """
     sys.stdout.flush()
     sys.stderr.flush()

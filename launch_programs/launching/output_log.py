@@ -1,44 +1,44 @@
-"""What a process prints, in a file of bounded size and, its end, in memory."""
+"""Keeps a process's output in a file of bounded size, and the end of it in memory."""
 
 import os
 import pathlib
 import threading
 from typing import IO
 
-# Bytes of a file, of which there are two: the newest, and the one before.
+# Maximum bytes per file. There are two: the newest and the one before it.
 BOUND = 16 * 2**20
 
-# Bytes that are kept in memory: the cause of a death, whatever the disk took.
+# Bytes kept in memory, so that a cause of death is known even if the disk was full.
 _KEPT = 2**15
 
-# Seconds that the rest of a dead process's output is waited for: a child of its may still have the
+# Seconds to wait for the rest of a dead process's output: one of its children may still hold the
 # pipe.
 _REST = 1.0
 
 
 def earlier(path: pathlib.Path) -> pathlib.Path:
-    """Where the output before that in `path` is."""
+    """Path of the file with the output that precedes `path`."""
     return path.with_name(f"{path.name}.old")
 
 
 class OutputLog:
-    """Appends output to a file; when that is too large, it becomes PATH.old, and another begins."""
+    """Appends output to a file, which becomes PATH.old when too large, and starts a new one."""
 
     def __init__(self, path: pathlib.Path):
-        """Makes the file, if the disk takes it.
+        """Creates the file, if the disk has room.
 
         Args:
-          path: of the file; its directory is made.
+          path: path of the file; its directory is created.
         """
         self._path = path
         self._end = b""
-        self._lost = 0  # bytes that the disk did not take
+        self._lost = 0  # bytes that could not be written
         self._lock = threading.Lock()
         self._copier: threading.Thread | None = None
         self.write(b"")
 
     def copy(self, pipe: IO[bytes]) -> None:
-        """Takes what comes through a pipe, in a thread, until it ends."""
+        """Copies a pipe's output in a thread, until the pipe ends."""
 
         def run() -> None:
             with pipe:
@@ -49,7 +49,7 @@ class OutputLog:
         self._copier.start()
 
     def write(self, data: bytes) -> None:
-        """Appends; what the disk does not take is left out, and counted in the file later."""
+        """Appends `data`; if the disk refuses it, drops it and notes the lost bytes later."""
         with self._lock:
             self._end = (self._end + data)[-_KEPT:]
             if self._lost:
@@ -71,7 +71,7 @@ class OutputLog:
                 rest = rest[file.write(rest) :]
 
     def end(self) -> str:
-        """The last that was printed; of a process that has ended, really the last."""
+        """The end of the output; complete once the process has ended."""
         if self._copier is not None:
             self._copier.join(_REST)
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the process that nodes are forked from imports (forking.py), by being imported."""
+"""Preloads the nodes' imports: the fork server (forking.py) imports this module."""
 
 import gc
 import importlib
@@ -6,14 +6,14 @@ import sys
 
 from launch_programs.console import at_start
 
-# What the nodes are made of.
+# The modules that nodes run.
 _MODULES = (
     "launch_programs.launching.node_process",
     "launch_programs.nodes.program",
 )
 
-# TensorFlow imports Keras, which imports pandas if there is one, and pandas pyarrow, which starts a
-# thread: a fork would not have it. Keras does without.
+# TensorFlow imports Keras, which imports pandas if installed; pandas imports pyarrow, which starts
+# a thread that forks would lack. Keras works without pandas.
 _HIDDEN = "pandas"
 
 if _HIDDEN not in sys.modules:
@@ -24,6 +24,6 @@ if _HIDDEN not in sys.modules:
             importlib.import_module(_module)
     finally:
         del sys.modules[_HIDDEN]
-        # Forks leave alone what was imported: a collector that looks at it writes to its pages, and
-        # each fork would have its own copy of them.
+        # Keeps the collector off the imported objects: visiting them writes to their pages, and
+        # each fork would then get its own copy of those.
         at_start.collect_garbage()

@@ -1,7 +1,7 @@
-"""A network of its own for the programs of one machine: only its own processes can reach them.
+"""Gives a program on one machine a private network, which only its own processes can reach.
 
-Courier and Reverb listen on all interfaces and can be told nothing else. In a network namespace
-there is one interface, the loopback one (`man 7 network_namespaces`), and the machine's others are
+Courier and Reverb listen on all interfaces and cannot be configured otherwise. A network namespace
+(`man 7 network_namespaces`) has only a loopback interface, and the machine's other interfaces are
 out of reach, in both directions.
 """
 
@@ -35,10 +35,10 @@ def define_flags() -> None:
 
 
 def enter() -> None:
-    """Moves this process, and those it will start, to a network with a loopback interface only.
+    """Moves this process and its future children to a network with only a loopback interface.
 
-    Call it before there are threads: a process with several cannot have a new user namespace, which
-    is what users other than root need.
+    Call it before starting threads: a multithreaded process cannot enter a new user namespace,
+    which users other than root need.
 
     Raises:
       OSError: the system does not allow it, as in most containers.
@@ -48,7 +48,7 @@ def enter() -> None:
     except PermissionError:
         uid, gid = os.getuid(), os.getgid()
         _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-        # The user stays who they are: files and devices look as before.
+        # Maps the user to themselves, so that files and devices look as before.
         for name, text in (
             ("setgroups", "deny"),
             ("uid_map", f"{uid} {uid} 1"),

@@ -1,4 +1,4 @@
-"""`--launch_type=ray`: its flags and checks, without Ray itself, which is an extra."""
+"""Flags and checks of `--launch_type=ray`; importing it needs no Ray, which is an extra."""
 
 import importlib.util
 import logging
@@ -22,7 +22,7 @@ HELP = "as processes on the hosts of a Ray cluster, docs/cluster.md"
 ON_THIS_MACHINE = False
 HANDS_OVER = False
 
-# What a node of each group asks for, where the user does not say.
+# Default resource request of a node, by group.
 DEFAULT_RESOURCES: Mapping[str, Mapping[str, float]] = {
     name: {"CPU": group.cpus} for name, group in GROUPS.items()
 }
@@ -34,7 +34,7 @@ _ADDRESSES = (
 
 
 def define_address(default: str) -> None:
-    """Defines where the cluster is."""
+    """Defines --ray_address."""
     flags.DEFINE_string(
         "ray_address",
         default,
@@ -44,7 +44,7 @@ def define_address(default: str) -> None:
 
 
 def define_flags() -> None:
-    """Defines where the cluster is, and what nodes ask of it."""
+    """Defines --ray_address and --ray_resources."""
     define_address("auto")
     flags.DEFINE_multi_string(
         "ray_resources",
@@ -56,7 +56,7 @@ def define_flags() -> None:
 
 
 def check(config: RunConfig, logdir: str) -> None:
-    """Checks Ray, the resources and the address.
+    """Checks that Ray is installed, and the resources and the address.
 
     Raises:
       ValueError: Ray is not installed, or a flag is wrong.
@@ -69,10 +69,10 @@ def check(config: RunConfig, logdir: str) -> None:
 
 
 def prepare() -> None:
-    """Lets Ray show its token, if there is one, to clusters that ask for it.
+    """Lets Ray send its token, if there is one, to clusters that require it.
 
-    `ray start` asks for it as soon as there is one, but a program shows it only if it is told to,
-    before it imports Ray. A cluster that asks for none does not mind.
+    `ray start` requires the token as soon as one exists, but a program sends it only if told to
+    before it imports Ray. A cluster that requires none ignores it.
     """
     file = pathlib.Path("~/.ray/auth_token").expanduser()
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or file.exists():
@@ -98,13 +98,13 @@ def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) ->
 
 
 def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What the nodes of each group ask of a Ray host.
+    """Parses what the nodes of each group ask of a Ray host.
 
     Args:
       values: such as "learner:CPU=4,GPU=1", which replaces that group's default.
 
     Raises:
-      ValueError: a value is not of that form, or names a group that there is not.
+      ValueError: a value is malformed, or names a group that does not exist.
     """
     resources = {group: dict(amounts) for group, amounts in DEFAULT_RESOURCES.items()}
     for value in values:
@@ -120,7 +120,7 @@ def parse_resources(values: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def parse_amounts(text: str) -> dict[str, float] | None:
-    """What is asked of a Ray host, such as "CPU=4,GPU=1"; None if it is not of that form."""
+    """Parses amounts asked of a Ray host, such as "CPU=4,GPU=1"; None if malformed."""
     amounts = {}
     for part in text.split(","):
         name, _, amount = part.partition("=")
@@ -137,7 +137,7 @@ def check_address(address: str) -> None:
     """Checks that something listens at a cluster's address, before anything is started.
 
     Raises:
-      ValueError: nobody does, or it is no address of a Ray head.
+      ValueError: nothing listens there, or it is not of the form HOST:PORT.
     """
     if address in ("auto", "local"):
         return
@@ -152,8 +152,8 @@ def connect(address: str) -> None:
     """Joins the cluster.
 
     Args:
-      address: "HOST:PORT" of its head, "auto" for the one that this machine belongs to, or "local"
-        for a new one of this machine only.
+      address: "HOST:PORT" of its head, "auto" for the cluster that this machine belongs to, or
+        "local" for a new one on this machine only.
 
     Raises:
       ConnectionError: there is no cluster at the address.
@@ -163,7 +163,7 @@ def connect(address: str) -> None:
     try:
         ray.init(
             address=address,
-            log_to_driver=False,  # nodes' output comes through their keepers
+            log_to_driver=False,  # keepers deliver the nodes' output
             include_dashboard=False if address == "local" else None,
             logging_level=logging.ERROR,
         )

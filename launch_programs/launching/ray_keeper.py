@@ -1,6 +1,6 @@
-"""The Ray actor beside each node of a program on a Ray cluster.
+"""The Ray actor that accompanies each node of a program on a Ray cluster.
 
-It imports nothing that it does not need: there is one for every node.
+It imports only what it needs, since there is one per node.
 """
 
 import dataclasses
@@ -15,23 +15,23 @@ import ray
 
 from launch_programs.launching.spawning import start_node
 
-# Bytes of output that are kept until they are asked for, twice a second; older ones are dropped.
+# Bytes of output kept between polls, which come twice a second; older output is dropped.
 _KEPT = 2**20
 
-# Seconds that the rest of a dead node's output is waited for: a child of its may have the pipe.
+# Seconds to wait for the rest of a dead node's output: one of its children may hold the pipe.
 _REST = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """What a keeper tells of its node."""
+    """What a keeper reports about its node."""
 
-    code: int | None  # exit code, None while it runs
-    output: bytes  # printed since the last time
+    code: int | None  # exit code; None while the node runs
+    output: bytes  # printed since the last report
 
 
 class Keeper:
-    """The Ray actor beside a node. When it dies, its node does too (node_process.py)."""
+    """The Ray actor of a node. When it dies, so does its node (node_process.py)."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
@@ -41,7 +41,7 @@ class Keeper:
         self._copier: threading.Thread | None = None
 
     def reserve(self, number: int) -> list[str]:
-        """Free ports of this host, as "host:port", kept free until the node starts."""
+        """Reserves free ports of this host until the node starts; returns "host:port" strings."""
         host = ray.util.get_node_ip_address()
         for _ in range(number):
             reserved = socket.socket()

@@ -1,9 +1,9 @@
 """A program's nodes on the hosts of a Ray cluster (`--launch_type=ray`).
 
-Every node gets a Ray actor, its keeper, which Ray places where the resources are that the node's
-group asks for. The keeper tells its host and free ports, the launcher binds the nodes' addresses to
-them, and the keeper starts the node in a process of its own and hands on what it prints. Ray moves
-nothing else: nodes talk through Courier and Reverb as they do on one machine.
+Every node gets a Ray actor, its keeper, which Ray places on a host with the resources that the
+node's group asks for. The keeper reports its host and free ports, the launcher binds the nodes'
+addresses to them, and the keeper starts the node in a process of its own and forwards its output.
+Ray carries nothing else: nodes talk through Courier and Reverb as they do on one machine.
 """
 
 import pathlib
@@ -32,10 +32,10 @@ from launch_programs.launching.supervisor import (
 from launch_programs.nodes.program import named_nodes
 from launch_programs.run.failure_log import FailureLog
 
-# Seconds between looks at the nodes.
+# Seconds between polls of the nodes.
 _POLL_SECONDS = 0.5
 
-# Seconds that the nodes that others talk to may wait for a host with their resources.
+# Seconds that a node that others talk to may wait for a host with its resources.
 _PLACEMENT_SECONDS = 300.0
 
 # Seconds after which the user is told that a node waits for a host.
@@ -46,18 +46,18 @@ _KILL_SECONDS = 5.0
 
 
 class RayProcess:
-    """A node's process on some host, seen through its keeper."""
+    """A node's process on some host, controlled through its keeper."""
 
     def __init__(
         self, keeper: Any, started: ray.ObjectRef, log: pathlib.Path, waits: Callable[[], None]
     ):
-        """Waits for nothing.
+        """Returns without waiting for the node to start.
 
         Args:
           keeper: handle of the node's `Keeper`.
-          started: what its `start` will return.
+          started: future result of the keeper's `start`.
           log: file that the node's output is appended to.
-          waits: called once if it is not started within a minute.
+          waits: called once if the node has not started within a minute.
         """
         self._keeper = keeper
         self._pending = started
@@ -65,10 +65,10 @@ class RayProcess:
         self._waits = waits
         self._waits_at: float | None = time.monotonic() + _WAITING_SECONDS
         self._code: int | None = None
-        self._lost: str | None = None  # what is known of a node that is gone with its host
+        self._lost: str | None = None  # why, if the node was lost with its host
 
     def poll(self) -> int | None:
-        """Its exit code as last heard, None while it runs or waits for a host."""
+        """The last reported exit code; None while the node runs or waits for a host."""
         if self._code is not None:
             return self._code
         ready, _ = ray.wait([self._pending], timeout=0)
@@ -84,7 +84,7 @@ class RayProcess:
             self._lost = f"its host or its Ray actor is gone: {last_line(str(error))}"
             self._end(LOST)
             return self._code
-        if status is not None:  # `start` returns none
+        if status is not None:  # `start` returns None
             if status.output:
                 self._log.write(status.output)
             if status.code is not None:
@@ -95,20 +95,20 @@ class RayProcess:
 
     def _end(self, code: int) -> None:
         self._code = code
-        ray.kill(self._keeper)  # gives its resources back
+        ray.kill(self._keeper)  # frees its resources
 
     def output(self) -> str:
-        """The last lines that it printed, or what became of its host."""
+        """The last lines of output, or what happened to the host."""
         return self._lost or self._log.end()
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Asks the node to end."""
         self._keeper.send_signal.remote(int(signal.SIGTERM))
 
     def kill(self) -> None:
-        """Ends it, with its keeper."""
+        """Kills the node and its keeper."""
         killed = self._keeper.send_signal.remote(int(signal.SIGKILL))
-        ray.wait([killed], timeout=_KILL_SECONDS)  # a host that is gone does not answer
+        ray.wait([killed], timeout=_KILL_SECONDS)  # a lost host does not answer
         ray.kill(self._keeper)
         self._code = LOST
 
@@ -126,13 +126,13 @@ class RayLauncher:
         """Finds hosts for the nodes that others talk to, and binds their addresses.
 
         Args:
-          program: with unbound addresses.
+          program: the program, with unbound addresses.
           resources: what the nodes of each group ask for; see `ray_backend.parse_resources`.
-          logs: directory for what nodes print.
-          report: gets the name of a node that waits for a host, and what it waits for.
+          logs: directory for the nodes' output.
+          report: called with the name of a node that waits for a host, and what it waits for.
 
         Raises:
-          ProgramFailed: there is no host with a node's resources for five minutes.
+          ProgramFailed: no host has had a node's resources for five minutes.
         """
         self._resources = resources
         self._logs = logs
@@ -165,11 +165,11 @@ class RayLauncher:
 
     @property
     def nodes(self) -> list[str]:
-        """Names of the nodes, in the order in which they are to be started."""
+        """Names of the nodes, in starting order."""
         return list(self._nodes)
 
     def start(self, name: str) -> RayProcess:
-        """Starts a node, or lets it wait until there is a host for it."""
+        """Starts a node, or queues it until a host is free."""
         keeper = self._keepers.pop(name, None) or self._make_keeper(name)
         group = name.split("/")[0]
         cores = max(1, int(self._resources[group].get("CPU", 1)))
@@ -183,7 +183,7 @@ class RayLauncher:
         )
 
     def close(self) -> None:
-        """Gives back the hosts of nodes that were not started."""
+        """Frees the hosts reserved for nodes that were not started."""
         for keeper in self._keepers.values():
             ray.kill(keeper)
         self._keepers = {}
@@ -198,7 +198,7 @@ class RayLauncher:
             "resources": amounts,
             "max_restarts": 0,  # the supervisor decides
         }
-        if group == "coordinator":  # it writes the run directory, which is here
+        if group == "coordinator":  # it writes the run directory on this host
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=False
             )
@@ -220,21 +220,21 @@ def run(
     failures: FailureLog,
     stop: threading.Event,
 ) -> bool:
-    """Runs a program to its end; starts it again from its last checkpoint when it fails.
+    """Runs a program to its end, restarting it from its last checkpoint when it fails.
 
     Args:
-      make_program: makes it, with unbound addresses, for each start.
+      make_program: makes the program, with unbound addresses, for each start.
       resources: what the nodes of each group ask for.
-      logs: directory for what nodes print.
-      max_restarts: in ten minutes, of each node and of the program.
-      failures: hears of what died and what became of it.
+      logs: directory for the nodes' output.
+      max_restarts: limit per ten minutes, for each node and for the program.
+      failures: records which nodes died and how that was handled.
       stop: asks the program to stop.
 
     Returns:
-      Whether training has finished; else `stop` came.
+      Whether training has finished; otherwise `stop` was set.
 
     Raises:
-      ProgramFailed: it failed for good or too often.
+      ProgramFailed: the program failed for good or too often.
     """
     limit = RestartLimit(max_restarts)
     while True:

@@ -1,7 +1,7 @@
-"""What happens when a node dies: it is started again, or the program ends.
+"""Handles the death of a node: restarts it, or ends the program.
 
 An actor or the evaluator holds nothing that others need, so a new one takes its place. Without the
-learner, a queue or the coordinator there is no program.
+learner, a queue or the coordinator the program cannot continue.
 """
 
 import collections
@@ -16,13 +16,13 @@ from launch_programs.nodes.groups import GROUPS
 
 _LEARNER = "learner/0"
 
-# Seconds in which restarts are counted against their bound.
+# Seconds over which restarts are counted against their limit.
 WINDOW = 600.0
 
-# Exit code of a node that is gone with its host.
+# Exit code of a node that was lost with its host.
 LOST = 256
 
-# Seconds that nodes have to end when the learner is gone: nothing is left to save.
+# Seconds that nodes get to stop once the learner is gone; there is nothing left to save.
 _SHORT_NOTICE = 2.0
 
 
@@ -30,26 +30,26 @@ class NodeProcess(Protocol):
     """A node's process, wherever it is."""
 
     def poll(self) -> int | None:
-        """Its exit code, that of a signal negative; None while it runs."""
+        """The exit code, negative for a signal; None while the process runs."""
 
     def output(self) -> str:
-        """The last lines that it printed, or what else is known of its end."""
+        """The last lines of output, or whatever else is known about its end."""
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Asks the process to end."""
 
     def kill(self) -> None:
-        """Ends it."""
+        """Kills the process."""
 
 
 class ProgramFailed(Exception):
     """The program cannot continue.
 
     Attributes:
-      node: whose fault it is, such as "learner/0".
-      cause: what happened to it.
-      for_good: a new start would end in the same way.
-      output: the last lines that the node printed.
+      node: the node at fault, such as "learner/0".
+      cause: what happened to the node.
+      for_good: whether a restart would end the same way.
+      output: the last lines of the node's output.
     """
 
     def __init__(self, node: str, cause: str, *, for_good: bool = False, output: str = ""):
@@ -61,7 +61,7 @@ class ProgramFailed(Exception):
 
 
 class RestartLimit:
-    """Counts restarts, and says when there were too many in ten minutes."""
+    """Counts restarts and limits them per ten minutes."""
 
     def __init__(self, max_restarts: int):
         """Allows `max_restarts` of each name in ten minutes."""
@@ -71,7 +71,7 @@ class RestartLimit:
         )
 
     def allow(self, name: str) -> str | None:
-        """What number of how many this restart is, in words; None if it is one too many."""
+        """Counts a restart; returns its number and the limit in words, None if over the limit."""
         times, now = self._times[name], time.monotonic()
         while times and times[0] < now - WINDOW:
             times.popleft()
@@ -82,13 +82,13 @@ class RestartLimit:
 
 
 def last_line(text: str) -> str:
-    """The last line of `text` that is not empty."""
+    """The last non-empty line of `text`."""
     lines = text.split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class Supervisor:
-    """Runs a program's nodes until it has ended."""
+    """Runs a program's nodes until the program ends."""
 
     def __init__(
         self,
@@ -101,11 +101,11 @@ class Supervisor:
         """Starts nothing.
 
         Args:
-          nodes: names, such as "actor/3", in the order in which to start them.
+          nodes: names, such as "actor/3", in starting order.
           start: starts a node's process.
-          limit: of restarts.
-          report: gets the name of a node that died and what became of it.
-          poll_interval: seconds between looks at the processes.
+          limit: limit on restarts.
+          report: called with the name of a node that died, and how that was handled.
+          poll_interval: seconds between polls of the processes.
         """
         self._nodes = nodes
         self._start = start
@@ -115,17 +115,17 @@ class Supervisor:
         self._processes: dict[str, NodeProcess] = {}
 
     def run(self, stop: threading.Event) -> bool:
-        """Starts the nodes; returns when the program has ended, or was stopped in order.
+        """Starts the nodes; returns when the program has ended or was stopped cleanly.
 
         Args:
           stop: asks the program to stop. Nodes then have 11 seconds.
 
         Returns:
-          Whether training has finished, by the coordinator's word; else `stop` came.
+          Whether training has finished, as the coordinator reports; otherwise `stop` was set.
 
         Raises:
-          ProgramFailed: a node died without which there is no program, or another too often, or the
-            learner could not save its last checkpoint.
+          ProgramFailed: an irreplaceable node died, another node died too often, or the learner
+            could not save its last checkpoint.
         """
         try:
             for node in self._nodes:
@@ -139,7 +139,7 @@ class Supervisor:
         return finished
 
     def _watch(self, stop: threading.Event) -> bool:
-        """Whether the training has reached its end, with its last checkpoint; else `stop` came."""
+        """Whether training reached its end and saved its last checkpoint; else `stop` was set."""
         while not stop.wait(self._poll_interval):
             for node, process in list(self._processes.items()):
                 code = process.poll()
@@ -173,7 +173,7 @@ class Supervisor:
             cause = "did not end in time"
         elif code == LOST:
             cause = words
-        elif code == 0:  # a node ends so when it is asked to stop, which its launcher did not
+        elif code == 0:  # nodes exit like this when asked to stop, but the launcher did not ask
             cause = "ended before training had, as if by SIGTERM"
         elif code < 0:
             cause = f"killed by {signal.Signals(-code).name}"
@@ -182,7 +182,7 @@ class Supervisor:
         return ProgramFailed(node, cause, output=output)
 
     def _end(self) -> None:
-        """Stops all processes, by force after a while."""
+        """Stops all processes, killing those left after a grace period."""
         running = [p for p in self._processes.values() if p.poll() is None]
         for process in running:
             process.stop()

@@ -1,8 +1,8 @@
 """Launches the program on Vertex AI, with Launchpad's launcher and XManager.
 
-Each node gets a machine. Launchpad pickles the nodes and groups those of equal machines into worker
-pools; XManager builds an image for each pool and starts the job. What is added here: the machines,
-and how the image is made, since plain pip cannot install this project.
+Each node gets a machine. Launchpad pickles the nodes and groups those with equal machines into
+worker pools; XManager builds an image for each pool and starts the job. This module adds the choice
+of machines, and the image build, since plain pip cannot install this project.
 """
 
 import functools
@@ -28,21 +28,21 @@ HELP = "on machines of Vertex AI, docs/vertex.md"
 ON_THIS_MACHINE = False
 HANDS_OVER = True
 
-# GPUs of the learner, by the names that XManager has for them.
+# GPUs for the learner, with XManager's names for them.
 LEARNER_GPUS = {"t4": "t4", "v100": "v100", "l4": "l4_24th", "a100": "a100"}
 
-# Name of the images, and of the folder that Docker builds them from.
+# Name of the images and of the folder that Docker builds them from.
 _IMAGE = "popart-impala"
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
-# What the image's environment is made from. These are copied into the image first, so that pools
-# and later launches share the layer with the environment, which is most of the image.
+# Files that the image's environment is built from. They are copied into the image first, so that
+# pools and later launches share the environment's layer, which is most of the image.
 _SET_UP = ("setup.cfg", "pyproject.toml", "README.md", "requirements*")
 
 
 def define_flags() -> None:
-    """Defines the learner's machine."""
+    """Defines --vertex_learner_gpu."""
     flags.DEFINE_enum(
         "vertex_learner_gpu",
         None,
@@ -52,7 +52,7 @@ def define_flags() -> None:
 
 
 def check(config: RunConfig, logdir: str) -> None:
-    """Checks what a launch needs, before anything is built.
+    """Checks a launch's requirements before anything is built.
 
     Args:
       config: the run.
@@ -95,11 +95,11 @@ def check(config: RunConfig, logdir: str) -> None:
 
 
 def prepare() -> None:
-    """Needs nothing."""
+    """Does nothing."""
 
 
 def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) -> bool:
-    """Submits the job, and returns at once; see `Backend`."""
+    """Submits the job and returns at once; see `Backend`."""
     del failures, stop
     from launch_programs.nodes.program import make_program
 
@@ -110,7 +110,7 @@ def run(directory: RunDirectory, failures: FailureLog, stop: threading.Event) ->
 
 
 def machines(learner_gpu: str | None) -> dict[str, Any]:
-    """Each group's machine as XManager's requirements; equal ones make one pool.
+    """Each group's machine, as XManager requirements; equal ones form one pool.
 
     Args:
       learner_gpu: one of LEARNER_GPUS, or None for a learner on the CPU.
@@ -131,11 +131,11 @@ def machines(learner_gpu: str | None) -> dict[str, Any]:
 def launch(
     program: lp.Program, learner_environment: Mapping[str, str], learner_gpu: str | None = None
 ) -> None:
-    """Builds the images and starts the job; returns when it is submitted.
+    """Builds the images and starts the job; returns once it is submitted.
 
     Args:
-      program: its queues must be nodes of their own.
-      learner_environment: environment variables of the learner.
+      program: the program; its queues must be nodes of their own.
+      learner_environment: environment variables for the learner.
       learner_gpu: one of LEARNER_GPUS, or None for a learner on the CPU.
 
     Raises:
@@ -157,7 +157,7 @@ def launch(
             shutil.copy(path, code)
         resources = {}
         for group, machine in machines(learner_gpu).items():
-            # Launchpad wants a file of requirements; the image's environment is not made from it.
+            # Launchpad wants a requirements file; the image's environment is not built from it.
             resources[group] = DockerConfig(code, str(_ROOT / "requirements.in"), machine)
             learns = group == "learner"
             for node in program.groups.get(group, []):
@@ -172,9 +172,9 @@ def launch(
 def _to_executables(
     nodes: Sequence[Any], label: str, context: Any, *, environment: Mapping[str, str], gpu: bool
 ) -> list[tuple[Any, Any]]:
-    """A node's `to_executables`: Launchpad's, with this project's way to make the image."""
+    """Replaces a node's `to_executables`: Launchpad's, with this project's image build."""
     [(container, requirements)] = type(nodes[0]).to_executables(nodes, label, context)
-    # Launchpad's folder has a name of its own each time, which would miss Docker's cache.
+    # Launchpad's folder gets a new name each time, which would defeat Docker's cache.
     files = list(pathlib.Path(container.path).iterdir())
     staged = pathlib.Path(container.path, _IMAGE)
     staged.mkdir()
@@ -185,7 +185,7 @@ def _to_executables(
     if gpu:
         jax = f"jax[cuda12]=={importlib.metadata.version('jax')}"
         install += f" && .venv-tools/uv-* pip install --python .venv/bin/python '{jax}'"
-        # Ask the machine for its GPU's driver, as NVIDIA's own images do.
+        # Asks the machine for its GPU driver, as NVIDIA's own images do.
         nvidia = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
         environment = {**environment, **nvidia, "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64"}
     container.base_image = "python:3.10-slim"

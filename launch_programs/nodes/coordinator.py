@@ -1,4 +1,4 @@
-"""The coordinator: counts, metrics and progress of the whole program, and its end."""
+"""The coordinator: keeps counts, metrics and progress for the whole program, and ends it."""
 
 import functools
 import math
@@ -22,26 +22,26 @@ from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.run.scalars import ScalarStream
 from launch_programs.run.training_status import StatusFollower, TrainingStatus, duration
 
-# With more tasks than this, progress shows their median instead of each.
+# With more tasks than this, progress lines show their median instead of each task.
 _LISTED_TASKS = 6
 
-# Seconds between questions to the coordinator whether the program has ended, of those whose
-# launcher does not tell them (run_node.py), and how long the coordinator answers them at the end.
+# Nodes whose launcher does not tell them that the program has ended (run_node.py) poll the
+# coordinator: seconds between polls, and how long the coordinator keeps answering at the end.
 ENDED_POLL = 1.0
 _ENDED_ANSWERS = 3 * ENDED_POLL
 
 
 class Coordinator:
-    """A Courier node; every public method is a remote call that may come from several threads."""
+    """A Courier node; public methods are remote calls, possibly from several threads at once."""
 
     def __init__(self, config: RunConfig, path: str):
         """Opens the run's tables.
 
         Args:
           config: the run.
-          path: of the run directory.
+          path: path of the run directory.
         """
-        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        logging.set_verbosity(logging.WARNING)  # a node's output is for problems
         self._stop = lp.stop_event()
         self._config = config
         self._directory = directory = RunDirectory(path)
@@ -50,21 +50,21 @@ class Coordinator:
         self._write = PatientWriter(lambda text: self._failures.add("coordinator/0", text))
         self._tables = {name: CSVTable(path) for name, path in directory.tables.items()}
         self._scalars = ScalarStream(config)
-        self._events: EventWriter | None = None  # opened when it is known where the run continues
+        self._events: EventWriter | None = None  # opened once it is known where the run continues
         self._first_frame = 0
         self._counter = counting.Counter()
         self._lock = threading.Lock()  # guards tables, events, and the status
         self._status = TrainingStatus(config, since=time.time())
-        StatusFollower(directory, self._status).update()  # an earlier start's; then `record` adds
+        StatusFollower(directory, self._status).update()  # earlier starts' rows; `record` adds more
         self._last_line = ""
-        self._untold_checkpoint: int | None = None  # a step that the disk has not taken yet
+        self._untold_checkpoint: int | None = None  # a step not yet written to disk
         self._learner_done = threading.Event()
         self._finished = False
         self._given_up: str | None = None  # why the program must end
-        self._asked = False  # whether there are nodes that ask for its end
+        self._asked = False  # whether any node polls for the end
 
     def increment(self, **counts: float) -> dict[str, float]:
-        """Adds to the counts, as Acme's counters do with their parent; returns all of them."""
+        """Adds to the counts, as Acme's counters do with their parent; returns all counts."""
         return self._counter.increment(**counts)
 
     def get_counts(self) -> dict[str, float]:
@@ -72,20 +72,20 @@ class Coordinator:
         return self._counter.get_counts()
 
     def restore_counts(self, counts: dict[str, float]) -> None:
-        """Continues from a checkpoint's counts; called before any row is recorded."""
+        """Restores a checkpoint's counts; called before any row is recorded."""
         self._first_frame = int(counts.get("learner_frames", 0))  # none in a grown run
         self._counter.restore({"counts": dict(counts), "cache": {}})
 
     def record(self, table: str, rows: list[Row]) -> None:
-        """Appends rows to `table`.csv, with the time and, but for the learner's, the frames so far.
+        """Appends rows to `table`.csv, with the time and, except for the learner, frames so far.
 
         Args:
           table: "learner", "actors" or "evaluator".
-          rows: plain values.
+          rows: rows of plain values.
         """
         with self._lock:
-            # In here, so that frames never fall from a row to the next while a program runs: where
-            # they do, a resumed one continued from there (history.py).
+            # Inside the lock, so that frames never decrease between rows while a program runs: a
+            # decrease marks where a resumed program continued (history.py).
             frames = int(self.get_counts().get("learner_frames", 0))
             stamp: dict[str, Any] = {"time": round(time.time(), 3)}
             if table != "learner":
@@ -108,7 +108,7 @@ class Coordinator:
                 self._write("events", functools.partial(self._events.write, scalars))
 
     def checkpoint_saved(self, step: int) -> None:
-        """Notes that the learner has saved a checkpoint of this learner step."""
+        """Notes that the learner has saved a checkpoint at this learner step."""
         self._untold_checkpoint = step
         self._note_checkpoint()
 
@@ -120,19 +120,19 @@ class Coordinator:
                 self._untold_checkpoint = None
 
     def last_checkpoint(self) -> int | None:
-        """The step of the newest checkpoint that the learner told of, in earlier runs too."""
+        """The step of the newest checkpoint that the learner reported, in earlier starts too."""
         return self._directory.read_last_checkpoint()
 
     def record_failure(self, node: str, failure: str) -> None:
-        """A failure that `node` got over, for the run's log; see `FailureLog.add`."""
+        """Logs a failure that `node` recovered from; see `FailureLog.add`."""
         self._failures.add(node, failure)
 
     def give_up(self, node: str, cause: str) -> None:
-        """Ends the program, since `node` cannot continue and a new start would not help.
+        """Ends the program, because `node` cannot continue and a restart would not help.
 
         Args:
           node: such as "actor/3".
-          cause: a line that says it, and what else may help to understand it.
+          cause: a line with the cause, then anything else that may help to understand it.
         """
         if self._given_up is None:
             print(cause, flush=True)
@@ -141,24 +141,25 @@ class Coordinator:
             self._given_up = f"{node}: {summary}"
 
     def has_ended(self) -> bool:
-        """Whether the program ends, so that nodes that nobody else tells should stop."""
+        """Whether the program is ending; polled by nodes that nobody else tells to stop."""
         self._asked = True
         return self._finished or self._given_up is not None or self._stop.is_set()
 
     def learner_done(self, finished: bool) -> None:
-        """The learner's word that it has saved its last checkpoint.
+        """Called by the learner once it has saved its last checkpoint.
 
         Args:
-          finished: all frames are consumed, so that the program ends; else it is stopping already.
+          finished: whether all frames are consumed, which ends the program; otherwise it is already
+            stopping.
         """
         self._finished = finished
         self._learner_done.set()
 
     def run(self) -> None:
-        """Writes a line of progress at every interval, until the program ends.
+        """Writes a progress line at every interval, until the program ends.
 
-        Its own end is what tells a launcher that the program has ended: with exit code `FINISHED`,
-        or with `GIVEN_UP` and the cause as the last line that it prints.
+        The coordinator's exit tells a launcher that the program has ended: with exit code
+        `FINISHED`, or with `GIVEN_UP` and the cause as its last line of output.
         """
         next_line = time.monotonic() + self._config.log_interval
         while not self._stop.wait(0.2):
@@ -171,7 +172,7 @@ class Coordinator:
                 next_line += self._config.log_interval
         if self._finished:
             self._write_progress()
-        # The learner asks for the counts when it saves, so it must not find the coordinator gone.
+        # The learner asks for the counts when it saves, so the coordinator must still be there.
         end = time.monotonic()
         self._learner_done.wait(LINGER)
         self._note_checkpoint()
@@ -189,7 +190,7 @@ class Coordinator:
         with self._lock:
             self._status.frames = int(self.get_counts().get("learner_frames", 0))
             line = progress_line(self._status)
-            if line == self._last_line:  # nothing has come yet
+            if line == self._last_line:  # nothing new yet
                 return
             self._last_line = line
             data = f"{line}\n".encode()
@@ -197,19 +198,19 @@ class Coordinator:
 
 
 def _end_launchpads_own_program() -> bool:
-    """Tells Launchpad's own launchers, if one started this, that the program has ended.
+    """Tells Launchpad's own launcher, if it started this, that the program has ended.
 
-    Vertex AI's job ends only when it is told to; our launchers see the coordinator end.
+    A Vertex AI job ends only when told to; our launchers see the coordinator exit.
     """
     launch_context = context.get_context()
-    if not launch_context._is_initialized:  # by `lp.launch`; there is no public question
+    if not launch_context._is_initialized:  # by `lp.launch`; there is no public way to ask
         return False
     launch_context.program_stopper()
     return True
 
 
 def progress_line(status: TrainingStatus) -> str:
-    """One line that says how far training is and what it returns."""
+    """One line with training progress and recent returns."""
     parts = [f"{status.share:.1%}", f"{status.frames:,} frames"]
     if status.frames_per_second is not None:
         parts.append(f"{status.frames_per_second:,.0f}/s")

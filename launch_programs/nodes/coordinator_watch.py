@@ -1,4 +1,4 @@
-"""How a node that no launcher watches hears that the program has ended: it asks the coordinator."""
+"""Polls the coordinator for the end of the program, in nodes that no launcher watches."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ from launch_programs.nodes.coordinator import ENDED_POLL
 from launch_programs.nodes.ending import ORPHAN
 from launch_programs.nodes.stopping import ProgramStopped, StoppableClient
 
-# Seconds without an answer of the coordinator after which a node ends. A little less than what the
-# node's own calls wait (program.py), so that it ends with a message and not with a traceback.
+# Seconds without an answer from the coordinator after which a node ends. Slightly less than the
+# timeout of the node's own calls (program.py), so that it ends with a message, not a traceback.
 _SILENCE = 110.0
 
-# Seconds that one question to the coordinator waits for its answer.
+# Timeout in seconds of one poll.
 _ANSWER = 10.0
 
 
@@ -25,14 +25,14 @@ class CoordinatorWatch:
     """Asks the coordinator whether the program has ended, and stops this node when it has."""
 
     def __init__(self, node: str, address: str):
-        """Starts to ask.
+        """Starts polling.
 
         Args:
           node: name of this process's node.
-          address: of the coordinator.
+          address: address of the coordinator.
         """
         self.ended = False  # the coordinator has said so
-        self.lost = False  # it does not answer
+        self.lost = False  # it no longer answers
         self._node = node
         self._address = address
         self._closed = threading.Event()

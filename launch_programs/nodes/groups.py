@@ -1,6 +1,6 @@
-"""The groups of nodes that a program has, in the order in which they are started.
+"""The groups of nodes in a program, in starting order.
 
-Imports nothing of the program: processes read this before they load libraries.
+Imports nothing else from the program: processes read this before they load libraries.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Nodes that do the same."""
+    """Nodes with the same role."""
 
     name: str
     listens: bool = False  # has an address that others must know
-    replaceable: bool = False  # holds nothing that others need: may be restarted alone
+    replaceable: bool = False  # holds nothing that others need, so may be restarted alone
     learns: bool = False  # may use accelerators, and has large arrays
-    cpus: float = 1  # that each node asks of a Ray host, where the user does not say
+    cpus: float = 1  # default request of each node to a Ray host
 
 
 GROUPS = {
@@ -37,7 +37,7 @@ LISTENING = tuple(group.name for group in GROUPS.values() if group.listens)
 
 
 def num_nodes(config: "RunConfig") -> dict[str, int]:
-    """How many nodes each group has in a run's program."""
+    """Number of nodes in each group of a run's program."""
     return {
         "coordinator": 1,
         "learner": 1,

@@ -1,7 +1,7 @@
-"""What runs in the nodes of the program: learner, actors, evaluator.
+"""The program's learner, actor and evaluator nodes.
 
-Public methods are remote calls: arguments and results that travel to the coordinator are plain
-Python values (Courier never answers a call whose arguments hold NumPy values).
+Public methods are remote calls. Arguments and results exchanged with the coordinator are plain
+Python values (Courier never answers a call whose arguments contain NumPy values).
 """
 
 import os
@@ -41,7 +41,7 @@ _LEARNER = "learner/0"
 
 
 class LearnerNode:
-    """Learns until the run's frames are consumed or the program stops; publishes the parameters."""
+    """Learns until the run's frames are consumed or the program stops; publishes parameters."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class LearnerNode:
 
         Args:
           config: the run.
-          checkpoints: directory.
+          checkpoints: directory of the checkpoints.
           queues: clients of all queues.
           coordinator: client of the coordinator.
         """
-        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        logging.set_verbosity(logging.WARNING)  # a node's output is for problems
         self._stop = lp.stop_event()
         self._config = config
         self._bad_batches = checkpoints.parent
@@ -70,7 +70,7 @@ class LearnerNode:
 
         def record(row: Row) -> None:
             if (warning := skipped.warning(row)) is not None:
-                print("warning:", warning, flush=True)  # the screen shows what nodes warn of
+                print("warning:", warning, flush=True)  # the screen shows nodes' warnings
             coordinator.record("learner", [{**row, "queue_fill": meter.mean()}])
 
         builder = make_builder(
@@ -89,7 +89,7 @@ class LearnerNode:
             keep_interval=config.keep_learner_steps,
             warn=lambda text: coordinator.record_failure(_LEARNER, text),
         )
-        self._counts: dict[str, float] = {}  # the coordinator's, when last asked
+        self._counts: dict[str, float] = {}  # the coordinator's counts, as last received
         try:
             restored = self._checkpointer.restore(self._learner.save())
         except CheckpointError as error:
@@ -100,13 +100,13 @@ class LearnerNode:
             skipped.steps = state.steps
             coordinator.restore_counts(self._counts)
         elif (step := coordinator.last_checkpoint()) is not None:
-            # Starting over would lose it.
+            # Starting over would lose that checkpoint.
             self._give_up(
                 f"the checkpoint of step {step} is not in {checkpoints}: this directory must be "
                 "the same wherever the learner runs (docs/cluster.md)"
             )
         try:
-            # Here, for this is the machine that learns, however the program was started.
+            # Recorded here because this machine does the learning, however the program was started.
             provenance.record(RunDirectory(checkpoints.parent), self._learner.frames)
         except (OSError, ValueError) as error:
             coordinator.record_failure(
@@ -114,11 +114,11 @@ class LearnerNode:
             )
 
     def get_variables(self, names: list[str]) -> list[PolicyVariables]:
-        """Remote call of actors and evaluator; see `PopArtIMPALALearner.get_variables`."""
+        """Called by actors and the evaluator; see `PopArtIMPALALearner.get_variables`."""
         return self._learner.get_variables(names)
 
     def run(self) -> None:
-        """Learns; saves a checkpoint at every interval and at the end, however it comes."""
+        """Learns; saves a checkpoint at every interval and at the end, whatever its cause."""
         try:
             with ends_on_stop(self._stop):
                 self._learn()
@@ -129,13 +129,13 @@ class LearnerNode:
             self._stop.wait()
 
     def _learn(self) -> None:
-        saved = True  # at the last try
+        saved = True  # whether the last attempt succeeded
         next_save = time.monotonic() + self._config.checkpoint_interval
         while self._learner.frames < self._config.last_frame:
             try:
                 self._learner.step()
             except StopIteration:
-                return  # the program stops, and with it the queue
+                return  # the program is stopping, and the queue with it
             except NonFiniteUpdates as error:
                 path = self._bad_batches / f"bad-batch-{error.step}.npz"
                 try:
@@ -148,7 +148,7 @@ class LearnerNode:
                 try:
                     self._save()
                 except CheckpointError as error:
-                    # The earlier ones are still there, and the disk may be free again by the next.
+                    # Earlier checkpoints remain, and the disk may have room again by the next one.
                     if saved:
                         self._coordinator.record_failure(_LEARNER, f"{error}; training continues")
                     saved = False
@@ -159,7 +159,7 @@ class LearnerNode:
                 next_save = time.monotonic() + self._config.checkpoint_interval
 
     def _give_up(self, cause: str) -> NoReturn:
-        """Lets the program end for a cause that a new start would meet again."""
+        """Ends the program for a cause that would recur after a restart."""
         self._coordinator.give_up(_LEARNER, cause)
         self._stop.wait()
         raise ProgramStopped
@@ -170,7 +170,7 @@ class LearnerNode:
         except CheckpointError as error:
             if not self._stop.is_set():
                 raise
-            # Launchpad drops what colocated nodes raise on a stop.
+            # Launchpad drops exceptions that colocated nodes raise on a stop.
             newest = self._checkpointer.latest_step
             with ends_on_stop(self._stop):
                 self._coordinator.record_failure(
@@ -178,7 +178,7 @@ class LearnerNode:
                 )
 
     def _save(self) -> None:
-        # On a stop it may be slow or gone; the learner's own counts are what must not be lost.
+        # On a stop the coordinator may be slow or gone; the learner's own counts must not be lost.
         with ends_on_stop(self._stop):
             self._counts = self._coordinator.get_counts()
         state = self._learner.save()
@@ -199,7 +199,7 @@ class ActorNode:
         learner: Any,
         coordinator: Any,
     ):
-        """Keeps its arguments; environments are made when the learner is there.
+        """Stores its arguments; environments are created once the learner is up.
 
         Args:
           config: the run.
@@ -208,7 +208,7 @@ class ActorNode:
           learner: client of the learner node.
           coordinator: client of the coordinator.
         """
-        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        logging.set_verbosity(logging.WARNING)  # a node's output is for problems
         self._stop = lp.stop_event()
         self._config = config
         self._actor = actor
@@ -229,10 +229,10 @@ class ActorNode:
     def _run(self) -> None:
         config = self._config
         builder = make_builder(config, should_stop=self._stop.is_set)
-        # Waits for the learner, which has restored the counts then, and whose process has the
-        # queue if there is one: Reverb's own wait for its server does not hear of a stop.
+        # Waits for the learner, which has restored the counts by then and whose process may host
+        # the queue. Reverb's own wait for its server would not notice a stop.
         self._learner.get_variables([POLICY])
-        # A resumed run must not replay the games of the run before: the seed depends on its length.
+        # A resumed run must not replay earlier games, so the seed depends on the steps so far.
         resumed_at = int(self._coordinator.get_counts().get("learner_steps", 0))
         seed = derive_seed(config.seed, self._actor, resumed_at)
         counter = _counter(self._coordinator, "actor")
@@ -280,17 +280,17 @@ class ActorNode:
 
 
 class EvaluatorNode:
-    """Plays an episode of every task in an EnvironmentLoop, at intervals of training."""
+    """Plays an episode of every task in an EnvironmentLoop, at intervals during training."""
 
     def __init__(self, config: RunConfig, learner: Any, coordinator: Any):
-        """Keeps its arguments.
+        """Stores its arguments.
 
         Args:
-          config: the run; `evaluation_interval` frames lie between rounds.
+          config: the run; rounds are `evaluation_interval` frames apart.
           learner: client of the learner node.
           coordinator: client of the coordinator.
         """
-        logging.set_verbosity(logging.WARNING)  # a node's output is for what went wrong
+        logging.set_verbosity(logging.WARNING)  # a node's output is for problems
         self._stop = lp.stop_event()
         self._config = config
         self._learner = StoppableClient(learner, self._stop)
@@ -331,12 +331,12 @@ class EvaluatorNode:
 
 
 def _counter(coordinator: Any, prefix: str) -> counting.Counter:
-    """Acme's counter that passes every count on at once, so that checkpoints have all of them."""
+    """An Acme counter that forwards every count at once, so that checkpoints include them all."""
     return counting.Counter(coordinator, prefix, time_delta=0.0)
 
 
 def episode_row(episode: Any, tasks: tuple[str, ...]) -> dict[str, Any]:
-    """A finished episode as a row of metrics."""
+    """Converts a finished episode to a row of metrics."""
     return {
         "task": tasks[episode.task],
         "episode_return": episode.episode_return,

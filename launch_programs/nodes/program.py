@@ -1,19 +1,19 @@
-"""The Launchpad program: which nodes there are, and who knows whom.
+"""The Launchpad program: its nodes, and which nodes each of them talks to.
 
     group         node                                   talks to
     coordinator   Coordinator                            -
     learner       Reverb queue + LearnerNode             queues, coordinator
-    queue         Reverb queues, if there are several    -
-    actor         ActorNode, one for each actor          a queue, learner, coordinator
+    queue         Reverb queues, with --num_queues       -
+    actor         ActorNode, one per actor               a queue, learner, coordinator
     evaluator     EvaluatorNode                          learner, coordinator
 
-The queue shares the learner's process: the learner is its only reader, and reading inside a process
-saves the network's copies. With `--num_queues` the queues have processes of their own, and actors
-are dealt to them round-robin: for other hosts, and for more data than one server can take in.
+The queue shares the learner's process: the learner is its only reader, and reading within a process
+avoids copies over the network. With `--num_queues` the queues have processes of their own, and
+actors are assigned to them round-robin: for other hosts, or for more data than one server can take.
 
-A launcher binds the nodes' addresses, pickles the nodes and starts them: on this machine
-(local_processes.py), on a cluster (ray_launch.py, vertex.py), or a user does it node by node
-(run_node.py). What nodes run lives in packages, therefore.
+A launcher binds the nodes' addresses, pickles the nodes and starts them on this machine
+(local_processes.py) or on a cluster (ray_launch.py, vertex.py); or a user starts each node by hand
+(run_node.py). The code that nodes run therefore lives in importable packages.
 """
 
 import launchpad as lp
@@ -25,7 +25,7 @@ from launch_programs.run.parts import make_builder
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
-# A remote call that takes longer means that the peer is gone. It also covers the peer's start.
+# If a remote call takes longer, the peer is gone. The time also covers the peer's start.
 _CLIENT = {"call_timeout": 120.0}
 
 
@@ -42,7 +42,7 @@ def _make_tables(config: RunConfig) -> list[reverb.Table]:
 
 
 def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
-    """Builds the program; starts nothing."""
+    """Builds the program without starting it."""
     path = str(directory.path.absolute())
     program = lp.Program("popart_impala")
     with program.group("coordinator"):
@@ -83,7 +83,7 @@ def make_program(config: RunConfig, directory: RunDirectory) -> lp.Program:
 
 
 def named_nodes(program: lp.Program) -> dict[str, lp.PyNode]:
-    """The nodes by the names that users see: their group and their number in it, as "actor/3"."""
+    """The nodes by the names that users see, group and number, such as "actor/3"."""
     return {
         f"{group}/{i}": node
         for group, nodes in program.groups.items()

@@ -1,16 +1,16 @@
-"""Tells when many of the learner's updates are skipped."""
+"""Warns when many of the learner's updates are skipped."""
 
 from launch_programs.run.metrics import Row
 
-# Share of the updates since the last row. One bad batch now and then is got over; this is more.
+# Share of the updates since the last row. An occasional bad batch is tolerated; this is more.
 _SHARE = 0.01
 
 
 class SkippedUpdates:
-    """Looks at the rows of learner.csv, one after the other.
+    """Checks the rows of learner.csv one by one.
 
     Attributes:
-      steps: learner steps of the last row, or where the learner begins.
+      steps: learner steps at the last row, or where the learner begins.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class SkippedUpdates:
         self._skipped = 0
 
     def warning(self, row: Row) -> str | None:
-        """A line if more than 1 % of the updates since the last row were skipped, else None."""
+        """A warning if over 1 % of the updates since the last row were skipped, else None."""
         steps, skipped = int(row["learner_steps"]), int(row["skipped_updates"])
         made, lost = steps - self.steps, skipped - self._skipped
         self.steps, self._skipped = steps, skipped

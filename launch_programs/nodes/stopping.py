@@ -1,4 +1,4 @@
-"""How nodes hear that the program stops, wherever they are waiting."""
+"""Lets nodes notice that the program is stopping, wherever they are waiting."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 from launch_programs.nodes.ending import GRACE
 
-# How long a wait continues before it looks for a stop request.
+# Seconds between checks for a stop request while waiting.
 _POLL_SECONDS = 0.2
 
 
@@ -19,11 +19,11 @@ class ProgramStopped(Exception):
 class StoppableClient:
     """A Courier client whose calls give up when the program stops.
 
-    A Courier call to a peer that is gone waits for its return until the call's timeout.
+    A plain Courier call to a peer that is gone waits for it to return until the call times out.
     """
 
     def __init__(self, client: Any, stop: threading.Event):
-        """Wraps `client`; `stop` is set when the program stops."""
+        """Wraps `client`; `stop` is set when the program is to stop."""
         self._client = client
         self._stop = stop
 
@@ -43,7 +43,7 @@ class StoppableClient:
 
 @contextmanager
 def ends_on_stop(stop: threading.Event) -> Iterator[None]:
-    """Lets errors pass that come from peers going away because the program stops."""
+    """Suppresses errors caused by peers that go away because the program is stopping."""
     try:
         yield
     except ProgramStopped:

@@ -1,4 +1,4 @@
-"""Playing one of a run's tasks in Acme's EnvironmentLoop."""
+"""Plays one of a run's tasks in Acme's EnvironmentLoop."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ from launch_programs.run.run_config import RunConfig
 
 
 class FixedVariables(core.VariableSource):
-    """A checkpoint's parameters as Acme's variable source."""
+    """An Acme variable source that serves a checkpoint's parameters."""
 
     def __init__(self, policy: SavedPolicy, config: Config):
-        """Serves this policy, of an agent of these settings, for ever."""
+        """Serves `policy`, from an agent with the settings `config`."""
         scale = popart.configured_scale(policy.popart, config)
         self._variables = PolicyVariables(policy.steps, policy.params, scale.mu, scale.sigma)
 
@@ -40,7 +40,7 @@ class _Bounded(dm_env.Environment):
     """Ends episodes that take too long, lets a stop request end one, and names the task in errors.
 
     Attributes:
-      cut_off: whether the last episode ended for its length.
+      cut_off: whether the last episode was cut off for its length.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class _Bounded(dm_env.Environment):
 
 
 class _AttentionMeter(observers.EnvLoopObserver):
-    """Adds up the actor's attention weights, step after step."""
+    """Averages the actor's attention weights over steps."""
 
     def __init__(self, actor: Actor):
         self._actor = actor
@@ -107,7 +107,7 @@ class _AttentionMeter(observers.EnvLoopObserver):
         self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
     ) -> None:
         step = self._actor.last_step
-        assert step is not None  # for an action was chosen
+        assert step is not None  # because an action was chosen
         if step.attention is not None:
             weights = np.asarray(step.attention[0], np.float64)
             self._sum = weights + (0.0 if self._sum is None else self._sum)
@@ -121,8 +121,8 @@ class TaskPlayer:
     """One task of a run and an actor for it, in an EnvironmentLoop.
 
     Attributes:
-      actor: who plays; its last step has values.
-      screen: how the environment looks to people; None unless it is filmed.
+      actor: the actor that plays; its last step includes values.
+      screen: the environment as people see it; None unless it is filmed.
     """
 
     def __init__(
@@ -138,23 +138,23 @@ class TaskPlayer:
         filmed: bool = False,
         max_frames: int | None = None,
     ):
-        """Makes environment and actor.
+        """Creates the environment and the actor.
 
         Args:
           config: the run.
           networks: the run's network.
           task: index into the run's tasks.
-          variable_source: where parameters come from; asked again before every episode.
+          variable_source: source of the parameters, queried before every episode.
           greedy: takes the likeliest actions instead of sampling.
-          seed: of environment and actions.
-          should_stop: asked at every step; once true, `play` raises `ProgramStopped`.
-          filmed: gives the environment a `screen`. The episodes are the same ones.
+          seed: seed of environment and actions.
+          should_stop: checked at every step; once true, `play` raises `ProgramStopped`.
+          filmed: gives the environment a `screen`. This does not change the episodes.
           max_frames: environment frames after which an episode is cut off; None for the run's own
             `evaluation_limit`.
         """
         self._task = task
         self.screen: Screen | None = None
-        # Scores are of whole games, also where training ended episodes with a life.
+        # Scores are for whole games, even if training ended episodes at the loss of a life.
         atari = dataclasses.replace(config.atari, life_loss=False)
         tasks, environment_seed = config.task_list(), derive_seed(seed, task)
         if filmed:
@@ -166,7 +166,7 @@ class TaskPlayer:
         self._environment = _Bounded(
             environment, tasks[task], max_frames or config.evaluation_limit, should_stop
         )
-        # With values in any case, so that filmed episodes are chosen by the same compiled program.
+        # Always computes values, so that filmed episodes use the same compiled program.
         self.actor = Actor(
             make_policy(networks, greedy=greedy, values=True),
             make_value_function(networks),
@@ -180,7 +180,7 @@ class TaskPlayer:
         """Plays one episode with the newest parameters.
 
         Args:
-          more_observers: observe the episode.
+          more_observers: additional observers of the episode.
 
         Raises:
           ProgramStopped: the program is to stop.
@@ -199,12 +199,12 @@ class TaskPlayer:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the last episode was cut off for its length; its return is of what was played."""
+        """Whether the last episode was cut off; its return then covers only what was played."""
         return self._environment.cut_off
 
     @property
     def mean_attention(self) -> list[float] | None:
-        """Mean weight of each sub-network over all steps played; None if the network has none."""
+        """Mean attention per sub-network over all steps; None if the network has no attention."""
         return self._attention.mean
 
     def close(self) -> None:

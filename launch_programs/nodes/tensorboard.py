@@ -1,4 +1,4 @@
-"""TensorBoard's event files, beside the run's tables."""
+"""Writes TensorBoard event files next to the run's tables."""
 
 import os
 import pathlib
@@ -16,25 +16,27 @@ from launch_programs.run.scalars import Scalars
 
 _PREFIX = "events.out.tfevents."
 
-# What TensorBoard allows in a tag; others, such as the colon of gym:ID, become underscores.
+# Characters that TensorBoard does not allow in a tag, such as the colon of gym:ID; they become
+# underscores.
 _NOT_IN_TAGS = re.compile(r"[^\w./-]")
 
 
 class EventWriter:
-    """Writes scalars into a new event file of a directory.
+    """Writes scalars to a new event file in a directory.
 
-    Not tensorboardX's writer: an error of the disk ends its thread, and then it blocks.
+    tensorboardX's own writer is not used: a disk error ends its thread, and then it blocks.
     """
 
     def __init__(self, directory: pathlib.Path, first_frame: int):
         """Writes nothing yet.
 
         Args:
-          directory: of the run.
-          first_frame: frames that the run begins or continues with. What earlier files of the
-            directory have from there on was not kept, and TensorBoard no longer shows it.
+          directory: the run directory.
+          first_frame: frames at which the run begins or continues. What earlier event files record
+            from there on belongs to training that was lost; TensorBoard no longer shows it.
         """
-        # TensorBoard reads the files in the order of their names, whatever became of the clock.
+        # TensorBoard reads the files in order of their names, so the name must be the last even if
+        # the clock was set back.
         second = max([int(time.time()), *(n + 1 for n in _seconds(directory))])
         name = f"{_PREFIX}{second:010}.{socket.gethostname()}.{os.getpid()}"
         self._path = directory / name
@@ -45,10 +47,10 @@ class EventWriter:
         )
 
     def write(self, scalars: Scalars) -> None:
-        """Writes scalars at their number of frames.
+        """Writes scalars at their frame count.
 
         Raises:
-          OSError: they cannot be written; the file is as before.
+          OSError: they cannot be written; the file is unchanged.
         """
         summary = Summary(
             value=[
@@ -61,13 +63,13 @@ class EventWriter:
 
 
 def _seconds(directory: pathlib.Path) -> list[int]:
-    """The times in the names of a directory's event files."""
+    """The times in the names of the event files in a directory."""
     names = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
     return [int(second) for name in names if (second := name.partition(".")[0]).isdecimal()]
 
 
 def _record(event: Event) -> bytes:
-    """An event as a record of TensorFlow's TFRecord format."""
+    """Encodes an event as a TFRecord record."""
     data = event.SerializeToString()
     length = struct.pack("<Q", len(data))
     return b"".join(

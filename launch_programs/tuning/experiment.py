@@ -1,4 +1,4 @@
-"""A population as an experiment of Ray Tune: who trains when, and who continues from whom."""
+"""Runs a population on Ray Tune: when members train, and which ones copy from which."""
 
 import logging
 import os
@@ -16,42 +16,42 @@ from launch_programs.run.metrics import CSVTable
 from launch_programs.run.population import PopulationConfig, PopulationDirectory, Row
 from launch_programs.tuning.trainable import INTERVALS, SCORE, MemberTrainable, member_number
 
-# Times that a member's failed program is started again, from its newest checkpoint.
+# Times that a member's failed program is restarted from its newest checkpoint.
 _RETRIES = 2
 
-# States of a member that are kept; with fewer, one may go while another member copies it.
+# Saved states kept per member; with fewer, one may be deleted while another member copies it.
 _KEPT_STATES = 4
 
 
 def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
-    """Trains a population to its end, or continues with one that was interrupted.
+    """Trains a population to its end, or continues one that was interrupted.
 
-    Ray must be connected. SIGINT ends it in order.
+    Ray must be connected. SIGINT ends it cleanly.
 
     Args:
-      path: of the population's directory, with the settings; each member's row is appended to its
-        table, and printed.
-      resources: what a member asks of a host of Ray, such as {"CPU": 2}.
+      path: the population's directory, which contains its settings; each member's row is appended
+        to its table, and printed.
+      resources: what a member asks of a Ray host, such as {"CPU": 2}.
 
     Returns:
       Why members have failed for good.
     """
     directory = PopulationDirectory(path)
     config = directory.read_config()
-    # A program of the project must be found from where this one was started.
+    # The project's programs must be importable from the directory that this one was started in.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    # Each run directory has its curves.
+    # Each run directory has its own curves.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    # What it says of failures and interruptions is said here.
+    # We report failures and interruptions ourselves.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # Ray Tune writes these two small, and other resources as they are.
+    # Ray Tune spells these two in lower case, and other resources as they are.
     names = {"CPU": "cpu", "GPU": "gpu"}
     trainable = tune.with_resources(
         MemberTrainable, {names.get(name, name): amount for name, amount in resources.items()}
     )
     space = {"population": str(directory.path), **_draws(config)}
-    # Ray Tune draws what it perturbs, and whom it copies, from these.
+    # Ray Tune uses these generators to choose what to perturb and which member to copy.
     random.seed(config.run.seed)
     np.random.seed(config.run.seed % 2**32)
     state = str(directory.ray)
@@ -68,7 +68,7 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
                 num_samples=config.members,
                 scheduler=_scheduler(config),
                 search_alg=BasicVariantGenerator(
-                    # The first member begins with the settings that an ordinary run would have.
+                    # The first member begins with the settings of an ordinary run.
                     points_to_evaluate=[
                         {name: getattr(config.run.agent, name) for name in config.ranges}
                     ],
@@ -90,7 +90,7 @@ def run(path: pathlib.Path, resources: Mapping[str, float]) -> list[str]:
 
 
 def _draws(config: PopulationConfig) -> dict[str, Any]:
-    """What each tuned setting is drawn from, as Ray Tune has it."""
+    """The Ray Tune distribution that each tuned setting is drawn from."""
     return {name: tune.loguniform(*bounds) for name, bounds in config.ranges.items()}
 
 
@@ -109,17 +109,17 @@ def _scheduler(config: PopulationConfig) -> TrialScheduler:
         perturbation_interval=1,
         hyperparam_mutations=_draws(config),
         custom_explore_fn=into_ranges,
-        synch=True,  # members are compared at equal frames
+        synch=True,  # members are compared at equal frame counts
     )
 
 
 def _last_line(error: Exception) -> str:
-    """What a member's process raised; Ray puts tracebacks before it."""
+    """The exception that a member's process raised; Ray puts tracebacks before it."""
     return str(error).strip().splitlines()[-1]
 
 
 class _Follower(tune.Callback):
-    """Keeps the population's table, and says what comes."""
+    """Appends results to the population's table, and prints them."""
 
     def __init__(self, directory: PopulationDirectory, config: PopulationConfig):
         self._directory = directory
@@ -138,7 +138,7 @@ class _Follower(tune.Callback):
         print(describe(row, self._config), flush=True)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Called by Ray Tune where a member's process has failed and is started again."""
+        """Called by Ray Tune when a member's process has failed and is restarted."""
         del iteration, trials, info
         member = member_number(trial.trial_id)
         logs = self._directory.member(member).logs
@@ -149,7 +149,7 @@ class _Follower(tune.Callback):
 
 
 def describe(row: Row, config: PopulationConfig) -> str:
-    """A member's row as a line."""
+    """Formats a member's row as a line."""
     tuned = "  ".join(f"{name} {value:.3g}" for name, value in row.tuned.items())
     copied = row.parent not in (-1, row.member)
     return (

@@ -1,4 +1,4 @@
-"""A member of a population: a run that is trained interval by interval."""
+"""A population member: a run that is trained interval by interval."""
 
 import json
 import pathlib
@@ -15,34 +15,34 @@ from launch_programs.run.history import read_history
 from launch_programs.run.population import PopulationDirectory, Row
 from launch_programs.run.run_directory import checkpoint_steps, write_json
 
-# Seconds between looks at the program.
+# Seconds between polls of the program.
 _POLL = 0.1
 
-# What a saved state says of itself, and where its checkpoint is in it.
+# Metadata of a saved state, and the checkpoint within it.
 _STATE = "member.json"
 _CHECKPOINT = "checkpoint"
 
-# What a member's interval began with, in its run directory.
+# File in the run directory that records what the member's interval began with.
 _BEGINNING = "beginning.json"
 
 
 class MemberFailed(RuntimeError):
-    """A member's program has failed; says why."""
+    """A member's program has failed; the message says why."""
 
 
 class Member:
-    """Trains a member's run with the real program, and hands its checkpoints on.
+    """Trains a member's run with the real program, and passes its checkpoints on.
 
-    An interval that was interrupted continues where the run directory's newest checkpoint is, if it
-    began with the same state and settings.
+    An interrupted interval continues from the run directory's newest checkpoint, if it began with
+    the same state and settings.
     """
 
     def __init__(self, population: PopulationDirectory, number: int):
         """Reads the population's settings.
 
         Args:
-          population: that it belongs to.
-          number: of the member, from 0.
+          population: directory of the population.
+          number: the member's number, from 0.
 
         Raises:
           ValueError: the settings cannot be read.
@@ -61,7 +61,7 @@ class Member:
           tuned: values of the tuned settings.
 
         Raises:
-          ValueError: another program uses the run directory.
+          ValueError: another program is using the run directory.
           OSError: a file cannot be read or written.
         """
         beginning = {"interval": 0, "parent": -1, "tuned": dict(tuned)}
@@ -71,7 +71,7 @@ class Member:
         self._directory.lock()
         path = self._directory.path / _BEGINNING
         if not (path.exists() and json.loads(path.read_text()) == beginning):
-            # First of all: without it, a process that is killed meanwhile has begun nothing.
+            # Removed first: if this process is killed before it is rewritten, nothing has begun.
             path.unlink(missing_ok=True)
             self._directory.last_checkpoint.unlink(missing_ok=True)
             if self._directory.checkpoints.exists():
@@ -87,7 +87,7 @@ class Member:
         """Trains for the interval that `begin` has prepared.
 
         Returns:
-          What it has become.
+          The member's row at the end of the interval.
 
         Raises:
           MemberFailed: the program failed or was stopped, or no episode has ended.
@@ -124,22 +124,23 @@ class Member:
             raise MemberFailed(f"member {self._number}: {cause}")
 
     def stop(self) -> None:
-        """Stops the program, if it runs, with a last checkpoint; returns when it has ended."""
+        """Stops the program, if running, after a last checkpoint; returns once it has ended."""
         if (program := self._program) is not None:
             program.stop(signal.SIGTERM, None)
             while program.poll() is None:
                 time.sleep(_POLL)
 
     def score(self, interval: int) -> float:
-        """How well it plays at the end of an interval: what members are compared by.
+        """The score at the end of an interval, by which members are compared.
 
-        That is the mean over tasks of the normalised return, in percent and at most 100 of each
-        task, as in IMPALA's paper (arXiv 1802.01561); of a single task the normalised return
-        without that bound, or the return itself where the task has no scores to normalise by.
-        Returns are those of the last 100 training episodes that ended in the interval.
+        With several tasks, it is the mean over tasks of the normalised return in percent, capped at
+        100 for each task, as in the IMPALA paper (arXiv 1802.01561). With a single task, it is the
+        normalised return without the cap, or the return itself if the task has no scores to
+        normalise by. Returns are taken from the last 100 training episodes that ended in the
+        interval.
 
         Raises:
-          MemberFailed: of a task, no episode ended in the interval.
+          MemberFailed: no episode of some task ended in the interval.
           ValueError: a table is damaged.
         """
         history = read_history(self._directory.path)
@@ -164,14 +165,14 @@ class Member:
         return over_tasks.capped_mean
 
     def save(self, path: pathlib.Path, interval: int) -> None:
-        """Saves the newest checkpoint for `begin`, of this member or another.
+        """Saves the newest checkpoint, from which this member or another can `begin`.
 
         Args:
           path: an empty directory.
-          interval: that was trained last.
+          interval: the interval that was trained last.
 
         Raises:
-          OSError: it cannot be read or written.
+          OSError: the checkpoint cannot be read or written.
         """
         step = max(checkpoint_steps(self._directory.checkpoints))
         shutil.copytree(self._directory.checkpoints / str(step), path / _CHECKPOINT / str(step))

@@ -1,4 +1,4 @@
-"""A member of a population as Ray Tune knows it."""
+"""Adapts a population member to Ray Tune."""
 
 import pathlib
 from typing import Any
@@ -8,22 +8,22 @@ from ray import tune
 from launch_programs.run.population import PopulationDirectory
 from launch_programs.tuning.member import Member
 
-# What Ray Tune is to compare, and by what it counts intervals.
+# Result keys: what Ray Tune compares, and how it counts intervals.
 SCORE = "score"
-INTERVALS = "training_iteration"  # its own
+INTERVALS = "training_iteration"  # Ray Tune's own
 
 
 class MemberTrainable(tune.Trainable):
-    """A trial of Ray Tune; a step of it is an interval of the member's training.
+    """A Ray Tune trial; each step is one interval of the member's training.
 
-    Its configuration has the values of the tuned settings, and "population", the directory.
+    Its configuration contains the values of the tuned settings, and "population", the directory.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Called by Ray Tune in the process of the trial.
+        """Called by Ray Tune in the trial's process.
 
         Args:
-          config: of the trial.
+          config: configuration of the trial.
         """
         directory = PopulationDirectory(config["population"])
         self._tuned = {name: float(v) for name, v in config.items() if name != "population"}
@@ -32,12 +32,12 @@ class MemberTrainable(tune.Trainable):
         self._begun = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Called by Ray Tune in the process of another trial, which it saves starting again."""
+        """Called by Ray Tune to reuse another trial's process instead of starting a new one."""
         self.setup(new_config)
         return True
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Continues from a member's state: its own or another's.
+        """Continues from a member's state, its own or another's.
 
         Args:
           checkpoint_dir: path of a directory that `save_checkpoint` has filled.
@@ -66,5 +66,5 @@ class MemberTrainable(tune.Trainable):
 
 
 def member_number(trial_id: str) -> int:
-    """The member that a trial of Ray Tune is: trials are numbered in the order of their draws."""
+    """The member that a Ray Tune trial trains; trials are numbered in the order drawn."""
     return int(trial_id.rpartition("_")[2])
