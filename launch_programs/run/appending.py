@@ -1,4 +1,4 @@
-"""Files that grow on a disk that may be full for a while."""
+"""Appends to files on a disk that may be full for a while."""
 
 import fcntl
 import os
@@ -11,15 +11,15 @@ _STEADY = 10.0
 
 
 def append(path: pathlib.Path, data: bytes, header: bytes = b"") -> None:
-    """Appends all of `data` or nothing; several processes may do so at once.
+    """Appends all of `data` or nothing; several processes may append at once.
 
     Args:
-      path: of the file; made if it is not there.
+      path: path of the file, which is created if missing.
       data: whole lines or records.
-      header: what an empty file gets first.
+      header: written first if the file is empty.
 
     Raises:
-      OSError: it cannot be written; the file is as it was before.
+      OSError: the data cannot be written; the file is unchanged.
     """
     with path.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -34,16 +34,16 @@ def append(path: pathlib.Path, data: bytes, header: bytes = b"") -> None:
 
 
 class PatientWriter:
-    """Writes to a disk that may be full for a while: what it refuses is left out, and told once."""
+    """Writes to a disk that may be full for a while: drops failed writes and reports them once."""
 
     def __init__(
         self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Has written nothing.
+        """Writes nothing yet.
 
         Args:
-          tell: gets a line when writing begins to fail, and another when it continues.
-          clock: seconds.
+          tell: called with a line when writing begins to fail, and another when it works again.
+          clock: returns the time in seconds.
         """
         self._tell = tell
         self._clock = clock
@@ -51,11 +51,11 @@ class PatientWriter:
         self._failed_at = 0.0
 
     def __call__(self, what: str, write: Callable[[], object]) -> bool:
-        """Calls `write`; returns whether it has written.
+        """Calls `write`; returns whether it succeeded.
 
         Args:
-          what: is written, such as "learner.csv".
-          write: raises OSError if the disk refuses it, and has written nothing then.
+          what: name of what is written, such as "learner.csv".
+          write: raises OSError, having written nothing, if the disk refuses the data.
         """
         try:
             write()

@@ -23,23 +23,23 @@ from agents.popart_impala.training_state import TrainingState
 from agents.popart_impala.types import Params
 from launch_programs.run.run_directory import RunDirectory, checkpoint_steps
 
-# How many checkpoints are always kept: the newest, and those to fall back to.
+# Number of checkpoints always kept: the newest, and older ones to fall back to.
 _NEWEST = 3
 
 # Directories that Orbax has not finished are named STEP.orbax-checkpoint-tmp.
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
 
-# Seconds that a failed save waits for threads that continue writing.
+# Seconds that a failed save waits for threads that are still writing.
 _WRITERS_TIMEOUT = 2.0
 
-# Seconds that removing a checkpoint may take, of which some files are gone already.
+# Seconds that removing a checkpoint may take; meanwhile only some of its files are there.
 _REMOVAL = 0.5
 
 _T = TypeVar("_T")
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written, or none could be read; says which and why."""
+    """A checkpoint could not be written, or none could be read; the message says which and why."""
 
 
 def _print_warning(text: str) -> None:
@@ -47,20 +47,20 @@ def _print_warning(text: str) -> None:
 
 
 class SavedPolicy(NamedTuple):
-    """The part of a checkpoint that acts."""
+    """The part of a checkpoint needed for acting."""
 
     params: Params
-    popart: PopArtState  # statistics of its values
+    popart: PopArtState  # statistics that scale its values
     steps: int  # learner steps
     frames: int  # environment frames
 
 
 class Checkpointer:
-    """Saves and restores in one directory; a checkpoint is there as a whole or not at all.
+    """Saves and restores checkpoints in one directory; a save is all or nothing.
 
-    The newest checkpoint may be damaged all the same, by the disk or by hand. Restoring warns then
-    and falls back to the one before, and renames the damaged one to `broken-STEP`, unless
-    `read_only`: it is kept, but is no checkpoint any more.
+    The newest checkpoint may still be damaged, by the disk or by hand. Restoring then warns and
+    falls back to the one before. Unless `read_only`, it renames the damaged one to `broken-STEP`:
+    the files stay, but no longer count as a checkpoint.
     """
 
     def __init__(
@@ -71,14 +71,15 @@ class Checkpointer:
         read_only: bool = False,
         warn: Callable[[str], None] = _print_warning,
     ):
-        """Opens the directory, and makes it unless `read_only`.
+        """Opens the directory; creates it if missing, unless `read_only`.
 
         Args:
-          directory: of the checkpoints.
-          keep_interval: learner steps; the first checkpoint is kept for good, and then the next
-            after at least so many. None keeps the newest only.
-          read_only: change nothing in it.
-          warn: gets a line on each damaged checkpoint; by default it goes to standard error.
+          directory: directory of the checkpoints.
+          keep_interval: the first checkpoint is kept for good, and then the next one at least this
+            many learner steps later, and so on. None keeps only the newest.
+          read_only: change nothing in the directory.
+          warn: called with a line about each damaged checkpoint; prints to standard error by
+            default.
         """
         self._directory = directory.absolute()
         self._warn = warn
@@ -91,8 +92,8 @@ class Checkpointer:
                 preservation_policy=policies.AnyPreservationPolicy([newest, *keep]),
                 create=not read_only,
                 read_only=read_only,
-                # Saving takes some 30 ms; a write that is under way when a stop is asked for would
-                # only complicate matters.
+                # Saving takes some 30 ms; a background write in progress when a stop is requested
+                # would only complicate matters.
                 enable_async_checkpointing=False,
             ),
         )
@@ -101,7 +102,7 @@ class Checkpointer:
     def latest_step(self) -> int | None:
         """Learner step of the newest checkpoint, None without one.
 
-        A damaged checkpoint counts until restoring has found the damage and renamed it.
+        A damaged checkpoint counts until restoring has found the damage and renamed the checkpoint.
         """
         return self._manager.latest_step()
 
@@ -110,11 +111,11 @@ class Checkpointer:
 
         Args:
           state: NumPy arrays, as `PopArtIMPALALearner.save` returns.
-          counts: of the program's counter.
+          counts: counts of the program's counter.
 
         Raises:
-          CheckpointError: it cannot be written, as on a full disk, or there is a newer checkpoint.
-            Those that there are stay as they were, and the same may be saved again later.
+          CheckpointError: the state cannot be written, as on a full disk, or there is a newer
+            checkpoint. Existing checkpoints are unchanged, and saving may be retried later.
         """
         latest = self.latest_step
         if state.steps == latest:
@@ -137,7 +138,7 @@ class Checkpointer:
         except (OSError, ValueError) as error:
             if not _is_from_storage(error):
                 raise
-            # Orbax raises the first error while its other threads still write, and start more.
+            # Orbax raises the first error while its other threads still write and start more.
             deadline = time.monotonic() + _WRITERS_TIMEOUT
             while set(threading.enumerate()) - others and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -145,31 +146,31 @@ class Checkpointer:
             raise CheckpointError(f"cannot save {path}: {_cause(error)}") from error
 
     def _remove_unfinished(self) -> None:
-        """Removes what failed saves and killed processes have left, as far as it can be."""
+        """Removes what failed saves and killed processes left behind, as far as possible."""
         for path in self._directory.glob(_UNFINISHED):
             shutil.rmtree(path, ignore_errors=True)
 
     def restore(self, like: TrainingState) -> tuple[TrainingState, dict[str, float]] | None:
-        """The newest readable checkpoint's state and counts, None without a checkpoint.
+        """State and counts of the newest readable checkpoint, None without a checkpoint.
 
         Args:
-          like: a state of the same structure, shapes and dtypes.
+          like: a state with the same structure, shapes and dtypes.
 
         Raises:
           CheckpointError: there are checkpoints, but none can be read.
-          ValueError: the checkpoint's structure or shapes are not those of `like`.
+          ValueError: the checkpoint's structure or shapes differ from those of `like`.
         """
 
         def read(step: int) -> tuple[int, Any]:
-            # With `like`, Orbax raises ValueError for a file that is missing and for another
-            # structure alike. So the files are read without it first.
+            # Given `like`, Orbax raises ValueError both for a missing file and for a different
+            # structure. So the files are first read without it.
             return step, self._read_whole(step).state
 
         found = self._newest_readable(read)
         if found is None:
             return None
         step, whole = found
-        arrays = {**_arrays(like), "popart": whole["popart"]}  # an earlier version's may be other
+        arrays = {**_arrays(like), "popart": whole["popart"]}  # earlier versions' may differ
         restored = self._read(step, ocp.args.StandardRestore(arrays))
         _check_shapes(restored.state, arrays, self._directory / str(step))
         info = restored.info
@@ -180,13 +181,13 @@ class Checkpointer:
         )
 
     def restore_policy(self, step: int | None = None) -> SavedPolicy | None:
-        """A checkpoint's parameters, None without a checkpoint.
+        """The policy in a checkpoint, None without a checkpoint.
 
         Args:
-          step: of which checkpoint; None for the newest that can be read.
+          step: learner step of the checkpoint; None for the newest that can be read.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read, or not this one.
+          CheckpointError: there are checkpoints, but none, or not the given one, can be read.
         """
 
         def read(step: int) -> SavedPolicy:
@@ -213,7 +214,7 @@ class Checkpointer:
         )
 
     def _read_whole(self, step: int) -> Any:
-        """State, as nested dicts and lists, and info of a checkpoint that is as it was saved."""
+        """State, as nested dicts and lists, and info of a checkpoint, verified by its checksum."""
         restored = self._read(step, ocp.args.StandardRestore())
         info = dict(restored.info)
         saved = info.pop("checksum", None)  # earlier versions saved none
@@ -222,7 +223,7 @@ class Checkpointer:
         return restored
 
     def _newest_readable(self, read: Callable[[int], _T]) -> _T | None:
-        """`read` of the newest step for which it does not fail; None without a checkpoint."""
+        """Result of `read` for the newest step it succeeds on; None without a checkpoint."""
         causes: dict[int, str] = {}
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
@@ -238,7 +239,7 @@ class Checkpointer:
             return found
         if not causes:
             return None
-        # All stay where they are: whether to start over is not for this program to decide.
+        # All stay in place: whether to start over is not for this program to decide.
         listed = "; ".join(f"{step}: {cause}" for step, cause in causes.items())
         raise CheckpointError(f"no checkpoint in {self._directory} can be read: {listed}")
 
@@ -262,7 +263,7 @@ class Checkpointer:
 
 
 def _checksum(arrays: Any, info: Mapping[str, Any]) -> int:
-    """Of all numbers, whatever containers they are in. Orbax has none of large arrays' files."""
+    """Checksum of all numbers, in whatever containers; Orbax keeps none for large arrays' files."""
     leaves = sorted(zlib.crc32(np.asarray(x).tobytes()) for x in jax.tree.leaves(arrays))
     return zlib.crc32(json.dumps([leaves, info], sort_keys=True).encode())
 
@@ -276,7 +277,7 @@ def _is_from_storage(error: Exception) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    """An error as one short line; TensorStore's are of kilobytes, with the root cause last."""
+    """An error as one short line; TensorStore's run to kilobytes, with the root cause last."""
     text = " ".join(re.split(r" \[(?:source locations|tensorstore_spec)=", str(error))[0].split())
     if len(text) > 500:
         text = f"{text[:150]} ... {text[-350:]}"
@@ -284,7 +285,7 @@ def _cause(error: Exception) -> str:
 
 
 def _check_shapes(restored: Any, like: Any, path: pathlib.Path) -> None:
-    """Rejects the first array of another shape, which Orbax lets pass."""
+    """Raises ValueError for the first array of a different shape, which Orbax accepts."""
     expected = jax.tree_util.tree_leaves_with_path(like)
     for array, (name, other) in zip(jax.tree.leaves(restored), expected, strict=True):
         if np.shape(array) != np.shape(other):
@@ -303,10 +304,9 @@ def _arrays(state: TrainingState) -> dict[str, Any]:
 
 
 def _statistics(saved: Mapping[str, Any]) -> PopArtState:
-    """PopArt's. Earlier versions saved no mean square of rewards, and some a deviation of values.
+    """PopArt's statistics. Earlier versions saved no mean square of rewards, some no variance.
 
-    The square is then one with which advantages are scaled much as they were; it moves on from
-    there.
+    A missing square is set so that advantages keep about their scale; updates then adapt it.
     """
     statistics = dict(saved)
     deviation = statistics.pop("deviation", None)
@@ -315,19 +315,19 @@ def _statistics(saved: Mapping[str, Any]) -> PopArtState:
 
 
 def has_checkpoint(directory: RunDirectory) -> bool:
-    """Whether there is a checkpoint in a run's directory, readable or not."""
+    """Whether a run's directory has a checkpoint, readable or not."""
     return directory.checkpoints.is_dir() and bool(checkpoint_steps(directory.checkpoints))
 
 
 def _while_training(checkpoints: pathlib.Path, read: Callable[["Checkpointer"], _T]) -> _T:
-    """`read` of a directory from which a learner may remove checkpoints meanwhile.
+    """Result of `read` on a directory from which a learner may be removing checkpoints.
 
     Args:
-      checkpoints: directory.
-      read: reads; called again if it fails and other checkpoints are there then.
+      checkpoints: directory of the checkpoints.
+      read: called again if it fails and the set of checkpoints has changed.
 
     Raises:
-      Exception: what `read` raises of checkpoints that stay.
+      Exception: whatever `read` raises while the set of checkpoints is unchanged.
     """
     while True:
         before = checkpoint_steps(checkpoints)
@@ -340,15 +340,15 @@ def _while_training(checkpoints: pathlib.Path, read: Callable[["Checkpointer"], 
 
 
 def restore_policy(directory: RunDirectory, step: int | None = None) -> SavedPolicy:
-    """A policy of a run.
+    """Reads a policy from a run's checkpoint.
 
     Args:
-      directory: of the run.
-      step: learner step of its checkpoint; None for the newest that can be read.
+      directory: directory of the run.
+      step: learner step of the checkpoint; None for the newest that can be read.
 
     Raises:
       ValueError: the run has no checkpoint.
-      CheckpointError: it has checkpoints, but none can be read, or not this one.
+      CheckpointError: it has checkpoints, but none, or not the given one, can be read.
     """
     policy = None
     if directory.checkpoints.is_dir():

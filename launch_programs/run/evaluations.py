@@ -1,4 +1,4 @@
-"""The files of a run's evaluations: what is written is what is read."""
+"""Writes and reads the files of a run's evaluations."""
 
 import csv
 import dataclasses
@@ -14,9 +14,9 @@ _empty = functools.partial(dataclasses.field, default_factory=dict)
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What one evaluation of a checkpoint found."""
+    """The results of evaluating one checkpoint."""
 
-    name: str  # of its JSON file
+    name: str  # file name of its JSON file
     learner_steps: int  # of the checkpoint
     frames: int
     greedy: bool
@@ -24,23 +24,23 @@ class Evaluation:
     tasks: list[TaskScore]
     aggregate: Aggregate | None  # None without scores to normalise by
     interquartile_mean: InterquartileMean | None = None  # over the episodes; see its function
-    returns: dict[str, list[float]] = _empty()  # task -> of its episodes
+    returns: dict[str, list[float]] = _empty()  # task -> returns of its episodes
     attention: dict[str, list[float]] = _empty()  # task -> mean weights
     videos: dict[str, dict[str, str]] = _empty()  # task -> kind -> path within the run directory
-    played_as: dict[str, str] = _empty()  # task that is not the run's -> the one in whose place
-    options: dict[str, Any] = _empty()  # of the environments, that were not the run's
+    played_as: dict[str, str] = _empty()  # task outside the run -> task of the run it stands in for
+    options: dict[str, Any] = _empty()  # environment options that differ from the run's
 
 
 def evaluation_name(stem: str) -> str:
-    """The JSON file's name for an evaluation called `stem`."""
+    """File name of the JSON file of an evaluation called `stem`."""
     return f"evaluation-{stem}.json"
 
 
 def write_evaluation(directory: RunDirectory, evaluation: Evaluation) -> None:
-    """Writes the JSON file, and the tasks' scores as .csv beside it.
+    """Writes the JSON file, with the tasks' scores as .csv beside it.
 
     Raises:
-      OSError: one cannot be written.
+      OSError: a file cannot be written.
     """
     path = directory.path / evaluation.name
     write_json(
@@ -69,11 +69,11 @@ def write_evaluation(directory: RunDirectory, evaluation: Evaluation) -> None:
 
 
 def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
-    """A run's evaluations, newest first: by learner steps, then by when they were written.
+    """A run's evaluations, newest first: by learner steps, then by file time.
 
     Raises:
-      ValueError: one is damaged.
-      OSError: one cannot be read.
+      ValueError: a file is damaged.
+      OSError: a file cannot be read.
     """
     found = []
     for path in directory.path.glob(evaluation_name("*")):
@@ -95,7 +95,7 @@ def _evaluation(name: str, values: dict[str, Any]) -> Evaluation:
         seed=int(values["seed"]),
         tasks=[TaskScore(**task) for task in values["tasks"]],
         aggregate=(total := values["human_normalised"]) and Aggregate(**total),
-        # Earlier versions wrote none of these.
+        # Earlier versions did not write these.
         interquartile_mean=(middle := values.get("interquartile_mean"))
         and InterquartileMean(**middle),
         **{

@@ -1,4 +1,4 @@
-"""What went wrong in a run and was got over: a line of progress and a row of failures.csv each."""
+"""Logs each failure that a run recovered from: a line in progress.log, a row in failures.csv."""
 
 import collections
 import csv
@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from launch_programs.run.appending import append
 from launch_programs.run.run_directory import RunDirectory
 
-# `restart`: 1 if a node that had died, or all nodes, were started again; else 0.
+# `restart`: 1 if a dead node, or all nodes, were restarted; else 0.
 _COLUMNS = ["time", "node", "failure", "restart"]
 
-# Rows and lines that wait for room on a full disk.
+# Maximum number of rows and lines that wait for room on a full disk.
 _WAITING = 200
 
 
 class FailureLog:
-    """Appends to a run's failures.csv and progress.log; several processes may do so at once.
+    """Appends to a run's failures.csv and progress.log; several processes may append at once.
 
-    What a full disk does not take is printed, and written when there is room.
+    If the disk is full, failures are printed, and written once there is room.
     """
 
     def __init__(self, directory: RunDirectory):
@@ -38,21 +38,21 @@ class FailureLog:
 
         Args:
           node: where it happened, such as "actor/3".
-          failure: what happened and what became of it, in one line.
+          failure: what happened and how it was handled, in one line.
         """
         self._add(node, failure, restart=False)
 
     def add_restart(self, node: str, failure: str) -> None:
-        """Records that a node has died and that it, or the whole program, is started again.
+        """Records that a node died and that it, or the whole program, is being restarted.
 
         Args:
-          node: that died.
+          node: the node that died.
           failure: as for `add`.
         """
         self._add(node, failure, restart=True)
 
     def _add(self, node: str, failure: str, *, restart: bool) -> None:
-        failure = " ".join(failure.split())  # readers of both files go by lines
+        failure = " ".join(failure.split())  # both files are read line by line
         row = _line([round(time.time(), 3), node, failure, int(restart)])
         with self._lock:
             self._waiting.append((self._table, row, _line(_COLUMNS)))
@@ -61,7 +61,7 @@ class FailureLog:
             print(f"{node}: {failure}", file=sys.stderr, flush=True)
 
     def flush(self) -> bool:
-        """Writes what waits for room; returns whether nothing is left."""
+        """Writes what is waiting for room; returns whether all of it was written."""
         with self._lock:
             while self._waiting:
                 try:

@@ -1,4 +1,4 @@
-"""What a run has written about its training, as NumPy arrays."""
+"""Reads the tables that a run writes while training, as NumPy arrays."""
 
 import csv
 import dataclasses
@@ -14,7 +14,7 @@ from launch_programs.run.metrics import complete_lines
 from launch_programs.run.run_config import RunConfig
 from launch_programs.run.run_directory import RunDirectory
 
-# Columns that count; all others, but `task`, are float64.
+# Integer columns; all others, except `task`, are float64.
 _COUNTS = dict.fromkeys(
     (
         "actor",
@@ -27,7 +27,7 @@ _COUNTS = dict.fromkeys(
     np.int64,
 )
 
-# Columns of the tables of episodes, as `Episodes` has them.
+# Columns of the episode tables, in the order of `Episodes`' fields.
 _EPISODE = [
     ("time", np.float64),
     ("frames", np.int64),
@@ -41,7 +41,7 @@ class Episodes:
     """Episodes of one task in the order in which they ended; arrays of shape [N]."""
 
     time: np.ndarray  # float64, seconds since 1970
-    frames: np.ndarray  # int64, environment frames learned from when they ended; never falls
+    frames: np.ndarray  # int64, frames learned from by the episode's end; never decreases
     returns: np.ndarray  # float64, sums of unclipped rewards
     lengths: np.ndarray  # int64, agent steps
 
@@ -50,7 +50,7 @@ class Episodes:
 
 
 class Tables(NamedTuple):
-    """The tables of `History`, under the same names."""
+    """The tables in a `History`, under the same names."""
 
     learner: Mapping[str, np.ndarray]
     actors: Mapping[str, Episodes]
@@ -59,19 +59,20 @@ class Tables(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """A run's tables, without the rows that a resumed run has made again."""
+    """A run's tables, without the rows that a resumed run replaced."""
 
     path: pathlib.Path  # the run directory
     config: RunConfig
     # Columns of learner.csv, [N] each: `learner_steps`, `frames`, `policy_lag_max` and
-    # `skipped_updates` int64, the others float64; frames never fall. Empty before the first row.
+    # `skipped_updates` int64, the others float64; frames never decrease. Empty before the first
+    # row.
     learner: Mapping[str, np.ndarray]
     actors: Mapping[str, Episodes]  # training episodes, for every task of the run
-    evaluator: Mapping[str, Episodes]  # the evaluator's
+    evaluator: Mapping[str, Episodes]  # the evaluator's episodes
 
     @property
     def frames(self) -> int:
-        """Environment frames at the last row of any table; 0 without rows."""
+        """Environment frames at the newest row of any table; 0 without rows."""
         episodes = [*self.actors.values(), *self.evaluator.values()]
         ends = [e.frames[-1] for e in episodes if len(e)]
         if self.learner:
@@ -80,20 +81,20 @@ class History:
 
 
 def read_history(path: str | os.PathLike[str], last: int | None = None) -> History:
-    """Reads a run's tables, while it runs too.
+    """Reads a run's tables; the run may be in progress.
 
-    A resumed run continues from its newest checkpoint: frames after that are learned from again,
-    and rows of theirs from before are left out.
+    A resumed run continues from its newest checkpoint: it learns again from the frames after that,
+    and their earlier rows are left out.
 
     Args:
-      path: of the run directory.
-      last: bytes at the end of each table that are enough; None for all.
+      path: path of the run directory.
+      last: read only about this many bytes at the end of each table; None for all.
 
     Returns:
-      Its history; tables that are not there yet are empty.
+      The run's history; tables that do not exist yet are empty.
 
     Raises:
-      ValueError: it is not a run directory, or a table is damaged.
+      ValueError: `path` is not a run directory, or a table is damaged.
       OSError: a file cannot be read.
     """
     directory = RunDirectory(path)
@@ -104,15 +105,15 @@ def read_history(path: str | os.PathLike[str], last: int | None = None) -> Histo
 def read_tables(
     paths: Mapping[str, pathlib.Path], tasks: Sequence[str], last: int | None = None
 ) -> Tables:
-    """Reads tables as a run directory has them, whichever program has written them.
+    """Reads tables in the format of a run directory, whichever program wrote them.
 
     Args:
-      paths: of the tables "learner", "actors" and "evaluator"; a file need not be there.
-      tasks: names that may be in them.
+      paths: paths of the tables "learner", "actors" and "evaluator"; files may be missing.
+      tasks: names of the tasks that may occur in them.
       last: as for `read_history`.
 
     Returns:
-      The tables, without the rows that a resumed run has made again.
+      The tables, without the rows that a resumed run replaced.
 
     Raises:
       ValueError: a table is damaged.
@@ -129,7 +130,7 @@ def read_tables(
 
 
 def _read(path: pathlib.Path, last: int | None) -> np.ndarray | None:
-    """A table's rows [N] with a field for each column, None if there are none yet."""
+    """Rows of a table, [N] with a field for each column; None if there are none yet."""
     header, text = _lines(path, last) if path.exists() else ("", "")
     names = next(csv.reader([header]), [])
     missing = [name for name in ("time", "frames") if names and name not in names]
@@ -139,7 +140,7 @@ def _read(path: pathlib.Path, last: int | None) -> np.ndarray | None:
         return None
     kinds = [(name, object if name == "task" else _COUNTS.get(name, np.float64)) for name in names]
     try:
-        # Several times as fast as Python's own reader, which makes a list of every row.
+        # Several times as fast as Python's csv reader, which makes a list of every row.
         return np.loadtxt(
             io.StringIO(text),
             np.dtype(kinds),
@@ -153,7 +154,7 @@ def _read(path: pathlib.Path, last: int | None) -> np.ndarray | None:
 
 
 def _lines(path: pathlib.Path, last: int | None) -> tuple[str, str]:
-    """A table's header and complete rows; of these, perhaps only those in the file's last bytes."""
+    """A table's header and complete rows; with `last`, only rows within the last bytes."""
     if last is not None and path.stat().st_size > last:
         with path.open() as file:
             header = file.readline()
@@ -181,12 +182,12 @@ def _by_task(
 
 
 def _current(tables: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-    """The tables without rows that a resumed run made again.
+    """The tables without the rows that a resumed run replaced.
 
-    While a program runs, frames never fall from one row to the next. Where they do, a resumed run
-    continued from about there, and what is of later frames but was written before, in any of the
-    tables, is of parameters that no longer exist. The table of training episodes tells that point
-    best, since its rows are the closest together.
+    While a program runs, frames never decrease from one row to the next. Where they do, a resumed
+    run continued from about there: rows written before that point but with later frames, in any
+    table, belong to parameters that no longer exist. The table of training episodes locates the
+    point best, since its rows are the closest together.
     """
     times, frames = [np.array([np.inf])], [np.array([np.iinfo(np.int64).max])]
     for table in tables:
@@ -200,7 +201,7 @@ def _current(tables: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
     current: list[np.ndarray | None] = []
     for table in tables:
         if table is not None:
-            # Within a table the order of the rows counts: clocks may have been set back.
+            # Within a table, go by the order of the rows: the clock may have been set back.
             limit = np.minimum(
                 _lowest_from(table["frames"]),
                 lowest_since[np.searchsorted(starts, table["time"], side="right")],
@@ -211,5 +212,5 @@ def _current(tables: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
 
 
 def _lowest_from(values: np.ndarray) -> np.ndarray:
-    """The lowest of each value and those after it: [N]."""
+    """The minimum of each value and all later ones: [N]."""
     return np.minimum.accumulate(values[::-1])[::-1]

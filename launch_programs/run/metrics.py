@@ -1,4 +1,4 @@
-"""Metrics: nodes send rows of plain values, the coordinator appends them to CSV files."""
+"""Metrics: nodes send rows of plain values, and the coordinator appends them to CSV files."""
 
 import csv
 import io
@@ -15,14 +15,14 @@ from launch_programs.run.appending import append
 
 Row = dict[str, str | int | float]
 
-# What a table has where a row has no value for a column.
+# Stands in a table where a row has no value for a column.
 MISSING = "nan"
 
 
 def flatten_row(data: Mapping[str, Any], tasks: Sequence[str]) -> Row:
     """`data` as Python scalars; an array with one value per task becomes `name/task` columns.
 
-    Courier never answers a call whose arguments hold NumPy values, so none may be left.
+    Courier never answers a call whose arguments contain NumPy values, so none may remain.
     """
     row: Row = {}
     for name, value in data.items():
@@ -39,12 +39,12 @@ class RowLogger(loggers.Logger):
     """Acme's logger interface over a function that takes rows."""
 
     def __init__(self, write_row: Callable[[Row], None], tasks: Sequence[str]):
-        """Sends every row to `write_row`; arrays have one value for each of `tasks`."""
+        """Passes every row to `write_row`; arrays have one value for each of `tasks`."""
         self._write_row = write_row
         self._tasks = tasks
 
     def write(self, data: Mapping[str, Any]) -> None:
-        """Sends one row."""
+        """Passes on one row."""
         self._write_row(flatten_row(data, self._tasks))
 
     def close(self) -> None:
@@ -54,27 +54,27 @@ class RowLogger(loggers.Logger):
 class TableFollower:
     """Reads a table that another process appends to, each row once.
 
-    A table that gains a column is a new file in the place of the old one (`CSVTable`), with as many
-    rows.
+    A table that gains a column becomes a new file, with the same rows, in place of the old one
+    (see `CSVTable`).
     """
 
     def __init__(self, path: pathlib.Path, tail: int | None = None):
-        """Starts at the table's beginning; it need not be there yet.
+        """Starts at the table's beginning; the file need not exist yet.
 
         Args:
-          path: of the table.
-          tail: if given, begins so many bytes before the end of what is there at the first look,
-            at a whole row.
+          path: path of the table.
+          tail: if given, starts at the first whole row in the last `tail` bytes that the table has
+            at the first read.
         """
         self._path = path
         self._tail = tail
         self._read = 0  # bytes
-        self._passed = 0  # rows, also those that were not read
+        self._passed = 0  # rows, including skipped ones
         self._file: int | None = None  # inode
         self._columns: list[str] | None = None
 
     def new_rows(self) -> list[dict[str, str]]:
-        """The complete rows that have come since the last call."""
+        """The complete rows added since the last call."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
@@ -97,11 +97,11 @@ class TableFollower:
         return [dict(zip(self._columns, row, strict=True)) for row in rows]
 
     def _skip(self, file: BinaryIO) -> None:
-        """Finds the first row that is wanted, from the end of the header on."""
+        """Moves to the first wanted row; the file must be at the end of the header."""
         first = file.tell()
         if self._file is None and self._tail is not None:
             file.seek(max(first - 1, file.seek(0, os.SEEK_END) - self._tail))
-            file.readline()  # the end of a row, or of the header
+            file.readline()  # the rest of a row, or of the header
             self._read = file.tell()
             file.seek(first)
             self._passed = file.read(self._read - first).count(b"\n")
@@ -112,12 +112,12 @@ class TableFollower:
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
-    """The complete rows of a table that may be growing; none if it is not there yet."""
+    """The complete rows of a table that may be growing; none if it does not exist yet."""
     return TableFollower(path).new_rows()
 
 
 def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
-    """What a growing file has from byte `begin` on, without a last line that has no end yet."""
+    """Contents of a growing file from byte `begin` on, without an incomplete last line."""
     with path.open("rb") as file:
         file.seek(begin)
         data = file.read()
@@ -125,7 +125,7 @@ def complete_lines(path: pathlib.Path, begin: int = 0) -> bytes:
 
 
 def read_columns(path: pathlib.Path) -> list[str] | None:
-    """The columns of a table; None if it is not there or empty."""
+    """The columns of a table; None if it is missing or empty."""
     if not path.exists():
         return None
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -133,14 +133,14 @@ def read_columns(path: pathlib.Path) -> list[str] | None:
 
 
 class CSVTable:
-    """A CSV file that grows by rows, and continues where an earlier run stopped.
+    """A CSV file to append rows to, which continues where an earlier start stopped.
 
-    Rows may have other columns than those before, as after an update of this program: a new column
-    is "nan" in the earlier rows, one that no longer comes in the later ones.
+    Rows may have different columns from earlier ones, as after an update of this program: a new
+    column is "nan" in the earlier rows, a dropped one in the later rows.
     """
 
     def __init__(self, path: pathlib.Path):
-        """Cuts off the part of a row that a killed writer left, and opens nothing else yet."""
+        """Cuts off a partial row that a killed writer left; does not keep the file open."""
         self._path = path
         if path.exists():
             with path.open("rb+") as partial:
@@ -148,7 +148,7 @@ class CSVTable:
         self._columns = read_columns(path)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Appends rows: all of them or none.
+        """Appends all of the rows or none.
 
         Raises:
           OSError: they cannot be written, as on a full disk.
@@ -163,7 +163,7 @@ class CSVTable:
         self._columns = columns
 
     def _widen(self, columns: list[str]) -> None:
-        """Puts a table with these columns, the first of which it has, in the place of this one."""
+        """Replaces the file by one with these columns, which begin with the present ones."""
         rows = [[row.get(c, MISSING) for c in columns] for row in read_rows(self._path)]
         new = self._path.with_name(f"{self._path.name}.new")
         try:

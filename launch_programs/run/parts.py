@@ -1,4 +1,4 @@
-"""A run's configuration -> the agent's parts, the same in every node and program."""
+"""Builds the agent's parts from a run's configuration, the same in every node and program."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from launch_programs.run.run_config import RunConfig
 
 
 def environment_spec(config: RunConfig) -> specs.EnvironmentSpec:
-    """The spec that all environments of the run share."""
+    """The spec shared by all environments of the run."""
     environment = make_environment(config.task_list(), 0, atari=config.atari, seed=config.seed)
     try:
         return acme.make_environment_spec(environment)
@@ -23,9 +23,9 @@ def environment_spec(config: RunConfig) -> specs.EnvironmentSpec:
         environment.close()
 
 
-@functools.lru_cache(maxsize=1)  # for another checkpoint of the run nothing is compiled again
+@functools.lru_cache(maxsize=1)  # other checkpoints of the run need no recompilation
 def make_run_networks(config: RunConfig) -> Networks:
-    """The run's network, for programs that do not learn: without Reverb, and so TensorFlow.
+    """The run's network, for programs that do not learn: needs no Reverb, hence no TensorFlow.
 
     Raises:
       ValueError: the network does not fit the observations.
@@ -56,5 +56,5 @@ def make_builder(
 
 
 def derive_seed(*entropy: int) -> int:
-    """A seed in [0, 2^31) from several numbers, for parts that must not repeat each other."""
+    """A seed in [0, 2^31) from several numbers, for parts that must not share random numbers."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)

@@ -1,4 +1,4 @@
-"""A population of runs that are tuned together: its settings, its directory, its table."""
+"""The settings, directory and table of a population of runs that are tuned together."""
 
 import dataclasses
 import fcntl
@@ -19,7 +19,7 @@ SCHEDULERS = ("pbt", "random")
 
 
 class Range(NamedTuple):
-    """Where a setting is searched, or the returns of a task that count as 0 and 100 %."""
+    """A closed interval: a setting's search range, or the returns that count as 0 and 100 %."""
 
     low: float
     high: float
@@ -27,19 +27,19 @@ class Range(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PopulationConfig:
-    """What a population is; checked when made.
+    """A population's settings; checked on construction.
 
     Raises:
       ValueError: a field is out of range; the message names the flag, the value and what is
         accepted.
     """
 
-    run: RunConfig  # of each member, but for the tuned settings and the seed
+    run: RunConfig  # of each member, except for the tuned settings and the seed
     members: int
     interval: int  # environment frames of a member between comparisons
     scheduler: str  # one of `SCHEDULERS`
-    ranges: Mapping[str, Range]  # by the names of the agent's settings
-    # Returns that count as 0 and 100 %, by task, instead of the task's own scores.
+    ranges: Mapping[str, Range]  # by the name of the agent's setting
+    # Returns that count as 0 and 100 %, by task, replacing the task's own reference scores.
     references: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,17 +68,17 @@ class PopulationConfig:
             )
         for name, bounds in self.ranges.items():
             for value in bounds:
-                self.member_run(0, {name: value})  # raises where the agent does not accept it
+                self.member_run(0, {name: value})  # raises if the agent does not accept it
 
     @property
     def intervals(self) -> int:
-        """Into how many parts training is divided; the last may be shorter."""
+        """Number of intervals that training is divided into; the last may be shorter."""
         return math.ceil(self.run.agent.total_environment_frames / self.interval)
 
     def normalised(self, task: Task, mean: float) -> float | None:
-        """A task's mean return in percent of the way from its low to its high reference.
+        """A task's mean return as a percentage of the way from its low to its high reference.
 
-        Without references it is `Task.human_normalised`, which may be None.
+        Without references, this is `Task.human_normalised`, which may be None.
         """
         if task.name in self.references:
             low, high = self.references[task.name]
@@ -88,12 +88,13 @@ class PopulationConfig:
     def member_run(
         self, member: int, tuned: Mapping[str, float], interval: int | None = None
     ) -> RunConfig:
-        """The run of a member.
+        """The configuration of a member's run.
 
         Args:
-          member: its number, from 0.
+          member: number of the member, from 0.
           tuned: values of the tuned settings.
-          interval: at the end of which it pauses, from 0; None for the end of training.
+          interval: number, from 0, of the interval after which the run pauses; None for the end of
+            training.
 
         Raises:
           ValueError: a value is not accepted.
@@ -114,13 +115,13 @@ class PopulationConfig:
 
 
 def parse_ranges(texts: list[str]) -> dict[str, Range]:
-    """The settings to tune.
+    """Parses the settings to tune.
 
     Args:
       texts: such as "learning_rate:1e-5:1e-2".
 
     Raises:
-      ValueError: one is not of that form, or names what is no such setting of the agent.
+      ValueError: a text is not of that form, or names no setting of the agent that can be tuned.
     """
     known = [field.name for field in settings(Config) if field.type is float]
     form = "NAME:LOW:HIGH with 0 < LOW < HIGH, such as learning_rate:1e-4:1e-2"
@@ -134,33 +135,33 @@ def parse_ranges(texts: list[str]) -> dict[str, Range]:
 
 
 def parse_references(texts: list[str]) -> dict[str, Range]:
-    """The returns that count as 0 and 100 %, by task.
+    """Parses the returns that count as 0 and 100 %, by task.
 
     Args:
       texts: such as "gym:Acrobot-v1:-500:-90".
 
     Raises:
-      ValueError: one is not of that form.
+      ValueError: a text is not of that form.
     """
     form = "TASK:LOW:HIGH with LOW < HIGH"
-    # A task's name may have colons.
+    # A task's name may contain colons.
     return _named_ranges("reference", texts, form, above=-math.inf, splits=2)
 
 
 def _named_ranges(
     flag: str, texts: list[str], form: str, above: float, splits: int = -1
 ) -> dict[str, Range]:
-    """What stands in NAME:LOW:HIGH, by the names, in the order of the texts.
+    """Parses texts of the form NAME:LOW:HIGH into ranges by name, in the order of the texts.
 
     Args:
-      flag: that the texts were given by.
-      texts: to parse.
-      form: what is accepted, for the error.
-      above: what both bounds must be more than.
-      splits: at how many colons, the last ones; -1 for all.
+      flag: name of the flag that gave the texts.
+      texts: texts to parse.
+      form: description of the accepted form, for the error message.
+      above: both bounds must be greater than this.
+      splits: number of colons to split at, counted from the end; -1 for all.
 
     Raises:
-      ValueError: a text is not of the form, or a name is given twice.
+      ValueError: a text is not of that form, or a name is given twice.
     """
     ranges: dict[str, Range] = {}
     for text in texts:
@@ -178,15 +179,15 @@ def _named_ranges(
 
 
 class Row(NamedTuple):
-    """What a member was after an interval."""
+    """The state of a member after an interval."""
 
     time: float  # seconds since 1970
     interval: int  # from 0
     member: int  # from 0
-    parent: int  # the member that it continued from: itself, or a better one; -1: from the start
+    parent: int  # member it continued from: itself or a better one; -1: it started from scratch
     frames: int  # environment frames of its policy
     score: float  # see `Member.score`
-    tuned: Mapping[str, float]  # values that it had in this interval
+    tuned: Mapping[str, float]  # values of the tuned settings during this interval
 
     def to_row(self) -> dict[str, str | int | float]:
         """As a row of population.csv."""
@@ -195,13 +196,13 @@ class Row(NamedTuple):
 
 
 class PopulationDirectory:
-    """Paths of a population, and its settings and table.
+    """Paths of a population, with access to its settings and table.
 
     tune.json          the settings
     population.csv     a row per member and interval
     members/0, 1, ...  the run directory of each member
     plots/             figures of the population
-    best.policy.npz    the policy of the best member at the end
+    best.policy.npz    the best member's policy at the end
     ray/               Ray Tune's own state
     """
 
@@ -218,10 +219,10 @@ class PopulationDirectory:
         return RunDirectory(self.path / "members" / str(number))
 
     def claim(self) -> None:
-        """Makes the directory, and claims it for this process.
+        """Creates the directory and claims it for this process.
 
         Raises:
-          ValueError: it cannot be made, holds something else, or another process has it.
+          ValueError: it cannot be created, holds something else, or is claimed by another process.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -242,7 +243,7 @@ class PopulationDirectory:
             ) from error
 
     def read_config(self) -> PopulationConfig:
-        """The settings.
+        """Reads the settings.
 
         Raises:
           ValueError: there are none, or they cannot be read.
@@ -250,7 +251,7 @@ class PopulationDirectory:
         try:
             values = json.loads(self.settings.read_text())
             parsed: dict[str, Any] = {"run": from_json(values["run"])}
-            # Populations from before there were references have none.
+            # Populations that predate references have none.
             for field in {"ranges", "references"} & values.keys():
                 parsed[field] = {name: Range(*bounds) for name, bounds in values[field].items()}
             return PopulationConfig(**{**values, **parsed})
@@ -264,10 +265,10 @@ class PopulationDirectory:
         write_json(self.settings, config.to_json())
 
     def read_rows(self) -> list[Row]:
-        """The table, in the order of intervals and members; of each the newest row.
+        """Reads the table, sorted by interval and member, with only the newest row of each pair.
 
         Raises:
-          ValueError: it is damaged.
+          ValueError: the table is damaged.
         """
         rows = {}
         for values in read_rows(self.table):

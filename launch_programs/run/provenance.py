@@ -1,4 +1,4 @@
-"""What a run was trained with: provenance.json, an entry for each start of its learner."""
+"""Records what a run was trained with: provenance.json has an entry per start of the learner."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,7 @@ from launch_programs.run.run_directory import RunDirectory, write_json
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# What can change a result, or how fast it comes.
+# Packages that can affect results or speed.
 PACKAGES = (
     "dm-acme",
     "dm-launchpad-nightly",
@@ -42,15 +42,15 @@ _FIELDS = {"time", "frames", "code", "python", "packages", "machine"}  # of ever
 
 
 def record(directory: RunDirectory, frames: int) -> None:
-    """Adds an entry on this process' machine, packages and code.
+    """Adds an entry on this process's machine, packages and code.
 
     Args:
-      directory: of the run.
-      frames: environment frames learned from before.
+      directory: directory of the run.
+      frames: environment frames learned from before this start.
 
     Raises:
-      ValueError: the file is damaged; it is left as it is.
-      OSError: it cannot be read or written.
+      ValueError: the file is damaged; it is left unchanged.
+      OSError: the file cannot be read or written.
     """
     entries = read(directory)
     write_json(directory.provenance, [*entries, describe(frames)])
@@ -61,7 +61,7 @@ def read(directory: RunDirectory) -> list[dict[str, Any]]:
 
     Raises:
       ValueError: the file is damaged.
-      OSError: it cannot be read.
+      OSError: the file cannot be read.
     """
     try:
         entries = json.loads(directory.provenance.read_text())
@@ -80,10 +80,10 @@ def read(directory: RunDirectory) -> list[dict[str, Any]]:
 
 
 def describe(frames: int) -> dict[str, Any]:
-    """An entry, of now and here, as JSON has it.
+    """An entry for the present time and process, as JSON values.
 
     Args:
-      frames: environment frames learned from before.
+      frames: environment frames learned from before this start.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -104,10 +104,10 @@ def describe(frames: int) -> dict[str, Any]:
 
 
 def code(root: pathlib.Path) -> dict[str, Any]:
-    """Which code runs: {"commit", "modified"}, or {"unknown": why}.
+    """Identifies the code that runs: {"commit", "modified"}, or {"unknown": why}.
 
     Args:
-      root: directory that the project's packages are in.
+      root: directory that contains the project's packages.
 
     Returns:
       The commit's hash, and whether tracked files differ from it.
@@ -125,7 +125,7 @@ def code(root: pathlib.Path) -> dict[str, Any]:
         return done.stdout.strip()
 
     try:
-        # What is installed into another project's environment is not that project's.
+        # Code installed into an environment inside another repository is not that repository's.
         if pathlib.Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return {"unknown": "installed without git"}
         return {
@@ -162,7 +162,7 @@ def _system() -> str:
 
 
 def _cpu() -> str:
-    """The processor's name; "" where the system does not tell."""
+    """The processor's name; "" if the system does not report one."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

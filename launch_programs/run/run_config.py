@@ -1,4 +1,4 @@
-"""Everything that defines a run, as one value that is written to the run directory."""
+"""Everything that defines a run, as one value, which is written to the run directory."""
 
 import dataclasses
 import math
@@ -11,7 +11,8 @@ from agents.popart_impala.network_config import settings_from_json
 from agents.popart_impala.setting import setting
 from environments import AtariOptions, Task, parse_level_name, scored_tasks
 
-# What may differ when a run is resumed: it changes neither what is learned from nor how.
+# Settings that may change when a run is resumed: they affect neither the data learned from nor how
+# it is learned from.
 CHANGEABLE = frozenset(
     {
         "agent.total_environment_frames",
@@ -30,18 +31,19 @@ CHANGEABLE = frozenset(
     }
 )
 
-# Environments that one actor steps together, where the user does not say: enough for the forward
-# pass to be cheap per environment, few enough for unrolls to stay fresh.
+# Default number of environments that one actor steps together: enough to make the forward pass
+# cheap per environment, few enough to keep unrolls fresh.
 _ENVIRONMENTS_PER_ACTOR = 16
 
 
-# Frames of an evaluation's episode, where neither user nor environment says: as Atari's half hour.
+# Limit on the frames of an evaluation episode, if neither the user nor the environment sets one:
+# Atari's half hour.
 _EVALUATION_MAX_FRAMES = 108_000
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """A run's settings; checked when made.
+    """A run's settings; checked on construction.
 
     Raises:
       ValueError: a field is out of range; the message names the field, its value and what is
@@ -100,8 +102,8 @@ class RunConfig:
         "are not finite, arrays of another shape) with which the program ends; before, they "
         "are recreated.",
     )
-    # Environment frames at which the program ends though its schedule does not, to be resumed by
-    # what compares runs (launch_programs/tune.py); None for the schedule's end.
+    # Environment frames at which the program ends before its schedule does, to be resumed by a
+    # program that compares runs (launch_programs/tune.py); None for the schedule's end.
     pause_at_frames: int | None = None
 
     def __post_init__(self) -> None:
@@ -150,7 +152,7 @@ class RunConfig:
             )
 
     def task_list(self) -> tuple[Task, ...]:
-        """The tasks that `tasks` names."""
+        """The tasks named in `tasks`."""
         return scored_tasks(parse_level_name(",".join(self.tasks)), atari=self.atari)
 
     @property
@@ -161,7 +163,7 @@ class RunConfig:
 
     @property
     def evaluation_limit(self) -> int:
-        """Environment frames after which an episode of an evaluation is cut off."""
+        """Environment frames after which an evaluation episode is cut off."""
         if self.evaluation_max_frames is not None:
             return self.evaluation_max_frames
         if self.task_list()[0].domain == "atari":
@@ -170,18 +172,18 @@ class RunConfig:
 
     @property
     def keep_learner_steps(self) -> int | None:
-        """`keep_interval` in learner steps; None where no checkpoint is kept for good."""
+        """`keep_interval` in learner steps; None if no checkpoint is kept for good."""
         if not self.keep_interval:
             return None
         return max(1, self.keep_interval // self.agent.frames_per_update)
 
     @property
     def learned_tasks(self) -> range:
-        """Indices of the tasks that are played to learn: all but those of frozen columns."""
+        """Indices of the tasks to learn: all except those of frozen columns."""
         return range(sum(self.agent.frozen_columns), len(self.tasks))
 
     def task_indices(self, actor: int) -> list[int]:
-        """The task of each environment of an actor: round-robin over all actors' environments."""
+        """Task index of each environment of an actor, round-robin over all actors' environments."""
         begin = actor * self.environments_per_actor
         learned = self.learned_tasks
         return [
@@ -201,7 +203,7 @@ class RunConfig:
 
 
 def from_json(values: dict[str, Any]) -> RunConfig:
-    """The run that `RunConfig.to_json` described.
+    """The run described by `RunConfig.to_json`.
 
     Raises:
       ValueError: a field is missing, unknown or out of range.
@@ -220,7 +222,7 @@ def from_json(values: dict[str, Any]) -> RunConfig:
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """Field -> value, with "agent." and "atari." before the names of the nested fields."""
+    """Maps fields to values, with "agent." or "atari." before the names of nested fields."""
     flat: dict[str, Any] = {}
     for name, value in config.to_json().items():
         if isinstance(value, dict):
@@ -233,11 +235,11 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 def contradictions(
     saved: RunConfig, wanted: RunConfig, changeable: Collection[str] = CHANGEABLE
 ) -> list[str]:
-    """What `wanted` would change of `saved` that a resumed run must keep, field by field.
+    """Describes the fields that `wanted` would change although a resumed run must keep them.
 
     Args:
-      saved: the run.
-      wanted: what is asked for.
+      saved: the run's own settings.
+      wanted: the settings asked for.
       changeable: fields that may differ.
     """
     old, new = flatten(saved), flatten(wanted)
@@ -254,5 +256,5 @@ def default_num_actors() -> int:
 
 
 def default_environments_per_actor(num_tasks: int) -> int:
-    """About 16, as a multiple of the number of tasks."""
+    """A multiple of the number of tasks, about 16."""
     return num_tasks * max(1, round(_ENVIRONMENTS_PER_ACTOR / num_tasks))

@@ -1,4 +1,4 @@
-"""A run's directory: what lies where, who may write to it."""
+"""A run's directory: its layout, and the lock on it."""
 
 import contextlib
 import fcntl
@@ -14,33 +14,33 @@ from typing import IO, Any
 
 from launch_programs.run.run_config import RunConfig, from_json
 
-# Seconds that a claim waits: whoever asks for the lock's state holds it for that moment.
+# Seconds that a claim waits, since a process that tests the lock holds it for a moment.
 _PROBE = 0.5
 
 
 class RunDirectory:
-    """Paths of a run and its configuration file.
+    """Paths of a run; reads and writes its configuration, and locks it.
 
     config.json        the resolved configuration
     provenance.json    code, packages and machine of each start of the learner
-    cluster.json       where its nodes listen, if they are started by hand (cluster.py)
+    cluster.json       where the nodes listen, if they are started by hand (cluster.py)
     checkpoints/       the newest checkpoints, named by learner step; damaged ones as broken-STEP
     learner.csv        a row of the learner's metrics per log interval
     actors.csv         a row per training episode
     evaluator.csv      a row per episode of the evaluator
     events.out.*       the same for TensorBoard
     wandb/             what was sent to Weights & Biases, and the run's id there
-    evaluation-*.json  what `launch_programs.evaluate` found, with the same as .csv
-    videos/            episodes that it filmed, as evaluation-*.json names them
-    report.html        all of it as one page, by `launch_programs.report`
+    evaluation-*.json  results of `launch_programs.evaluate`, with scores also as .csv
+    videos/            episodes that it filmed; evaluation-*.json lists them
+    report.html        all of this on one page, by `launch_programs.report`
     plots/             figures of the run's tables, by `launch_programs.plot`
-    *.policy.npz       what `launch_programs.export` wrote, unless it was told where to
+    *.policy.npz       policies written by `launch_programs.export`, unless given another path
     last-checkpoint    step of the newest checkpoint, as the learner told the coordinator
-    launch.json        the program that it was started with last, and flags that are not settings
-    failed             why the program ended, if it failed; gone when it is started again
-    failures.csv       a row per failure that the run got over, with what became of it
+    launch.json        the program last used to start the run, and its flags that are not settings
+    failed             why the program ended, if it failed; removed at the next start
+    failures.csv       a row per failure that the run recovered from, and how it was handled
     progress.log       a line of progress per log interval, and one per failure
-    logs/              what each node printed
+    logs/              the output of each node
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -66,7 +66,7 @@ class RunDirectory:
         self._lock_file: IO[str] | None = None
 
     def read_config(self) -> RunConfig:
-        """The run's configuration.
+        """Reads the run's configuration.
 
         Raises:
           ValueError: there is none, or it cannot be read.
@@ -87,7 +87,7 @@ class RunDirectory:
         write_json(self.config, config.to_json())
 
     def read_last_checkpoint(self) -> int | None:
-        """The learner step in `last-checkpoint`; None if no checkpoint was told of.
+        """The learner step in `last-checkpoint`; None if no checkpoint has been reported.
 
         Raises:
           ValueError: the file is damaged.
@@ -100,10 +100,10 @@ class RunDirectory:
             raise ValueError(f"{self.last_checkpoint} is damaged: {error}") from error
 
     def create(self) -> None:
-        """Makes the directory.
+        """Creates the directory.
 
         Raises:
-          ValueError: it cannot be made or written to, or holds something that is not a run.
+          ValueError: it cannot be created or written to.
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
@@ -112,26 +112,26 @@ class RunDirectory:
         self.check_writable()
 
     def saved_frames(self, config: RunConfig) -> int:
-        """Frames of the newest checkpoint, 0 without one; its name says them.
+        """Environment frames of the newest checkpoint, derived from its name; 0 without one.
 
         Args:
           config: the run.
 
         Raises:
-          ValueError: what the learner said of it is damaged.
+          ValueError: `last-checkpoint` is damaged.
         """
         steps = [0]
         if self.checkpoints.is_dir():
             steps += checkpoint_steps(self.checkpoints)
-        elif (told := self.read_last_checkpoint()) is not None:  # the learner's is another disk
+        elif (told := self.read_last_checkpoint()) is not None:  # they are on another disk
             steps.append(told)
         return max(steps) * config.agent.frames_per_update
 
     def check_writable(self) -> None:
-        """Rejects a directory that cannot be written.
+        """Rejects a directory that cannot be written to.
 
         Raises:
-          ValueError: it cannot, for lack of permission or of room.
+          ValueError: it cannot be written to, for lack of permission or space.
         """
         try:
             write_probe(self.path)
@@ -143,11 +143,11 @@ class RunDirectory:
     def lock(self) -> int:
         """Claims the directory for this process and those that inherit the returned descriptor.
 
-        The claim ends with the last of them, however they end. What was said of the end of the
-        program before is removed.
+        The claim ends with the last of these processes, however they end. Removes the note of how
+        the previous program failed.
 
         Raises:
-          ValueError: another run has it.
+          ValueError: another run has claimed the directory.
         """
         self._lock_file = open(self._lock_path, "w")  # noqa: SIM115 - open as long as the run
         deadline = time.monotonic() + _PROBE
@@ -162,18 +162,18 @@ class RunDirectory:
         return self._lock_file.fileno()
 
     def unlock(self) -> None:
-        """Gives the claim up, as far as this process has it."""
+        """Releases this process's claim, if it has one."""
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
 
     def is_locked(self) -> bool:
-        """Whether a program has claimed the directory, on this host or where its files are shared.
+        """Whether a program, on this host or one that shares its files, has claimed the directory.
 
-        Writes nothing, and holds nothing longer than the question takes.
+        Writes nothing, and holds the lock only for the moment of the test.
 
         Raises:
-          OSError: it cannot be found out.
+          OSError: the lock cannot be tested.
         """
         try:
             with self._lock_path.open() as file:
@@ -182,10 +182,10 @@ class RunDirectory:
             return False
 
     def note_failure(self, cause: str) -> None:
-        """Writes down why the program ended; a disk that does not take it is no further failure.
+        """Writes down why the program ended; if the disk refuses, prints that and continues.
 
         Args:
-          cause: its first line is what a list of runs shows.
+          cause: the cause; lists of runs show its first line.
         """
         try:
             self.failed.write_text(f"{cause}\n", encoding="utf-8", errors="replace")
@@ -193,19 +193,19 @@ class RunDirectory:
             print(f"{self.failed} cannot be written: {error}", file=sys.stderr, flush=True)
 
     def write_launch(self, program: str, flags: Sequence[str]) -> None:
-        """Notes how the run is started, for `resume_command`.
+        """Records how the run is started, for `resume_command`.
 
         Args:
-          program: in `launch_programs`, which takes --logdir.
-          flags: that it was given besides the run's settings.
+          program: name of a program in `launch_programs` that takes --logdir.
+          flags: flags that the program was given besides the run's settings.
         """
         write_json(self.launch, [program, *flags])
 
     def resume_command(self) -> str:
-        """The command that continues with the run, from the current directory.
+        """The command that resumes the run from the current directory.
 
         Raises:
-          ValueError: how it was started cannot be read.
+          ValueError: the record of how it was started cannot be read.
         """
         try:
             program, *flags = json.loads(self.launch.read_text())
@@ -227,7 +227,7 @@ def _try_lock(file: IO[str], kind: int) -> bool:
 
 
 def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """A path as a user means it: no shell expands the `~` of `--logdir=~/runs`."""
+    """Expands `~` in a path, as shells do not in `--logdir=~/runs`."""
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError:  # no such user
@@ -235,10 +235,10 @@ def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def check_output(place: pathlib.Path) -> None:
-    """Rejects, before any work, a directory that cannot take what is made.
+    """Rejects, before any work is done, an output directory that cannot be written to.
 
     Raises:
-      ValueError: it cannot be written.
+      ValueError: it cannot be written to.
     """
     try:
         write_probe(place)
@@ -252,7 +252,7 @@ def write_probe(path: pathlib.Path) -> None:
     """Writes a small file into a directory and removes it.
 
     Raises:
-      OSError: it cannot be written, for lack of permission or of room.
+      OSError: it cannot be written, for lack of permission or space.
     """
     probe = path / f".writable-{os.getpid()}"
     try:
@@ -268,7 +268,7 @@ def checkpoint_steps(checkpoints: pathlib.Path) -> list[int]:
 
 
 def make_new(path: pathlib.Path) -> pathlib.Path:
-    """Makes a directory that is ours alone: PATH, or PATH-2, PATH-3, ... if that is there."""
+    """Creates a directory that did not exist: PATH, or PATH-2, PATH-3, ... if PATH exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in itertools.chain([path.name], (f"{path.name}-{n}" for n in itertools.count(2))):
         try:
@@ -285,11 +285,11 @@ def default_path(suite: str) -> pathlib.Path:
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:
-    """Writes `values` to `path`; a reader sees the old file or the new one, never a part."""
+    """Writes `values` to `path`; a reader sees the old file or the new one, never a partial one."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)  # the part that a full disk took
+        temporary.unlink(missing_ok=True)  # a full disk may have taken part of it
         raise

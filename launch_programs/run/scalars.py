@@ -1,4 +1,4 @@
-"""A run's metrics as scalars for TensorBoard and Weights & Biases, by the field's names."""
+"""A run's metrics as scalars for TensorBoard and Weights & Biases, under commonly used names."""
 
 import re
 import statistics
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from launch_programs.run.run_config import RunConfig
 
-# Columns of learner.csv that have another name there than "learner/COLUMN". CleanRL's names, where
-# it has one.
+# Tags of the columns of learner.csv that are not "learner/COLUMN": CleanRL's names, where it has
+# one.
 _LEARNER = {
     "frames_per_second": "charts/FPS",
     "learning_rate": "charts/learning_rate",
@@ -27,7 +27,7 @@ _PER_TASK = (
 
 
 class Scalars(NamedTuple):
-    """Values of one moment."""
+    """Values at one moment."""
 
     frames: int  # consumed by the learner
     values: dict[str, float]  # by tag
@@ -36,8 +36,8 @@ class Scalars(NamedTuple):
 class ScalarStream:
     """Turns rows of the run's tables into scalars.
 
-    Episodes are averaged: the toy tasks end thousands a second. `charts/episodic_return/TASK` is
-    the mean over a task's training episodes since the learner's last row.
+    Episodes are averaged, since toy tasks finish thousands a second: `charts/episodic_return/TASK`
+    is the mean over a task's training episodes since the learner's last row.
     """
 
     def __init__(self, config: RunConfig):
@@ -46,11 +46,11 @@ class ScalarStream:
         self._episodes: dict[str, list[tuple[float, float]]] = {}  # return, length
 
     def add(self, table: str, row: Mapping[str, str | int | float]) -> Scalars | None:
-        """Takes a row; returns the scalars that it makes known, if any.
+        """Takes a row; returns the scalars that it completes, if any.
 
         Args:
           table: "learner", "actors" or "evaluator".
-          row: of the table, with its `frames`; numbers may be strings, as in the file.
+          row: row of the table, with its `frames`; numbers may be strings, as in the file.
         """
         if table == "actors":
             episode = (float(row["episode_return"]), float(row["episode_length"]))

@@ -1,1 +1,1 @@
-"""What a person sees of a run in progress."""
+"""What the user sees of a run in progress."""

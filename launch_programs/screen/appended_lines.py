@@ -2,28 +2,28 @@
 
 import pathlib
 
-# A file that grows faster is not read in full: what comes before the last so many bytes is skipped.
+# Maximum bytes per read: if a file has grown by more, only its end is read.
 _MAX_BYTES = 2**20
 
 
 class LineFollower:
-    """Gives each line of a growing file once, when it is complete."""
+    """Returns each line of a growing file once, when it is complete."""
 
     def __init__(self, path: pathlib.Path, start: int = 0):
-        """Reads nothing yet; the file need not be there.
+        """Reads nothing yet; the file need not exist.
 
         Args:
-          path: of the file.
-          start: byte to begin at.
+          path: path of the file.
+          start: byte offset to begin at.
         """
         self._path = path
         self._read = start
 
     def new_lines(self, last: bool = False) -> list[str]:
-        """The lines that have come since the last call, without their ends.
+        """The lines added since the last call, without line ends.
 
         Args:
-          last: whether nothing more will come, so that a line without an end is one too.
+          last: whether the file is finished, so that an unterminated line counts.
         """
         try:
             size = self._path.stat().st_size

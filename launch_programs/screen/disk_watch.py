@@ -1,4 +1,4 @@
-"""Tells the user of a run directory that cannot be written, in which nothing could say so."""
+"""Tells the user when the run directory is not writable, which no file in it could report."""
 
 import os
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from launch_programs.run.run_directory import RunDirectory, write_probe
 
-# Seconds between looks.
+# Seconds between checks.
 _PAUSE = 5.0
 
 
 class DiskWatch:
-    """A follower of a run (following.py) that writes a small file again and again."""
+    """A follower of a run (run_follower.py) that regularly writes a small file."""
 
     def __init__(
         self,
@@ -19,12 +19,12 @@ class DiskWatch:
         show: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Has not looked yet.
+        """Checks nothing yet.
 
         Args:
-          directory: of the run.
-          show: gets a line when it cannot be written any more, and when it can again.
-          clock: seconds.
+          directory: directory of the run.
+          show: called with a line when the directory stops being writable, and when it is again.
+          clock: returns the time in seconds.
         """
         self._directory = directory
         self._show = show
@@ -33,7 +33,7 @@ class DiskWatch:
         self._full = False
 
     def update(self) -> None:
-        """Looks, if it is time to."""
+        """Checks the directory if a check is due."""
         if self._clock() < self._next:
             return
         self._next = self._clock() + _PAUSE
@@ -52,4 +52,4 @@ class DiskWatch:
             self._full = False
 
     def close(self) -> None:
-        """Nothing more to tell."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""What a user sees on a terminal while it trains: a picture of a `TrainingStatus`."""
+"""The terminal display during training: a picture of a `TrainingStatus`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,29 +10,29 @@ from rich.text import Text
 
 from launch_programs.run.training_status import TaskStatus, TrainingStatus, duration
 
-# Lines of the screen that are left to what is printed above.
+# Screen lines left free for the messages printed above the display.
 _LEFT_FREE = 4
 
 # Spaces between columns of tasks.
 _GAP = 3
 
-# Least widths of returns and normalised scores, so that the picture does not move as they grow.
+# Minimum column widths, so that the layout does not shift as returns and scores grow.
 _RETURN_WIDTH = 7
 _LEAST_NAME = 12
 _SCORE_WIDTH = 6
 
 
 def render(status: TrainingStatus, path: str, width: int, height: int) -> RenderableType:
-    """Draws how training stands.
+    """Draws the state of training.
 
     Args:
-      status: how it stands.
-      path: of the run directory.
+      status: the state to draw.
+      path: path of the run directory.
       width: columns of the screen.
       height: lines of the screen. A few stay free for messages; tasks that do not fit are left out.
 
     Returns:
-      What to print; at most `height` lines for every screen of ten lines or more.
+      What to print; at most `height` lines on any screen of ten lines or more.
     """
     head: list[RenderableType] = [_progress(status, width), *_figures(status, path, width)]
     return Group(*head, *_tasks(status, width, height - _LEFT_FREE - len(head)))
@@ -105,7 +105,7 @@ _LABEL_WIDTH = 9
 
 
 def _labelled(label: str, parts: Sequence[str], width: int) -> Text:
-    """A line with as many of the parts as there is room for: half a number would be another one."""
+    """A line with as many whole parts as fit: half a number would read as another number."""
     text = parts[0]
     for part in parts[1:]:
         if len(text) + 3 + len(part) > width - _LABEL_WIDTH:
@@ -115,12 +115,12 @@ def _labelled(label: str, parts: Sequence[str], width: int) -> Text:
 
 
 def _tasks(status: TrainingStatus, width: int, height: int) -> list[RenderableType]:
-    """An empty line, the tasks in as many columns as it takes, and what is of all tasks together.
+    """An empty line, the tasks in as many columns as needed, and the scores over all tasks.
 
     Args:
-      status: how training stands.
+      status: the state of training.
       width: columns of the screen.
-      height: lines that there are for it.
+      height: lines available.
     """
     tasks = status.tasks
     scored = any(task.task.human_normalised(0.0) is not None for task in tasks)
@@ -138,21 +138,21 @@ def _tasks(status: TrainingStatus, width: int, height: int) -> list[RenderableTy
         return list(below[-1:] if height > 0 else [])
     shown = choose(tasks, cells.fit(width) * rows)
     columns = -(-len(shown) // rows)
-    rows = -(-len(shown) // columns)  # of equal length
+    rows = -(-len(shown) // columns)  # evens out the columns
     lines = [[cells.headings] * columns]
     lines += [[cells.row(task) for task in shown[row::rows]] for row in range(rows)]
     return [Text(""), *(Text(" " * _GAP).join(line) for line in lines), *below]
 
 
 def choose(tasks: Sequence[TaskStatus], number: int) -> list[TaskStatus]:
-    """The tasks to show where not all fit, in their order.
+    """Chooses the tasks to show if not all fit, keeping their order.
 
-    Half of them are those with the highest normalised scores, half those with the lowest: what
-    the network has learned, and what not. Tasks without a score come last.
+    Half of them have the highest normalised scores and half the lowest, to show what the network
+    has learned and what it has not. Tasks without a score are chosen last.
 
     Args:
-      tasks: all.
-      number: how many to choose at most, at least 1.
+      tasks: all tasks.
+      number: maximum number of tasks to choose, at least 1.
     """
     if len(tasks) <= number:
         return list(tasks)
@@ -181,17 +181,17 @@ def _overall(status: TrainingStatus, width: int) -> Text:
 
 
 class _Cells:
-    """What the tasks' table says of each task, all as wide as each other."""
+    """Lays out the table of tasks, with every task's cells equally wide."""
 
     def __init__(
         self, tasks: Sequence[TaskStatus], reference: str | None, *, last: bool, width: int
     ):
-        """Measures.
+        """Measures the columns.
 
         Args:
-          tasks: all of which there may be lines.
-          reference: what scores are normalised by; None for tasks that have none.
-          last: whether the last return is shown besides the mean.
+          tasks: all tasks that may be shown.
+          reference: what scores are normalised by; None if no task has scores.
+          last: whether to show the last return besides the mean.
           width: columns of the screen.
         """
         self._columns: list[tuple[str, int, Callable[[TaskStatus], str]]] = [
@@ -213,28 +213,28 @@ class _Cells:
         ]
 
     def fit(self, width: int) -> int:
-        """How many tasks are side by side on a screen of so many columns; at least 1."""
+        """Number of tasks that fit side by side on a screen of `width` columns; at least 1."""
         return max(1, (width + _GAP) // (len(self.headings) + _GAP))
 
     @property
     def headings(self) -> Text:
-        """The line above."""
+        """The line of headings."""
         text = self._aligned([heading for heading, _, _ in self._columns])
         return _line((text, "bold"))
 
     def row(self, task: TaskStatus) -> Text:
-        """A task's line."""
+        """The line of one task."""
         return _line(self._aligned([text(task) for _, _, text in self._columns]))
 
     def _aligned(self, texts: Sequence[str]) -> str:
-        """Names to the left, numbers to the right."""
+        """Aligns names to the left and numbers to the right."""
         name, *numbers = texts
         cells = [n.rjust(width) for n, width in zip(numbers, self._widths[1:], strict=True)]
         return "  ".join([name.ljust(self._widths[0]), *cells])
 
 
 def _shortened(name: str, room: int) -> str:
-    """Without its middle if there is no room: names differ at their ends too."""
+    """Cuts out the middle of a name that is too long: names may differ only at their ends."""
     if len(name) <= room:
         return name
     end = (room - 3) // 2
@@ -252,7 +252,7 @@ def _score(task: TaskStatus) -> str:
 
 
 def _number(value: float) -> str:
-    """With about three digits."""
+    """Formats a number with about three digits."""
     size = abs(value)
     if not math.isfinite(value) or size >= 1e7:
         return f"{value:.3g}"

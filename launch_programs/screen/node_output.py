@@ -1,8 +1,8 @@
-"""The warnings and errors among what a program's nodes print, for the user's screen.
+"""Finds warnings and errors in the output of a program's nodes, for the user's screen.
 
-Nodes print into files of the run directory (logs/actor/3). What libraries say there without trouble
-is not shown: nodes run with it turned off (process_environments.py, and absl's level in nodes.py),
-and what cannot be turned off has no severity, but for `_NOISE`.
+Nodes print into files of the run directory (logs/actor/3). Libraries' routine output is not shown:
+nodes turn it off (process_environments.py, and absl's level in nodes.py), and what cannot be turned
+off has no severity, except for `_NOISE`.
 """
 
 import collections
@@ -13,19 +13,18 @@ from collections.abc import Callable, Iterator
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.screen.appended_lines import LineFollower
 
-# Characters of a message that are shown.
+# Maximum characters shown of a message.
 _SHOWN = 400
 
-# New messages that are shown in a minute, and different ones that are counted.
+# Maximum number of messages shown per minute, and of distinct messages counted.
 _PER_MINUTE = 30
 _COUNTED = 1000
 
-# Seconds that a traceback is held back. A node that died is told of by its supervisor, within
-# seconds; that says the same and more.
+# Seconds that an exception is held back. If its node died, the supervisor reports that within
+# seconds, with the same information and more.
 _HOLD = 3.0
 
-# What a warning or an error looks like. `place`: what says it, "file.py:12" or the
-# name of a logger.
+# Formats of warnings and errors. `place` is their origin: "file.py:12" or the name of a logger.
 _FORMATS = [
     re.compile(pattern)
     for pattern in (
@@ -44,15 +43,15 @@ _FORMATS = [
 ]
 _SEVERITIES = {"W": "warning", "E": "error", "F": "fatal", "C": "critical"}
 
-# Launchpad says so on every stop of a node that does not hear of it in time: it is ended, as it was
-# asked for.
+# Launchpad prints these whenever a node does not react to a stop in time; it then kills the node,
+# as requested.
 _NOISE = ("Worker groups that did not terminate in time: ", "Killing entire runtime.")
 
 _TRACEBACK = "Traceback (most recent call last):"
-_EXCEPTION = re.compile(r"(?=\w*[a-z])[\w.]+(: |$)")  # no severity of a log, which is in capitals
+_EXCEPTION = re.compile(r"(?=\w*[a-z])[\w.]+(: |$)")  # a log severity would be all capitals
 _CHAINED = re.compile("During handling of the above exception|The above exception was the direct")
 
-# Of terminals: colours and the like.
+# Terminal escape sequences: colours and the like.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.")
 
 
@@ -63,10 +62,10 @@ class Parser:
         self._in_traceback = False
 
     def parse(self, line: str) -> "str | Raised | None":
-        """What is to be said of a line: a message, an exception that ends a traceback, or nothing.
+        """What to report of a line: a message, an exception that ends a traceback, or None.
 
         Args:
-          line: as printed.
+          line: the line as printed.
         """
         line = _clean(line)
         if line == _TRACEBACK:
@@ -78,7 +77,7 @@ class Parser:
             if _EXCEPTION.match(line):
                 self._in_traceback = False
                 return Raised(line)
-            # Another thread's line, printed in between.
+            # Another thread's line, printed in the middle of the traceback.
         if _CHAINED.match(line):
             return Raised("")
         for form in _FORMATS:
@@ -97,12 +96,12 @@ class Parser:
 class Raised(str):
     """The last line of a traceback, "ValueError: ...".
 
-    Empty: the last exception led to another, whose traceback follows.
+    Empty if the previous exception led to another, whose traceback follows.
     """
 
 
 class NodeOutput:
-    """Shows what nodes warn of, each thing once and then how often it came."""
+    """Shows each of the nodes' warnings once, and later how often it was repeated."""
 
     def __init__(
         self,
@@ -110,12 +109,12 @@ class NodeOutput:
         show: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts where the files of an earlier start of the run end.
+        """Begins at the present ends of the files, which are from earlier starts of the run.
 
         Args:
-          directory: of the run, before the program is started.
-          show: gets each message, in one line that begins with the node.
-          clock: seconds.
+          directory: directory of the run, before the program is started.
+          show: called with each message, as one line that begins with the node.
+          clock: returns the time in seconds.
         """
         self._directory = directory
         self._show = show
@@ -123,21 +122,21 @@ class NodeOutput:
         self._files: dict[str, tuple[LineFollower, Parser]] = {}
         for name in self._names():
             path = directory.logs / name
-            # The launcher's is rewritten by each start.
+            # Each start overwrites the launcher's log.
             start = 0 if path == directory.launcher_log else path.stat().st_size
             self._files[name] = LineFollower(path, start), Parser()
         self._counts: dict[str, _Count] = {}
-        self._held: dict[str, tuple[float, str]] = {}  # node -> when and what it raised
+        self._held: dict[str, tuple[float, str]] = {}  # node -> until when, and what it raised
         self._told: collections.deque[str] = collections.deque(maxlen=50)
         self._minute = clock()
         self._shown = self._left_out = 0
 
     def told(self, failure: str) -> None:
-        """Notes a failure that the user has been told of: its exception is not news."""
+        """Notes a failure that the user has been told about, so that its exception is not shown."""
         self._told.append(" ".join(failure.split()))
 
     def update(self) -> None:
-        """Shows what has come."""
+        """Shows new messages."""
         self._take(last=False)
         for node, (until, _) in list(self._held.items()):
             if self._clock() >= until:
@@ -146,7 +145,7 @@ class NodeOutput:
             self._end_minute()
 
     def close(self) -> None:
-        """Shows the rest, and how often what came again did."""
+        """Shows the remaining messages, and the counts of repeated ones."""
         self._take(last=True)
         for node in list(self._held):
             self._release(node)
@@ -157,7 +156,7 @@ class NodeOutput:
 
     def _names(self) -> list[str]:
         logs = self._directory.logs
-        # What is in PATH.old was read when it was PATH (output_log.py).
+        # The contents of PATH.old were read when it was still PATH (output_log.py).
         paths = [path for path in logs.rglob("*") if path.suffix != ".old" and path.is_file()]
         return sorted(str(path.relative_to(logs)) for path in paths)
 
@@ -181,7 +180,7 @@ class NodeOutput:
                 self._held[node] = self._clock() + _HOLD, found
 
     def _release(self, node: str) -> None:
-        """Shows what a node has raised, unless the user knows of it."""
+        """Shows the exception that a node raised, unless the user knows about it."""
         held = self._held.pop(node, None)
         if held is None:
             return
@@ -190,7 +189,7 @@ class NodeOutput:
             self._count(node, exception)
 
     def _count(self, node: str, text: str) -> None:
-        # Numbers differ where a warning comes again.
+        # Repeated warnings differ only in their numbers.
         key = re.sub(r"\d+", "0", text)
         text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         count = self._counts.get(key)
@@ -222,15 +221,15 @@ class NodeOutput:
 
 
 class _Count:
-    """How often something was said."""
+    """Counts how often a message was printed."""
 
     def __init__(self, text: str):
-        self.text = text  # as it came first
+        self.text = text  # of the first occurrence
         self.times = 0
-        self.told = 0  # how often as the user was told last
+        self.told = 0  # the count last shown to the user
 
 
 def _clean(line: str) -> str:
-    """A line as a terminal would show it, without what would change the user's terminal."""
+    """A line as a terminal would show it, without what could alter the user's terminal."""
     line = _ESCAPES.sub("", line.rstrip("\r")).rpartition("\r")[2]
     return "".join(c if c.isprintable() else " " for c in line).rstrip()

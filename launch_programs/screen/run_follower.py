@@ -1,4 +1,4 @@
-"""What `train` follows in the run directory while the program runs."""
+"""Follows the run directory for `train` while the program runs."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -8,17 +8,17 @@ from launch_programs.screen.appended_lines import LineFollower
 
 
 class Follower(Protocol):
-    """Follows a run: shows it, or passes it on."""
+    """Follows a run, to show it or pass it on."""
 
     def update(self) -> None:
-        """Takes in what has come; called several times a second."""
+        """Handles what is new; called several times a second."""
 
     def close(self) -> None:
-        """Takes in the rest: the program has ended."""
+        """Handles the rest, after the program has ended."""
 
 
 class ProgressLog:
-    """Hands on the lines of progress.log: how far training is, and failures."""
+    """Passes on the lines of progress.log: progress and failures."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class ProgressLog:
         progress: Callable[[str], None],
         failure: Sequence[Callable[[str], None]],
     ):
-        """Starts where an earlier start of the run has ended.
+        """Begins at the present end of the file, which is from earlier starts of the run.
 
         Args:
-          directory: of the run, before the program is started.
-          progress: gets the lines of progress.
-          failure: each gets the lines that tell of a failure, which begin with "!".
+          directory: directory of the run, before the program is started.
+          progress: called with each line of progress.
+          failure: each is called with each line about a failure; these begin with "!".
         """
         path = directory.progress
         self._lines = LineFollower(path, path.stat().st_size if path.exists() else 0)
@@ -39,11 +39,11 @@ class ProgressLog:
         self._failure = failure
 
     def update(self) -> None:
-        """Hands on what has come."""
+        """Passes on new lines."""
         for line in self._lines.new_lines():
             for show in self._failure if line.startswith("!") else [self._progress]:
                 show(line)
 
     def close(self) -> None:
-        """Hands on the rest."""
+        """Passes on the rest."""
         self.update()

@@ -1,1 +1,1 @@
-"""From flags to a run's configuration."""
+"""Turns flags into a run's configuration."""

@@ -1,6 +1,6 @@
 """The flags that define a run, and their resolution into a `RunConfig`.
 
-Defaults are those of the dataclasses, so that each stands in one place. A flag that is not given
+Defaults come from the dataclasses, so that each is defined in one place. A flag that is not given
 takes the resumed run's value, or else the default.
 """
 
@@ -27,15 +27,15 @@ from launch_programs.settings.presets import PRESETS
 
 FLAGS = flags.FLAGS
 
-# What learns best, where `AtariOptions` has how a game is played by others: whole.
+# Defaults that learn best; those of `AtariOptions` play whole games, as others do.
 ATARI_DEFAULTS: dict[str, Any] = {"life_loss": True}
 
-# Options that a trained policy is always played with as they are.
+# Options that the user cannot change when a trained policy is played.
 _FIXED_OPTIONS = ("action_set", "life_loss")
 
 
 def define_run_flags() -> None:
-    """Defines every flag that a `RunConfig` is made from."""
+    """Defines all flags that determine a `RunConfig`."""
     flags.DEFINE_string(
         "level_name",
         "atari3",
@@ -56,16 +56,17 @@ def define_run_flags() -> None:
 
 
 def define_option_flags() -> None:
-    """Defines the flags of the environments' options that a trained policy can be tried with.
+    """Defines flags for the environment options that a trained policy can be tried with.
 
-    Other actions than in training it does not know, and scores are of whole games.
+    The action set is not among them, since the policy knows no other, nor is life loss, since
+    scores are of whole games.
     """
     for field in _free_options():
         _define(field, without_default="by default the run's")
 
 
 def given_options() -> dict[str, Any]:
-    """Values by name of `define_option_flags`' flags that are given."""
+    """Values, by name, of those of `define_option_flags`' flags that are given."""
     names = [field.name for field in _free_options()]
     return {name: FLAGS[name].value for name in names if FLAGS[name].present}
 
@@ -79,10 +80,11 @@ def _define(field: dataclasses.Field[Any], without_default: str = "") -> None:
 
     Args:
       field: the setting.
-      without_default: what holds where the flag is not given, instead of the setting's default.
+      without_default: replaces the setting's default: what applies if the flag is not given, as
+        text for the help.
 
     Raises:
-      TypeError: there is no flag for values of the field's type.
+      TypeError: no kind of flag has values of the field's type.
     """
     name, text, choices = field.name, field.metadata["help"], field.metadata.get("choices")
     default = ATARI_DEFAULTS.get(name, field.default)
@@ -107,15 +109,15 @@ def _define(field: dataclasses.Field[Any], without_default: str = "") -> None:
 def resolve(saved: RunConfig | None) -> RunConfig:
     """The run that the parsed flags ask for.
 
-    A value is the flag's if it is given, else the preset's, else the resumed run's, else, for a
-    network that grows, the earlier run's, else the default.
+    A value is the flag's if given, else the preset's, else the resumed run's (or, for a network
+    that grows, the earlier run's), else the default.
 
     Args:
-      saved: the run to be resumed.
+      saved: the run to resume; None for a new run.
 
     Raises:
-      ValueError: a value is out of range, there is no such run to grow from, or no such
-        environment; the message names the flag, the value and what is accepted.
+      ValueError: a value is out of range, or the run to grow from or an environment does not exist;
+        the message names the flag, the value and what is accepted.
     """
     preset = PRESETS[FLAGS.preset].values if FLAGS.preset else {}
     parent = _parent() if saved is None and FLAGS["grow_from"].present else None
@@ -163,18 +165,18 @@ def resolve(saved: RunConfig | None) -> RunConfig:
 
 
 def _settings(config: RunConfig | None) -> dict[str, Any]:
-    """Values by their flags' names."""
+    """A run's values by the names of their flags."""
     return {} if config is None else {k.split(".")[-1]: v for k, v in flatten(config).items()}
 
 
 def _inherited(parent: RunConfig) -> dict[str, Any]:
-    """The settings of an earlier run that its columns must keep to mean the same."""
+    """The settings of an earlier run that its columns depend on, and so must not change."""
     names = [*defaults(NetworkConfig), *defaults(AtariOptions)]
     return {name: value for name, value in _settings(parent).items() if name in names}
 
 
 def _parent() -> RunConfig:
-    """The run that `--grow_from` names."""
+    """The run named by `--grow_from`."""
     try:
         parent = RunDirectory(FLAGS.grow_from).read_config()
     except ValueError as error:
@@ -188,7 +190,7 @@ def _parent() -> RunConfig:
 
 
 def describe_preset(config: RunConfig) -> list[str]:
-    """Lines that say what `--preset` stands for, and which of its values a flag overrides."""
+    """Lines that list the settings of `--preset`, and those that a flag overrides."""
     if not FLAGS.preset:
         return []
     preset = PRESETS[FLAGS.preset]
@@ -206,11 +208,11 @@ def describe_preset(config: RunConfig) -> list[str]:
 
 
 def default_action_set(tasks: Sequence[Task], network: str) -> str:
-    """Atari's minimal actions for a game alone, all 18 for what plays several."""
+    """Atari's minimal action set for a single game, all 18 for a network that plays several."""
     alone = len(tasks) == 1 and tasks[0].domain == "atari" and network != "progressive"
     return "minimal" if alone else "full"
 
 
 def default_settings(network: str) -> Mapping[str, Any]:
-    """The agent's settings, where the user does not say, that this network has other ones of."""
+    """The defaults of the agent's settings that differ for this network."""
     return NETWORKS[network].defaults if network in NETWORKS else {}

@@ -1,4 +1,4 @@
-"""`--grow_from`: what a progressive network with one column more starts from."""
+"""`--grow_from`: the first state of a progressive network with one more column."""
 
 import jax
 
@@ -12,18 +12,18 @@ from launch_programs.run.run_directory import RunDirectory
 
 
 def first_state(config: RunConfig, directory: RunDirectory) -> TrainingState | None:
-    """What a run starts from that grows from another: the other's columns, and a new one.
+    """The first state of a run that grows from another: the other's columns, and a new one.
 
-    The earlier columns' parameters and their tasks' PopArt statistics are kept as they are; the new
-    column is initialised, and the optimiser starts afresh.
+    The parameters of the earlier columns and the PopArt statistics of their tasks are kept
+    unchanged; the new column is initialised, and the optimiser state is reset.
 
     Args:
       config: the run; `grow_from` names the earlier one.
-      directory: of the run.
+      directory: directory of the run.
 
     Returns:
-      The state to be saved as the first checkpoint, with NumPy arrays; None if the run does not
-      grow, or has a checkpoint to continue from.
+      The state to save as the first checkpoint, with NumPy arrays; None if the run does not grow,
+      or has a checkpoint to continue from.
 
     Raises:
       ValueError: the earlier run has no checkpoint, or its parameters do not fit.

@@ -1,4 +1,4 @@
-"""What the programs that begin or resume a run do before any node starts."""
+"""Prepares a run, new or resumed, before any node starts."""
 
 import shlex
 
@@ -15,15 +15,15 @@ from launch_programs.settings.growing import first_state
 
 FLAGS = flags.FLAGS
 
-# Numbers in observations that are worth a word.
+# Observations with numbers above this deserve a note to the user.
 _LARGE = 30.0
 
-# More tasks than these are not named before training starts.
+# With more tasks than this, their number is printed before training starts, not their names.
 _LISTED_TASKS = 12
 
 
 def define_logdir_flag() -> None:
-    """Defines --logdir, which belongs to the flags that define a run."""
+    """Defines --logdir, which goes with the flags that define a run."""
     flags.DEFINE_string(
         "logdir",
         None,
@@ -35,7 +35,7 @@ def resolve_run() -> tuple[RunConfig, RunDirectory]:
     """The run that the flags ask for, and its directory; writes nothing.
 
     Raises:
-      ValueError: a flag is wrong, or contradicts the run in the directory.
+      ValueError: a flag is invalid, or contradicts the run in the directory.
     """
     if FLAGS.logdir is not None:
         directory = RunDirectory(FLAGS.logdir)
@@ -45,11 +45,11 @@ def resolve_run() -> tuple[RunConfig, RunDirectory]:
 
 
 def nothing_to_do(config: RunConfig, directory: RunDirectory) -> str | None:
-    """What is to be said of a run that has all the frames that the flags ask for.
+    """A message if the run already has all the frames that the flags ask for, else None.
 
     Args:
-      config: of the run, as `resolve_run` gives it.
-      directory: of the run.
+      config: configuration of the run, as `resolve_run` returns it.
+      directory: directory of the run.
     """
     saved, asked = directory.saved_frames(config), config.agent.total_environment_frames
     if saved < asked:
@@ -65,17 +65,17 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[RunDirectory, int
     """Checks that a run can start, claims its directory, and writes its configuration there.
 
     Returns:
-      The directory, which has a number in its name if another run, without --logdir too, was
-      started in the same second; the descriptor of its lock; the network's number of parameters.
+      The directory, with a number in its name if another run without --logdir was started in the
+      same second; the descriptor of its lock; the network's number of parameters.
 
     Raises:
       ValueError: the network or the environments do not fit the tasks, or the directory cannot be
         used.
-      OSError: a game's ROM is missing or not the right one.
+      OSError: a game's ROM is missing or the wrong one.
     """
     check_tasks(config.task_list(), atari=config.atari)
     notes = _describe_large(config)
-    networks = make_run_networks(config)  # complains where they do not fit the observations
+    networks = make_run_networks(config)  # raises if they do not fit the observations
     grown = first_state(config, directory)
     if FLAGS.logdir is None:
         directory = RunDirectory(make_new(directory.path))
@@ -90,7 +90,7 @@ def claim(config: RunConfig, directory: RunDirectory) -> tuple[RunDirectory, int
 
 
 def _resolve_in(directory: RunDirectory) -> RunConfig:
-    """The run that the flags ask for in a directory given by the user."""
+    """The run that the flags ask for, in a directory given by the user."""
     if not directory.config.exists():
         if directory.path.is_dir() and any(directory.path.iterdir()):
             raise ValueError(
@@ -110,7 +110,7 @@ def _resolve_in(directory: RunDirectory) -> RunConfig:
 
 
 def _describe_large(config: RunConfig) -> list[str]:
-    """Says which tasks show the network larger numbers than it learns well from."""
+    """Notes on tasks whose observations have numbers too large to learn well from."""
     return [
         f"note: {task.name} has observations up to {largest:,.0f}, which are not scaled: networks "
         "learn badly from large numbers; scale them to about 1 in the environment"
@@ -120,7 +120,7 @@ def _describe_large(config: RunConfig) -> list[str]:
 
 
 def _describe_sticky(config: RunConfig) -> list[str]:
-    """Says that a game is not played as its name says in Gym, unless the flag says how."""
+    """Notes a game whose name means sticky actions in Gym, unless they are on or a flag decides."""
     names = sticky_names(FLAGS.level_name) if FLAGS["level_name"].present else []
     option = "repeat_action_probability"
     if not names or FLAGS[option].present or config.atari.repeat_action_probability:
@@ -129,7 +129,7 @@ def _describe_sticky(config: RunConfig) -> list[str]:
 
 
 def describe(config: RunConfig, directory: RunDirectory, num_params: int, resumed: bool) -> str:
-    """What is printed before training starts."""
+    """The text printed before training starts."""
     agent = config.agent
     learned = [config.tasks[task] for task in config.learned_tasks]
     tasks = ", ".join(learned) if len(learned) <= _LISTED_TASKS else f"{len(learned)} tasks"

@@ -1,20 +1,21 @@
 """`--preset`: the papers' settings under a name.
 
-What a paper tunes while it trains (population-based training of learning rate and entropy cost) has
-no one value; there a preset keeps the project's default.
+A setting that a paper tunes during training (learning rate and entropy cost, by population-based
+training) has no single value; the presets use that of the Atari agents of arXiv 1802.01561.
 """
 
 from typing import Any, NamedTuple
 
 
 class Preset(NamedTuple):
-    """Values of flags, and where they come from."""
+    """Values of flags, and their source."""
 
     source: str
     values: dict[str, Any]  # by the flag's name
 
 
-# What the Atari agents of arXiv 1802.01561 share. They see four stacked frames and have no LSTM.
+# Settings shared by the Atari agents of arXiv 1802.01561, which see four stacked frames and have no
+# LSTM.
 _IMPALA = {
     "use_lstm": False,
     "normalise_images": False,

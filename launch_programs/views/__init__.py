@@ -1,1 +1,1 @@
-"""Figures, videos, reports and mirrors of a run."""
+"""Figures, videos and reports of a run, and its mirror at Weights & Biases."""

@@ -1,4 +1,4 @@
-"""Learning curves from histories: smoothing, groups of seeds, mean and spread. Draws nothing."""
+"""Computes learning curves from histories: smoothing, groups of seeds, mean and spread."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,23 +9,23 @@ from environments import suite_name
 from launch_programs.run.history import Episodes, History
 from launch_programs.run.run_config import CHANGEABLE, flatten
 
-# Settings in which the runs of one group may differ. The length of a run is not among them, though
-# a resumed run may change it: it sets how fast the learning rate falls.
+# Settings in which the runs of one group may differ. A run's length is not among them, although it
+# may change on a resume, because the learning rate schedule depends on it.
 _SAME_GROUP = (CHANGEABLE | {"seed"}) - {"agent.total_environment_frames"}
 
-# Frames at which curves are evaluated.
+# Number of points at which curves are evaluated.
 _POINTS = 100
 
 
 class Group(NamedTuple):
-    """Runs that differ at most in their seeds and in what does not change what is learned."""
+    """Runs that differ at most in their seeds and in settings that do not affect learning."""
 
-    label: str  # in what they differ from other groups, such as "popart=False"; "" for one group
+    label: str  # how they differ from other groups, such as "popart=False"; "" for one group
     runs: tuple[History, ...]
 
 
 class Band(NamedTuple):
-    """A curve of several runs: arrays of shape [P], NaN where one of the runs has no value."""
+    """A curve over several runs: arrays of shape [P], NaN where any of the runs has no value."""
 
     mean: np.ndarray  # over runs
     low: np.ndarray  # lowest run
@@ -33,7 +33,7 @@ class Band(NamedTuple):
 
 
 def group(histories: Sequence[History]) -> list[Group]:
-    """Puts runs into groups, in the order of each group's first run, and names the groups."""
+    """Groups runs, in the order of each group's first run, and labels the groups."""
     settings = [_settings(history) for history in histories]
     distinct: list[dict[str, Any]] = []
     for values in settings:
@@ -49,9 +49,9 @@ def group(histories: Sequence[History]) -> list[Group]:
 
 
 def _label(values: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> str:
-    """In what one of the groups' settings differs from the others.
+    """Describes how the settings of one group differ from those of the others.
 
-    What it has in common with more than half of them is left out, unless nothing else is left.
+    Settings shared with more than half of the groups are left out, unless no others remain.
     """
     names = [name for name in values if any(other[name] != values[name] for other in groups)]
     own = [
@@ -72,7 +72,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 def grid(histories: Sequence[History]) -> np.ndarray:
-    """Evenly spaced frames over the longest run, float64 [P]: 0 is left out, its end is in."""
+    """Evenly spaced frames over the longest run, float64 [P], excluding 0 and including its end."""
     return np.linspace(0, max(history.frames for history in histories), _POINTS + 1)[1:]
 
 
@@ -80,9 +80,9 @@ def recent_mean(episodes: Episodes, window: int, at: np.ndarray) -> np.ndarray:
     """Mean return of the last episodes before given frames.
 
     Args:
-      episodes: of one task.
-      window: number of episodes. There are fewer at the beginning; and if more have ended since the
-        point before, the mean is of all those.
+      episodes: episodes of one task.
+      window: number of episodes to average. The mean is over fewer at the beginning, and over all
+        episodes since the previous point if those are more.
       at: frames [P], ascending.
 
     Returns:
@@ -96,12 +96,12 @@ def recent_mean(episodes: Episodes, window: int, at: np.ndarray) -> np.ndarray:
 
 
 def task_curve(history: History, task: str, window: int, at: np.ndarray) -> np.ndarray:
-    """A run's mean training returns of one task: float64 [P], NaN where the run has none.
+    """A run's mean training returns on one task: float64 [P], NaN where the run has none.
 
     Args:
-      history: of the run.
-      task: name, perhaps of a task that the run does not have.
-      window: episodes that a mean is of.
+      history: history of the run.
+      task: name of the task, which the run need not have.
+      window: number of episodes to average.
       at: frames [P], ascending.
     """
     if task not in history.actors:
@@ -110,11 +110,11 @@ def task_curve(history: History, task: str, window: int, at: np.ndarray) -> np.n
 
 
 def normalised_curves(history: History, window: int, at: np.ndarray) -> np.ndarray | None:
-    """A run's normalised training returns in percent: 0 is random play, 100 a human's or optimal.
+    """A run's normalised training returns in percent: 0 is random play, 100 human or optimal play.
 
     Args:
-      history: of the run.
-      window: episodes that a mean is of.
+      history: history of the run.
+      window: number of episodes to average.
       at: frames [P], ascending.
 
     Returns:
@@ -133,7 +133,7 @@ def normalised_curves(history: History, window: int, at: np.ndarray) -> np.ndarr
 
 
 def column_curve(history: History, name: str, at: np.ndarray) -> np.ndarray:
-    """A column of learner.csv, interpolated: float64 [P], NaN outside of the run's rows."""
+    """A column of learner.csv, interpolated: float64 [P], NaN outside the run's rows."""
     if name not in history.learner:
         return np.full(len(at), np.nan)
     frames = history.learner["frames"]
@@ -143,5 +143,5 @@ def column_curve(history: History, name: str, at: np.ndarray) -> np.ndarray:
 def band(runs: Sequence[History], curve: Callable[[History], np.ndarray]) -> Band:
     """Mean and spread of the runs' curves, each [P]."""
     values = np.stack([curve(run) for run in runs])
-    # Where a run has no value, neither has the mean: it would jump where a run ends.
+    # NaN in one run makes the mean NaN, which would otherwise jump where a run ends.
     return Band(values.mean(axis=0), values.min(axis=0), values.max(axis=0))

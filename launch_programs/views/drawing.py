@@ -1,4 +1,4 @@
-"""Runs -> files of figures."""
+"""Draws figures of runs into files."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def draw_run(directory: RunDirectory) -> list[pathlib.Path]:
-    """Draws one run into its own directory.
+    """Draws figures of one run into its own directory.
 
     Args:
-      directory: of the run.
+      directory: directory of the run.
 
     Returns:
       The files, none if the run has no rows yet.
 
     Raises:
-      ValueError: there is no run, a table is damaged, or a file of that name is something else.
+      ValueError: there is no run, a table is damaged, or a figure would replace another file.
       OSError: a file cannot be read or written.
     """
     history = read_history(directory.path)
@@ -41,9 +41,9 @@ def draw_checkpoints(
     """Draws evaluations of several checkpoints into the run's directory, as "checkpoints".
 
     Args:
-      directory: of the run.
-      tasks: that were played.
-      evaluations: of these tasks, oldest checkpoint first.
+      directory: directory of the run.
+      tasks: the tasks that were played.
+      evaluations: evaluations on these tasks, oldest checkpoint first.
 
     Returns:
       The files.
@@ -62,9 +62,9 @@ def draw_population(
     """Draws a population into its own directory, as "population".
 
     Args:
-      directory: of the population.
-      config: its settings.
-      rows: its table, not empty.
+      directory: directory of the population.
+      config: settings of the population.
+      rows: rows of its table, at least one.
 
     Returns:
       The files.
@@ -81,15 +81,15 @@ def draw(groups: Sequence[Group], place: pathlib.Path, episodes: int) -> list[pa
     """Draws groups of runs.
 
     Args:
-      groups: each a curve.
-      place: directory of the figures, which is made.
-      episodes: that a return is the mean of.
+      groups: the groups, one curve each.
+      place: directory for the figures, created if missing.
+      episodes: number of episodes that each return is the mean of.
 
     Returns:
       The files.
 
     Raises:
-      ValueError: `place` cannot be made, or a file of that name is something else.
+      ValueError: `place` cannot be created, or a figure would replace another file.
       OSError: a file cannot be written.
     """
     from launch_programs.views import figures

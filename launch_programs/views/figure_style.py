@@ -1,4 +1,4 @@
-"""How all figures look: colours and lines, sizes for a page of a paper, axes, files."""
+"""The style of all figures: colours, lines, sizes for a paper's page, axes, files."""
 
 import os
 import pathlib
@@ -9,17 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers can
-# tell apart, without yellow, which is too light for a line. Line styles say the same in grey.
+# tell apart, except yellow, which is too light for a line. Line styles still differ in greyscale.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _LINES = ("-", "--", "-.", ":")
 
 PAGE_WIDTH = 7.0  # inches; text width of two columns
 COLUMN_WIDTH = 3.4
 
-# What says in a file that one of this project's programs has drawn it.
+# Marks a file as drawn by one of this project's programs.
 _MARK = "PopArt-IMPALA"
 
-# Formats, and the metadata that say it.
+# Formats, and the metadata that hold the mark.
 _ENDINGS: dict[str, dict[str, str | None]] = {
     "png": {"Software": _MARK},
     "svg": {"Creator": _MARK, "Date": None},
@@ -40,26 +40,26 @@ _SETTINGS = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": _MARK,  # equal figures are equal files
+    "svg.hashsalt": _MARK,  # equal figures give equal files
 }
 
 
 def settings() -> Any:
-    """A context in which figures must be made and saved."""
+    """A context within which figures must be created and saved."""
     return matplotlib.rc_context(_SETTINGS)
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour and line, as keyword arguments of `Axes.plot`; 28 different ones, then again."""
+    """Colour and line style as keyword arguments of `Axes.plot`; repeats after 28 numbers."""
     return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _LINES[number % len(_LINES)]}
 
 
 def short(value: float, position: object = None) -> str:
-    """A number as an axis has it: 0.5, 1200 as 1.2k, 2000000 as 2M.
+    """Formats a number for an axis: 0.5, 1200 as 1.2k, 2000000 as 2M.
 
     Args:
       value: the number.
-      position: of the tick; matplotlib passes it, too.
+      position: position of the tick, which matplotlib passes; unused.
     """
     del position
     for unit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -73,19 +73,19 @@ def _with_minus(text: str) -> str:
 
 
 def format_frames(axes: Axes) -> None:
-    """Writes the x axis' environment frames as 500k or 1M."""
+    """Labels the x axis's environment frames like 500k or 1M."""
     axes.xaxis.set_major_formatter(short)
 
 
 def check_replaceable(stem: pathlib.Path) -> None:
-    """Refuses where `save` would replace what is no figure of this project's.
+    """Checks that `save` would replace only figures drawn by this project.
 
     Args:
-      stem: path of the figure without the ending.
+      stem: path of the figure without the file extension.
 
     Raises:
-      ValueError: there is such a file.
-      OSError: it cannot be read.
+      ValueError: it would replace another file.
+      OSError: a file cannot be read.
     """
     for ending in _ENDINGS:
         path = stem.with_name(f"{stem.name}.{ending}")
@@ -97,8 +97,8 @@ def save(figure: Figure, stem: pathlib.Path) -> list[pathlib.Path]:
     """Writes a figure as STEM.png and STEM.svg; a reader sees the old file or the new one.
 
     Args:
-      figure: made within `settings`.
-      stem: path without the ending.
+      figure: the figure, created within `settings`.
+      stem: path without the file extension.
 
     Returns:
       The paths.
@@ -111,7 +111,7 @@ def save(figure: Figure, stem: pathlib.Path) -> list[pathlib.Path]:
         path = stem.with_name(f"{stem.name}.{ending}")
         temporary = path.with_name(path.name + ".tmp")
         figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
-        figure.set_layout_engine(None)  # panels stay where they are: placing them takes longest
+        figure.set_layout_engine(None)  # keep the layout, which is slow to compute
         os.replace(temporary, path)
         paths.append(path)
     return paths

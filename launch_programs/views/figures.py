@@ -1,4 +1,4 @@
-"""The figures of runs: returns, normalised scores, PopArt's statistics, what the learner logs."""
+"""The figures of runs: returns, normalised scores, PopArt statistics, learner metrics."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +20,15 @@ from launch_programs.run.population import PopulationConfig, Row
 from launch_programs.views import curves, figure_style
 from launch_programs.views.curves import Group
 
-# A reference score further from the curves than they are high is written instead of drawn.
+# A reference score is drawn if its distance from the curves is at most this multiple of their
+# height, and written as text otherwise.
 _REACH = 1.0
 
 _RANDOM: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (1, 2))}
 _HUMAN: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (6, 3))}
 
 
-# Inches of the legend's letters, on average, of its lines and of what stands before a label.
+# Sizes in the legend, in inches: average width of a letter, height of a line, width of the handle.
 _LETTER_WIDTH = 0.065
 _LINE_HEIGHT = 0.16
 _HANDLE_WIDTH = 0.45
@@ -57,16 +58,17 @@ _LEARNER_PANELS = (
 
 
 def draw(groups: Sequence[Group], window: int) -> dict[str, Figure]:
-    """Draws all figures for which there is something to draw.
+    """Draws all figures for which there is data.
 
     Must be called within `figure_style.settings`.
 
     Args:
-      groups: of runs whose tasks are of one domain.
-      window: training episodes that a return is the mean of.
+      groups: groups of runs whose tasks are all from one domain.
+      window: number of training episodes that each return is the mean of.
 
     Returns:
-      Name -> figure, of "returns", "normalised", "popart_mu", "popart_sigma" and "learner".
+      Figures by name: those of "returns", "normalised", "popart_mu", "popart_sigma" and "learner"
+      that have data.
     """
     histories = [history for group in groups for history in group.runs]
     at = curves.grid(histories)
@@ -77,7 +79,7 @@ def draw(groups: Sequence[Group], window: int) -> dict[str, Figure]:
         if normalised is not None:
             figures["normalised"] = normalised
     if any(history.learner for history in histories):
-        # Without PopArt the statistics are 0 and 1 for ever.
+        # Without PopArt the statistics stay 0 and 1.
         popart = [
             (number, group)
             for number, group in enumerate(groups)
@@ -91,16 +93,16 @@ def draw(groups: Sequence[Group], window: int) -> dict[str, Figure]:
 
 
 def draw_checkpoints(tasks: Sequence[Task], evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
-    """Draws what several checkpoints score, with twice the standard error of each mean.
+    """Draws the scores of several checkpoints, with error bars of twice the standard error.
 
     Must be called within `figure_style.settings`.
 
     Args:
-      tasks: that were played.
-      evaluations: of these tasks, oldest checkpoint first.
+      tasks: the tasks that were played.
+      evaluations: evaluations on these tasks, oldest checkpoint first.
 
     Returns:
-      "checkpoints" -> figure.
+      The figure, under the name "checkpoints".
     """
     frames = np.array([evaluation.frames for evaluation in evaluations])
     figure, panels = _grid_of_panels(len(tasks), frames)
@@ -122,18 +124,18 @@ def draw_checkpoints(tasks: Sequence[Task], evaluations: Sequence[Evaluation]) -
 
 
 def draw_population(config: PopulationConfig, rows: Sequence[Row]) -> dict[str, Figure]:
-    """Draws scores and tuned settings of a population against its members' frames.
+    """Draws a population's scores and tuned settings against its members' frames.
 
-    Where a member continued from another one, its line begins at the other's.
+    Where a member continued from another one, its line starts from the other's point.
 
     Must be called within `figure_style.settings`.
 
     Args:
-      config: of the population.
-      rows: its table, not empty.
+      config: settings of the population.
+      rows: rows of its table, at least one.
 
     Returns:
-      "population" -> figure.
+      The figure, under the name "population".
     """
     frames = np.array([row.frames for row in rows])
     figure, panels = _grid_of_panels(1 + len(config.ranges), np.sort(frames))
@@ -164,7 +166,7 @@ def draw_population(config: PopulationConfig, rows: Sequence[Row]) -> dict[str, 
 
 
 def _tasks(groups: Sequence[Group]) -> list[Task]:
-    """All tasks that are learned, each once."""
+    """All tasks that any of the groups learns, each once."""
     found = {}
     for group in groups:
         config = group.runs[0].config
@@ -173,7 +175,7 @@ def _tasks(groups: Sequence[Group]) -> list[Task]:
 
 
 def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, of which none is too small to read."""
+    """A figure with `panels` panels, none too small to read."""
     columns = (
         panels
         if panels <= 3
@@ -209,7 +211,7 @@ def _grid_of_panels(panels: int, at: np.ndarray) -> tuple[Figure, list[Axes]]:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """Makes the y axis logarithmic if its values, all positive, are of different magnitudes."""
+    """Makes the y axis logarithmic if all values are positive and span more than a decade."""
     low, high = axes.dataLim.intervaly
     if 0 < low < 0.1 * high < np.inf:
         axes.set_yscale("log")
@@ -225,7 +227,7 @@ def _draw_band(
     at: np.ndarray,
     curve: Callable[[History], np.ndarray],
 ) -> curves.Band:
-    """Draws a group's mean and, of several runs, a band from the lowest to the highest."""
+    """Draws a group's mean and, for several runs, a band from the lowest to the highest."""
     band = curves.band(group.runs, curve)
     style = figure_style.line_style(number)
     axes.plot(at, band.mean, **style)
@@ -235,7 +237,7 @@ def _draw_band(
 
 
 def _legend(figure: Figure, numbered: Sequence[tuple[int, Group]], more: Sequence[Artist]) -> None:
-    """Says above the panels what lines and bands are; nothing for a single run's one line."""
+    """Adds a legend of lines and bands above the panels; none for a single run's only line."""
     handles = list(more)
     seeds = max((len(group.runs) for _, group in numbered), default=1)
     if len(numbered) > 1 or seeds > 1:
@@ -301,10 +303,10 @@ def _returns(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure:
 
 
 def _draw_references(axes: Axes, task: Task, small: bool) -> dict[str, Mapping[str, Any]]:
-    """Draws random and human play, or says where they are if that would squeeze the curves.
+    """Draws random and human play as lines, or writes them as text if lines would squeeze curves.
 
     Returns:
-      Name -> style of what is drawn.
+      The styles of the lines drawn, by name.
     """
     drawn: dict[str, Mapping[str, Any]] = {}
     low, high = axes.dataLim.intervaly
@@ -366,10 +368,10 @@ def _normalised(groups: Sequence[Group], window: int, at: np.ndarray) -> Figure 
 
 
 def _statistics(numbered: Sequence[tuple[int, Group]], name: str, at: np.ndarray) -> Figure:
-    """PopArt's mu or sigma of every task.
+    """PopArt's mu or sigma for every task.
 
     Args:
-      numbered: groups with PopArt, with their numbers among all groups, which give their colours.
+      numbered: groups with PopArt, with their numbers among all groups, which set their colours.
       name: "mu" or "sigma".
       at: frames [P].
     """
@@ -395,7 +397,7 @@ def _statistics(numbered: Sequence[tuple[int, Group]], name: str, at: np.ndarray
 
 
 def _learner(groups: Sequence[Group], at: np.ndarray) -> Figure:
-    """What the learner logs besides the statistics."""
+    """The learner's metrics, except for PopArt's statistics."""
     figure, panels = _grid_of_panels(len(_LEARNER_PANELS), at)
     for axes, panel in zip(panels, _LEARNER_PANELS, strict=True):
         for number, group in enumerate(groups):

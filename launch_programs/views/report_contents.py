@@ -1,4 +1,4 @@
-"""What a run's report says, read from its directory."""
+"""Reads the contents of a run's report from the run directory."""
 
 import base64
 import dataclasses
@@ -28,9 +28,9 @@ from launch_programs.settings.flags import (
 )
 from launch_programs.views.drawing import draw_run
 
-# Bytes of videos that a page has at most: a browser holds all of it in memory.
+# Maximum bytes of videos in a page, since a browser holds the whole page in memory.
 VIDEO_BYTES = 25_000_000
-# Rows of the newest failures that are shown.
+# Maximum number of failures shown, the newest ones.
 MAX_FAILURES = 100
 
 _FIGURES = {
@@ -76,12 +76,12 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     name: str  # of the run directory
-    made: str  # when the page was
-    tasks: tuple[str, ...]  # that are learned
-    reference: str  # what 100 % is: "human", or "optimum" of toy tasks
+    made: str  # time at which the page was made
+    tasks: tuple[str, ...]  # the tasks to learn
+    reference: str  # what counts as 100 %: "human", or "optimum" for toy tasks
     summary: list[tuple[str, str]]
     evaluations: list[Evaluation]  # newest first
     videos: list[Video]
@@ -97,10 +97,10 @@ def read_contents(directory: RunDirectory) -> Contents:
     """Reads a run, which may be in progress, and redraws its plots.
 
     Args:
-      directory: of the run.
+      directory: directory of the run.
 
     Raises:
-      ValueError: it is not a run directory, or a file of it is damaged; names it.
+      ValueError: it is not a run directory, or a file in it is damaged; the message names it.
       OSError: a file cannot be read, or the plots cannot be written.
     """
     history = read_history(directory.path)
@@ -132,12 +132,12 @@ def read_contents(directory: RunDirectory) -> Contents:
 
 
 def settings(config: RunConfig) -> list[Setting]:
-    """A run's settings beside their defaults."""
+    """A run's settings, with their defaults."""
     rows = []
     defaults = _defaults(config)
     for name, value in flatten(config).items():
         if name == "agent.frozen_columns" and not value:
-            continue  # no flag, and says something only of grown networks
+            continue  # has no flag, and only matters for grown networks
         default = defaults.get(name)
         differs = name in defaults and default != value
         shown = _shown(default) if name in defaults else ""
@@ -146,7 +146,7 @@ def settings(config: RunConfig) -> list[Setting]:
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:
-    """Defaults by names as `flatten` has them, of the settings that have one."""
+    """Defaults of the settings that have one, by the names that `flatten` gives."""
     tasks = config.task_list()
     defaults = {
         **{f"agent.{f.name}": f.default for f in dataclasses.fields(Config)},
@@ -168,7 +168,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 
 def _default_network(task: Task) -> str | None:
-    """The network without a flag; None if only the environment could tell."""
+    """The default network; None if only the environment could tell."""
     made_on_demand = isinstance(FAMILIES[task.domain], OnDemandFamily)
     return None if made_on_demand else default_network(features_spec([task]))
 
@@ -192,13 +192,13 @@ def read_videos(
     """The newest video of each task.
 
     Args:
-      directory: of the run.
-      tasks: of the run, in the order of the result.
-      evaluations: newest first.
-      limit: bytes of all videos together; those that would pass it are left out.
+      directory: directory of the run.
+      tasks: tasks of the run, in the order of the result.
+      evaluations: evaluations of the run, newest first.
+      limit: maximum bytes of all videos together; videos that would exceed it are left out.
 
     Raises:
-      OSError: one cannot be read.
+      OSError: a video cannot be read.
     """
     videos, total = [], 0
     for task in tasks:
@@ -242,7 +242,7 @@ def _summary(history: History, directory: RunDirectory) -> list[tuple[str, str]]
 
 
 def _read_failures(directory: RunDirectory) -> list[dict[str, str]]:
-    """Rows of failures.csv, with readable times."""
+    """Rows of failures.csv, with human-readable times."""
     try:
         return [
             {

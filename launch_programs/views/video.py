@@ -1,6 +1,6 @@
 """Videos of evaluated episodes: an MP4 and a GIF each, the game beside a panel of numbers.
 
-Both stream to the disk: memory does not grow with the episode.
+Both are streamed to disk, so memory does not grow with the length of the episode.
 """
 
 import collections
@@ -24,18 +24,18 @@ from environments import NoPicture, Screen
 from launch_programs.views import video_panel
 from launch_programs.views.video_panel import Choice, PanelState
 
-# What a GIF shows at most, from the episode's start: it has no compression between frames worth the
-# name. Seconds, and frames per second; a frame's delay is a whole number of hundredths of a second.
+# Limits of a GIF, which hardly compresses between frames: seconds from the episode's start, and
+# frames per second. A frame's delay is a whole number of hundredths of a second.
 GIF_SECONDS = 20
 _GIF_RATE = 20
 
 _MP4_OPTIONS = [
-    # Colours as browsers read them; without it they guess.
+    # Converts and tags colours for browsers, which would otherwise guess.
     "-vf",
     "scale=out_color_matrix=bt709:out_range=tv,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
     *("-preset", "veryfast", "-crf", "20"),
-    *("-movflags", "+faststart"),  # plays before all of it has been loaded
+    *("-movflags", "+faststart"),  # plays before it has loaded completely
 ]
 
 
@@ -47,17 +47,17 @@ class VideoPaths(NamedTuple):
 
     @property
     def taken(self) -> bool:
-        """Whether there is one of them already, or a part of one that another program writes."""
+        """Whether a file exists already, or a partial one that another program is writing."""
         return any(path.exists() for path in (*self, *map(_partial, self)))
 
 
 def video_paths(folder: pathlib.Path, tasks: Sequence[str], suffix: str) -> list[VideoPaths]:
-    """TASK-SUFFIX.mp4 and .gif for each task, with "_" for what file systems may not take.
+    """TASK-SUFFIX.mp4 and .gif for each task, with "_" for characters that may not be portable.
 
     Args:
-      folder: where they are.
-      tasks: all tasks of the run; those whose names are the same as files get their index too.
-      suffix: what all names end in.
+      folder: directory of the files.
+      tasks: all tasks of the run; those that would share a file name also get their index.
+      suffix: suffix of all names.
     """
     names = [re.sub(r"[^\w.-]", "_", task, flags=re.ASCII)[:100] for task in tasks]
     return [
@@ -70,19 +70,19 @@ def video_paths(folder: pathlib.Path, tasks: Sequence[str], suffix: str) -> list
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-    """What a file is called while it is written."""
+    """The path of a file while it is being written."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 class VideoWriter:
-    """Writes frames to an MP4 file, and at the end its beginning to a GIF."""
+    """Writes frames to an MP4 file and, at the end, the beginning of the file to a GIF."""
 
     def __init__(self, paths: VideoPaths, frames_per_second: float):
         """Writes nothing yet.
 
         Args:
-          paths: of the files. There is none of them before all is written.
-          frames_per_second: of the MP4 file.
+          paths: paths of the files, which appear only once both are complete.
+          frames_per_second: frame rate of the MP4 file.
         """
         self.paths = paths
         self._rate = frames_per_second
@@ -93,12 +93,12 @@ class VideoWriter:
         """Appends a frame.
 
         Args:
-          frame: uint8 [H, W, 3], of the first one's size; H and W are even.
+          frame: uint8 [H, W, 3], as large as the first one; H and W are even.
 
         Raises:
-          ValueError: it is of another size.
+          ValueError: the frame has a different size.
           FileExistsError: another program is writing the file.
-          OSError: it cannot be written.
+          OSError: the frame cannot be written.
         """
         if self._encoder is None:
             self._shape = frame.shape
@@ -124,7 +124,7 @@ class VideoWriter:
         mp4.rename(self.paths.mp4)
 
     def abandon(self) -> None:
-        """Leaves nothing of files that were not finished; does nothing once they are."""
+        """Removes unfinished files; does nothing if they are finished."""
         if self._encoder is None:
             return
         self._encoder.kill()
@@ -133,10 +133,10 @@ class VideoWriter:
 
 
 class _Encoder:
-    """ffmpeg, which is sent frames and writes H.264.
+    """An ffmpeg process that takes frames and writes H.264.
 
-    Not imageio's: that starts ffmpeg by a fork in which Python code runs, which may hang in a
-    process with threads.
+    imageio's own writer is not used: it starts ffmpeg through a fork that runs Python code, which
+    may hang in a process with threads.
     """
 
     def __init__(self, path: pathlib.Path, height: int, width: int, rate: float):
@@ -152,7 +152,7 @@ class _Encoder:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            start_new_session=True,  # Ctrl-C is for the evaluation
+            start_new_session=True,  # so that Ctrl-C reaches only the evaluation
         )
 
     def write(self, frame: np.ndarray) -> None:
@@ -175,7 +175,7 @@ class _Encoder:
             raise OSError(f"ffmpeg failed to write {self._path}: {cause}")
 
     def kill(self) -> None:
-        """Ends ffmpeg, if it still runs, and closes what belongs to it."""
+        """Kills ffmpeg if it is still running, and closes its files."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None
@@ -185,9 +185,9 @@ class _Encoder:
 
 
 def _write_gif(mp4: pathlib.Path, gif: pathlib.Path, rate: float) -> None:
-    """The beginning of an MP4 file as a GIF, at its speed, with one palette for all frames."""
+    """Writes the beginning of an MP4 file as a GIF, at its speed, with one palette throughout."""
     palette = gif.with_suffix(".png")
-    thinned = f"fps={min(rate, _GIF_RATE):g}:round=up"  # so that one frame is enough for a GIF
+    thinned = f"fps={min(rate, _GIF_RATE):g}:round=up"  # one frame must be enough for a GIF
     first = ["-t", str(GIF_SECONDS), "-i", str(mp4)]
     try:
         # Two passes: in one, ffmpeg keeps every frame in memory until the palette is known.
@@ -216,9 +216,9 @@ def _ffmpeg(*arguments: str) -> None:
 class EpisodeRecorder(observers.EnvLoopObserver):
     """Writes one episode of Acme's EnvironmentLoop to a video.
 
-    A picture stands beside what the policy computed from it, with the action that followed; all
-    frames of a step beside what was computed from the last of them. The last picture of the episode
-    stands beside no choice.
+    Each picture appears beside what the policy computed from it and the action that followed; all
+    frames of a step appear beside what was computed from the last of them. The last picture of the
+    episode appears without a choice.
     """
 
     def __init__(
@@ -236,14 +236,14 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         """Observes the actor's next episode.
 
         Args:
-          writer: where frames go.
-          screen: of the environment.
-          actor: who plays, by a policy with values.
-          task: its name.
-          index: of the task.
-          scale: PopArt's, of the values; None if the policy has no value of this task.
-          action_repeat: environment frames of one step.
-          value_label: what the values are called.
+          writer: writer that takes the frames.
+          screen: screen of the environment.
+          actor: the actor that plays, with a policy that computes values.
+          task: name of the task.
+          index: index of the task.
+          scale: PopArt's scale of the values; None if the policy has no value for this task.
+          action_repeat: environment frames per step.
+          value_label: label of the values.
         """
         self._writer = writer
         self._screen = screen
@@ -259,14 +259,14 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         self._frame = 0
         self._return = 0.0
         self._pictures: np.ndarray | None = None  # not written yet: [F, H, W, 3], None without any
-        # Height and width of the first picture; all of a video have one size. None: the panel
-        # stands alone.
+        # Height and width of the first picture, to which all others are fitted. None if the
+        # video shows only the panel.
         self._size: tuple[int, int] | None = None
         self._missing = ""
 
     @property
     def missing(self) -> str:
-        """Why a picture, the first one of those, is not in the video; "" if all are."""
+        """Why the first missing picture is not in the video; "" if none is missing."""
         return self._missing
 
     def observe_first(self, env: dm_env.Environment, timestep: dm_env.TimeStep) -> None:
@@ -279,7 +279,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
     def observe(
         self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: np.ndarray
     ) -> None:
-        """Writes the pictures that led to the action, and takes those that it led to."""
+        """Writes the pictures from before the action, and takes those that follow it."""
         self._write(self._choice(int(action)))
         self._step += 1
         self._pictures = self._look(timestep)
@@ -289,11 +289,11 @@ class EpisodeRecorder(observers.EnvLoopObserver):
             self._write(None)
 
     def get_metrics(self) -> dict[str, float]:
-        """None."""
+        """Returns no metrics."""
         return {}
 
     def _look(self, timestep: dm_env.TimeStep) -> np.ndarray | None:
-        """The pictures of a step, uint8 [F, H, W, 3] of the first one's size."""
+        """The pictures of a step, uint8 [F, H, W, 3], fitted to the size of the first."""
         if self._size is None:
             return None
         pictures = self._seen(timestep)
@@ -305,7 +305,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
         if self._screen.frames is None:
             return None
         try:
-            # A copy: it is written after the next step, which may be drawn into the same array.
+            # A copy, since it is written after the next step, which may reuse the array.
             return np.array(self._screen.frames(timestep.observation))
         except NoPicture as error:
             self._missing = self._missing or str(error)
@@ -346,7 +346,7 @@ class EpisodeRecorder(observers.EnvLoopObserver):
 
 
 def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture as large as fits into a size, in its middle, with black around it.
+    """Scales a picture to fit into a given size, centred on black.
 
     Args:
       picture: uint8 [H, W, 3].
@@ -368,11 +368,11 @@ def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def compose(pictures: np.ndarray | None, state: PanelState) -> list[np.ndarray]:
-    """Frames of a video: pictures, enlarged by a whole factor if they are small, beside the panel.
+    """Video frames of pictures beside the panel, with small pictures enlarged by a whole factor.
 
     Args:
-      pictures: uint8 [F, H, W, 3]; None for one frame of the panel alone.
-      state: what the panel beside all of them shows.
+      pictures: uint8 [F, H, W, 3]; None for one frame with only the panel.
+      state: state that the panel shows beside all of them.
 
     Returns:
       F frames uint8 [H', W', 3], H' and W' even.

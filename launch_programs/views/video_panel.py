@@ -1,4 +1,4 @@
-"""The panel beside a game: what the policy made of the picture that is shown."""
+"""The panel beside a game: what the policy computed from the picture shown."""
 
 import functools
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Pixels. The height is the least that holds everything.
+# Pixels. The height is the minimum that fits everything.
 WIDTH = 320
 HEIGHT = 420
 
 _MARGIN = 10
 _NUMBERS = 46  # beside the curve
-CURVE_LENGTH = WIDTH - 2 * _MARGIN - _NUMBERS  # steps that the curve shows, one a pixel
+CURVE_LENGTH = WIDTH - 2 * _MARGIN - _NUMBERS  # steps in the curve, one per pixel
 
 _MAX_ACTIONS = 18  # rows of the panel: Atari's full set
 _ROW = 11  # pixels of one of them
@@ -35,8 +35,8 @@ _VALUE = (110, 205, 130)
 class Choice(NamedTuple):
     """What the policy computed from one observation, and which action was taken."""
 
-    # Discounted return to come, in the task's own rewards as the learner saw them; None where the
-    # policy was not trained on the task, and has no value of it.
+    # Predicted discounted return, in the scale of the task's rewards as the learner saw them; None
+    # if the policy was not trained on the task, and so has no value for it.
     value: float | None
     probabilities: np.ndarray  # [num_actions]
     action: int
@@ -44,14 +44,15 @@ class Choice(NamedTuple):
 
 
 class PanelState(NamedTuple):
-    """What one panel shows: one time step of an episode."""
+    """The contents of one panel: one time step of an episode."""
 
     task: str
     step: int  # agent steps before the picture
     frame: int  # environment frames played, up to the last picture of the step
     episode_return: float  # rewards up to the picture
     choice: Choice | None  # what was computed from the picture; None at the end of the episode
-    # The newest values of the episode, that of `choice` last; at most `CURVE_LENGTH` are drawn.
+    # The newest values of the episode, ending with that of `choice`; at most `CURVE_LENGTH` are
+    # drawn.
     values: Sequence[float]
     value_range: tuple[float, float]  # lowest and highest of the whole episode so far
     action_names: Sequence[str]  # by action
@@ -62,8 +63,8 @@ def draw_panel(state: PanelState, height: int = HEIGHT) -> np.ndarray:
     """Draws a panel.
 
     Args:
-      state: what is shown.
-      height: of the image in pixels, at least `HEIGHT`.
+      state: the contents to show.
+      height: height of the image in pixels, at least `HEIGHT`.
 
     Returns:
       uint8 [height, WIDTH, 3].
@@ -94,7 +95,7 @@ def draw_panel(state: PanelState, height: int = HEIGHT) -> np.ndarray:
 def _draw_curve(
     draw: ImageDraw.ImageDraw, values: Sequence[float], value_range: tuple[float, float]
 ) -> None:
-    """The newest values, one a pixel; the axis is of all values so far."""
+    """Draws the newest values, one per pixel; the axis covers all values so far."""
     left, right = _MARGIN, _MARGIN + CURVE_LENGTH
     top, bottom = _CURVE
     draw.rectangle((left, top, right, bottom), fill=_TRACK)
@@ -162,7 +163,7 @@ def _draw_attention(draw: ImageDraw.ImageDraw, weights: np.ndarray) -> None:
 
 
 def _number(value: float) -> str:
-    """A number in the task's units, with three digits that say something."""
+    """A number in the task's units, with about three significant digits."""
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
@@ -176,7 +177,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @functools.lru_cache(maxsize=1024)
 def _shortened(text: str, size: int, width: int) -> str:
-    """The text, cut so that it is at most `width` pixels wide."""
+    """The text, cut to at most `width` pixels."""
     font = _font(size)
     if font.getlength(text) <= width:
         return text
@@ -187,7 +188,7 @@ def _shortened(text: str, size: int, width: int) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _mask(text: str, size: int) -> Image.Image:
-    """Text as a grey image; redrawing it costs ten times as much."""
+    """Text as a grey image, cached because redrawing costs ten times as much."""
     left, top, right, bottom = _font(size).getbbox(text)
     image = Image.new("L", (max(1, int(right)), max(1, int(bottom))), 0)
     ImageDraw.Draw(image).text((0, 0), text, fill=255, font=_font(size))

@@ -1,6 +1,6 @@
-"""A run's metrics at Weights & Biases (`--wandb`), copied from the run directory as they come.
+"""Copies a run's metrics from the run directory to Weights & Biases (`--wandb`) as they arrive.
 
-The process that the user started does it: nodes may have no network.
+This happens in the process that the user started, since nodes may have no network.
 """
 
 import json
@@ -16,26 +16,26 @@ from launch_programs.run.run_config import RunConfig, flatten
 from launch_programs.run.run_directory import RunDirectory, write_json
 from launch_programs.run.scalars import ScalarStream
 
-# The project if $WANDB_PROJECT names none.
+# The project, if $WANDB_PROJECT names none.
 _PROJECT = "popart-impala"
 
-# Episodes first: those that ended before a row of the learner belong to it.
+# Episodes come first: a learner row covers the training episodes that ended before it.
 _TABLES = ("actors", "evaluator", "learner")
 
 
 class WandbMirror:
     """Sends a run's rows to Weights & Biases.
 
-    Its own settings are environment variables, such as WANDB_PROJECT, WANDB_ENTITY and
+    W&B's own settings are environment variables, such as WANDB_PROJECT, WANDB_ENTITY and
     WANDB_MODE=offline. A resumed run continues as the same run there.
     """
 
     def __init__(self, config: RunConfig, directory: RunDirectory):
-        """Begins, or continues with, the run there.
+        """Starts or resumes the run there.
 
         Args:
-          config: the run's.
-          directory: the run's, which is ours alone by now.
+          config: configuration of the run.
+          directory: directory of the run, already claimed by this process.
 
         Raises:
           ValueError: Weights & Biases refuses, for lack of a key, say, or cannot be reached.
@@ -47,10 +47,10 @@ class WandbMirror:
         if identity.exists():
             run_id = json.loads(identity.read_text())
             for follower in self._followers.values():
-                follower.new_rows()  # were sent by the run that is resumed
+                follower.new_rows()  # already sent before the run was resumed
         else:
             run_id = wandb.util.generate_id()
-        os.environ["WANDB_SILENT"] = "true"  # what it says before it has read its settings, too
+        os.environ["WANDB_SILENT"] = "true"  # `silent` below takes effect too late
         identity.parent.mkdir(exist_ok=True)  # else wandb writes elsewhere
         try:
             self._run = wandb.init(
@@ -67,19 +67,19 @@ class WandbMirror:
                 f"wandb=True: {error} (without an account or a network: WANDB_MODE=offline)"
             ) from error
         write_json(identity, run_id)
-        # Not W&B's own steps: those only grow, and a resumed run may begin before its last row.
+        # Not W&B's own steps: those only increase, and a resumed run may start before its last row.
         self._run.define_metric("*", step_metric="frames")
 
     @property
     def where(self) -> str:
-        """Where the run can be seen: its address, or the directory that `wandb sync` uploads."""
+        """The run's URL, or the directory that `wandb sync` uploads."""
         if not self._run.offline:
             return str(self._run.url)
         offline = self._directory / "wandb" / pathlib.Path(self._run.dir).parent.name
         return f"{offline} (upload it with `wandb sync`)"
 
     def update(self) -> None:
-        """Sends the rows that have come since the last call."""
+        """Sends the rows added since the last call."""
         for table, follower in self._followers.items():
             for row in follower.new_rows():
                 scalars = self._stream.add(table, row)
@@ -87,15 +87,15 @@ class WandbMirror:
                     self._run.log({"frames": scalars.frames, **scalars.values})
 
     def close(self) -> None:
-        """Sends the rest of the rows: the program has ended."""
+        """Sends the remaining rows, after the program has ended."""
         self.update()
 
     def finish(self, exit_code: int, scores: Sequence[TaskScore] = ()) -> None:
         """Sends the result, and waits until all has arrived.
 
         Args:
-          exit_code: of the program.
-          scores: of the evaluation at the end, for the run's summary.
+          exit_code: exit code of the program.
+          scores: scores of the final evaluation, for the run's summary.
         """
         for score in scores:
             self._run.summary[f"final/episodic_return/{score.task}"] = score.mean
