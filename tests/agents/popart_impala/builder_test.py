@@ -62,47 +62,47 @@ def test_an_agent_put_together_by_hand() -> None:
     builder = PopArtIMPALABuilder(CONFIG, SPEC)
     tables = builder.make_replay_tables(SPEC)
     assert [type(table) for table in tables] == [reverb.Table]
-    with serve(tables) as client:
-        adder = builder.make_adder(client)
-        assert isinstance(adder, adders.Adder)
-        dataset = builder.make_dataset_iterator(client)
-        assert isinstance(dataset, Iterator)
-        counter = counting.Counter()
-        learner = builder.make_learner(
-            jax.random.PRNGKey(0), builder.networks, dataset, client, counter
-        )
-        assert isinstance(learner, core.Learner)
-        actor = builder.make_actor(
-            jax.random.PRNGKey(1), builder.make_policy(), adder, variable_source=learner
-        )
-        assert isinstance(actor, core.Actor)
-        loop = acme.EnvironmentLoop(make_environment(task=1), actor, logger=loggers.NoOpLogger())
-        for _ in range(2):  # 18 steps, the last observation still to come: 4 unrolls
-            loop.run_episode()
-        learner.step()
-        assert counter.get_counts() == {"steps": 1, "frames": 12}
+    client = serve(tables)
+    adder = builder.make_adder(client)
+    assert isinstance(adder, adders.Adder)
+    dataset = builder.make_dataset_iterator(client)
+    assert isinstance(dataset, Iterator)
+    counter = counting.Counter()
+    learner = builder.make_learner(
+        jax.random.PRNGKey(0), builder.networks, dataset, client, counter
+    )
+    assert isinstance(learner, core.Learner)
+    actor = builder.make_actor(
+        jax.random.PRNGKey(1), builder.make_policy(), adder, variable_source=learner
+    )
+    assert isinstance(actor, core.Actor)
+    loop = acme.EnvironmentLoop(make_environment(task=1), actor, logger=loggers.NoOpLogger())
+    for _ in range(2):  # 18 steps, the last observation still to come: 4 unrolls
+        loop.run_episode()
+    learner.step()
+    assert counter.get_counts() == {"steps": 1, "frames": 12}
 
-        # The next unroll says that it was played with the new parameters.
-        actor.update(wait=True)
-        for _ in range(3):
-            loop.run_episode()
-        batch = next(dataset).data
-        assert isinstance(batch, Unroll)
-        assert list(batch.params_step) == [0, 0, 1]
-        assert (batch.inputs.task == 1).all()
+    # The next unroll says that it was played with the new parameters.
+    actor.update(wait=True)
+    for _ in range(3):
+        loop.run_episode()
+    batch = next(dataset).data
+    assert isinstance(batch, Unroll)
+    assert list(batch.params_step) == [0, 0, 1]
+    assert (batch.inputs.task == 1).all()
 
 
 def test_without_an_adder_nothing_is_recorded() -> None:
     builder = PopArtIMPALABuilder(CONFIG, SPEC)
-    with serve(builder.make_replay_tables()) as client:
-        learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, iter([]))
-        actor = builder.make_actor(
-            jax.random.PRNGKey(1), builder.make_policy(greedy=True), variable_source=learner
-        )
-        loop = acme.EnvironmentLoop(make_environment(), actor, logger=loggers.NoOpLogger())
-        assert loop.run_episode()["episode_length"] == 9
-        (info,) = client.server_info().values()
-        assert info.current_size == 0
+    client = serve(builder.make_replay_tables())
+    learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, iter([]))
+    actor = builder.make_actor(
+        jax.random.PRNGKey(1), builder.make_policy(greedy=True), variable_source=learner
+    )
+    loop = acme.EnvironmentLoop(make_environment(), actor, logger=loggers.NoOpLogger())
+    assert loop.run_episode()["episode_length"] == 9
+    (info,) = client.server_info().values()
+    assert info.current_size == 0
 
 
 def test_a_greedy_policy_takes_the_likeliest_action() -> None:
@@ -131,17 +131,17 @@ def test_a_greedy_policy_takes_the_likeliest_action() -> None:
 def test_a_batched_actor_feeds_the_learner() -> None:
     builder = PopArtIMPALABuilder(CONFIG, SPEC)
     environment = BatchedDmEnvironments([make_environment(task) for task in (0, 1, 1)])
-    with serve(builder.make_replay_tables(SPEC)) as client:
-        dataset = builder.make_dataset_iterator(client)
-        learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
-        actor = builder.make_batched_actor(
-            jax.random.PRNGKey(1), environment, client, variable_source=learner
-        )
-        assert isinstance(actor, BatchedActor)
-        episodes = []
-        for _ in range(5):
-            episodes += actor.run_unroll()
-            learner.step()
+    client = serve(builder.make_replay_tables(SPEC))
+    dataset = builder.make_dataset_iterator(client)
+    learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
+    actor = builder.make_batched_actor(
+        jax.random.PRNGKey(1), environment, client, variable_source=learner
+    )
+    assert isinstance(actor, BatchedActor)
+    episodes = []
+    for _ in range(5):
+        episodes += actor.run_unroll()
+        learner.step()
     assert [(e.task, e.episode_length) for e in episodes] == 2 * [(0, 9), (1, 9), (1, 9)]
     assert learner.frames == 5 * CONFIG.frames_per_update == 5 * 12
 
@@ -176,22 +176,22 @@ def test_observations_of_other_types_reach_the_learner(dtype: type) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*dtype.*")
         builder = PopArtIMPALABuilder(config, acme.make_environment_spec(environment))
-        with serve(builder.make_replay_tables()) as client:
-            dataset, copy = itertools.tee(builder.make_dataset_iterator(client))
-            learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
-            actor = builder.make_actor(
-                jax.random.PRNGKey(1), builder.make_policy(), builder.make_adder(client), learner
-            )
-            timestep = environment.reset()
-            shown = [timestep.observation.features]
-            actor.observe_first(timestep)
-            for _ in range(2):
-                action = actor.select_action(timestep.observation)
-                timestep = environment.step(action)
-                shown.append(timestep.observation.features)
-                actor.observe(action, timestep)
-            learner.step()
-            np.testing.assert_array_equal(next(copy).data.inputs.features[0], shown)
+        client = serve(builder.make_replay_tables())
+        dataset, copy = itertools.tee(builder.make_dataset_iterator(client))
+        learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
+        actor = builder.make_actor(
+            jax.random.PRNGKey(1), builder.make_policy(), builder.make_adder(client), learner
+        )
+        timestep = environment.reset()
+        shown = [timestep.observation.features]
+        actor.observe_first(timestep)
+        for _ in range(2):
+            action = actor.select_action(timestep.observation)
+            timestep = environment.step(action)
+            shown.append(timestep.observation.features)
+            actor.observe(action, timestep)
+        learner.step()
+        np.testing.assert_array_equal(next(copy).data.inputs.features[0], shown)
         assert learner.save().steps == 1
 
 
@@ -207,20 +207,20 @@ def test_stacks_of_frames_travel_as_single_frames() -> None:
     spec = acme.make_environment_spec(environment)
     assert isinstance(spec.observations.features, StackedFrames)
     builder = PopArtIMPALABuilder(config, spec)
-    with serve(builder.make_replay_tables(spec)) as client:
-        dataset, copy = itertools.tee(builder.make_dataset_iterator(client))
-        learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
-        actor = builder.make_actor(
-            jax.random.PRNGKey(1), builder.make_policy(), builder.make_adder(client), learner
-        )
-        timestep = environment.reset()
-        actor.observe_first(timestep)
-        for _ in range(2):
-            action = actor.select_action(timestep.observation)
-            timestep = environment.step(action)
-            actor.observe(action, timestep)
-        learner.step()  # with stacks again, or the network would not take it
-        assert next(copy).data.inputs.features.shape == (1, 3 + 2 + 1, 84, 84)
+    client = serve(builder.make_replay_tables(spec))
+    dataset, copy = itertools.tee(builder.make_dataset_iterator(client))
+    learner = builder.make_learner(jax.random.PRNGKey(0), builder.networks, dataset)
+    actor = builder.make_actor(
+        jax.random.PRNGKey(1), builder.make_policy(), builder.make_adder(client), learner
+    )
+    timestep = environment.reset()
+    actor.observe_first(timestep)
+    for _ in range(2):
+        action = actor.select_action(timestep.observation)
+        timestep = environment.step(action)
+        actor.observe(action, timestep)
+    learner.step()  # with stacks again, or the network would not take it
+    assert next(copy).data.inputs.features.shape == (1, 3 + 2 + 1, 84, 84)
     environment.close()
 
 
@@ -228,28 +228,28 @@ def test_a_stop_ends_learner_and_writer() -> None:
     stop = threading.Event()
     builder = PopArtIMPALABuilder(CONFIG, SPEC, should_stop=stop.is_set)
     environment = BatchedDmEnvironments([make_environment() for _ in range(4)])
-    with serve(builder.make_replay_tables()) as client:
-        learner = builder.make_learner(
-            jax.random.PRNGKey(0), builder.networks, builder.make_dataset_iterator(client)
-        )
-        actor = builder.make_batched_actor(jax.random.PRNGKey(1), environment, client, learner)
-        stop.set()
-        with pytest.raises(StopIteration):
-            learner.step()
-        for _ in range(10):  # far more than the queue holds
-            actor.run_unroll()
+    client = serve(builder.make_replay_tables())
+    learner = builder.make_learner(
+        jax.random.PRNGKey(0), builder.networks, builder.make_dataset_iterator(client)
+    )
+    actor = builder.make_batched_actor(jax.random.PRNGKey(1), environment, client, learner)
+    stop.set()
+    with pytest.raises(StopIteration):
+        learner.step()
+    for _ in range(10):  # far more than the queue holds
+        actor.run_unroll()
 
 
 def test_metrics_go_to_the_logger() -> None:
     logger = InMemoryLogger()
     builder = PopArtIMPALABuilder(CONFIG, SPEC, logger=logger, log_interval=0.0)
     environment = BatchedDmEnvironments([make_environment() for _ in range(3)])
-    with serve(builder.make_replay_tables()) as client:
-        learner = builder.make_learner(
-            jax.random.PRNGKey(0), builder.networks, builder.make_dataset_iterator(client)
-        )
-        builder.make_batched_actor(jax.random.PRNGKey(1), environment, client, learner).run_unroll()
-        learner.step()
+    client = serve(builder.make_replay_tables())
+    learner = builder.make_learner(
+        jax.random.PRNGKey(0), builder.networks, builder.make_dataset_iterator(client)
+    )
+    builder.make_batched_actor(jax.random.PRNGKey(1), environment, client, learner).run_unroll()
+    learner.step()
     assert [row["learner_steps"] for row in logger.data] == [1]
 
 

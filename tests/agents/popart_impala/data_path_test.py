@@ -262,25 +262,25 @@ def test_batched_actor(features_spec: Any) -> None:
     networks = lstm_networks(spec)
     signature = signature_of(networks, spec)
     source = Versions(networks)
-    with serve([reverb_queue.make_table(signature, capacity=5)]) as client:
-        actor = batched_actor(
-            BatchedDmEnvironments(with_tasks(environments)),
-            networks,
-            source,
-            reverb_queue.QueueWriter(client, signature),
-        )
-        assert actor.steps_per_unroll == n * T
-        episodes: list[acting.EpisodeResult] = []
-        thread = in_thread(run_unrolls, actor, num_unrolls, episodes)
-        stream = received(
-            client,
-            signature,
-            num_unrolls=n * num_unrolls,
-            batch_size=4,  # not a multiple of the environments
-            stacked=features_spec is STACKED,
-        )
-        thread.join()
-        assert inserted(client) == n * num_unrolls
+    client = serve([reverb_queue.make_table(signature, capacity=5)])
+    actor = batched_actor(
+        BatchedDmEnvironments(with_tasks(environments)),
+        networks,
+        source,
+        reverb_queue.QueueWriter(client, signature),
+    )
+    assert actor.steps_per_unroll == n * T
+    episodes: list[acting.EpisodeResult] = []
+    thread = in_thread(run_unrolls, actor, num_unrolls, episodes)
+    stream = received(
+        client,
+        signature,
+        num_unrolls=n * num_unrolls,
+        batch_size=4,  # not a multiple of the environments
+        stacked=features_spec is STACKED,
+    )
+    thread.join()
+    assert inserted(client) == n * num_unrolls
 
     assert [one.params_step for one in stream] == list(np.repeat(np.arange(num_unrolls), n))
     for i, environment in enumerate(environments):
@@ -320,17 +320,17 @@ def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> N
     networks = lstm_networks(spec)
     signature = signature_of(networks, spec)
     source = Versions(networks)
-    with serve([reverb_queue.make_table(signature, capacity=n * num_unrolls)]) as client:
-        writer = reverb_queue.QueueWriter(client, signature)
-        episodes: list[acting.EpisodeResult] = []
-        run_unrolls(batched_actor(guarded, networks, source, writer), num_unrolls, episodes)
-        stream = received(
-            client,
-            signature,
-            num_unrolls=n * num_unrolls,
-            batch_size=n,
-            stacked=features_spec is STACKED,
-        )
+    client = serve([reverb_queue.make_table(signature, capacity=n * num_unrolls)])
+    writer = reverb_queue.QueueWriter(client, signature)
+    episodes: list[acting.EpisodeResult] = []
+    run_unrolls(batched_actor(guarded, networks, source, writer), num_unrolls, episodes)
+    stream = received(
+        client,
+        signature,
+        num_unrolls=n * num_unrolls,
+        batch_size=n,
+        stacked=features_spec is STACKED,
+    )
     guarded.close()
     assert [failure.what for failure in failures] == [
         "environment 1 (task 0, zero) failed in step(): RuntimeError: broken"
@@ -376,30 +376,28 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
     networks = lstm_networks(spec)
     signature = signature_of(networks, spec)
     source = Versions(networks)
-    with serve([reverb_queue.make_table(signature, capacity=100)]) as client:
-        actor = acme_actor.Actor(
-            acting.make_policy(networks),
-            acting.make_value_function(networks),
-            networks.initial_state(1),
-            VariableClient(source),
-            jax.random.PRNGKey(7),
-            acme_adder.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
-        )
-        loop = acme.EnvironmentLoop(
-            wrapped, actor, logger=loggers.NoOpLogger(), should_update=False
-        )
-        for _ in range(11):
-            loop.run_episode()
-        # The observation that completes an unroll may be the next episode's first: not here yet.
-        num_unrolls = (len(environment.actions) - 1) // T
-        assert inserted(client) == num_unrolls
-        stream = received(
-            client,
-            signature,
-            num_unrolls=num_unrolls,
-            batch_size=1,
-            stacked=features_spec is STACKED,
-        )
+    client = serve([reverb_queue.make_table(signature, capacity=100)])
+    actor = acme_actor.Actor(
+        acting.make_policy(networks),
+        acting.make_value_function(networks),
+        networks.initial_state(1),
+        VariableClient(source),
+        jax.random.PRNGKey(7),
+        acme_adder.UnrollAdder(reverb_queue.QueueWriter(client, signature)),
+    )
+    loop = acme.EnvironmentLoop(wrapped, actor, logger=loggers.NoOpLogger(), should_update=False)
+    for _ in range(11):
+        loop.run_episode()
+    # The observation that completes an unroll may be the next episode's first: not here yet.
+    num_unrolls = (len(environment.actions) - 1) // T
+    assert inserted(client) == num_unrolls
+    stream = received(
+        client,
+        signature,
+        num_unrolls=num_unrolls,
+        batch_size=1,
+        stacked=features_spec is STACKED,
+    )
     check_time_line(stream, 0, environment.actions, features_spec is STACKED)
     assert check_network(
         stream, networks, source.published, timeline(0, T * num_unrolls), spec.shape
@@ -413,25 +411,23 @@ def test_a_full_queue_holds_the_actor_and_loses_nothing() -> None:
     networks = lstm_networks(spec)
     signature = signature_of(networks, spec)
     source = Versions(networks)
-    with serve([reverb_queue.make_table(signature, capacity=n - 1)]) as client:
-        actor = batched_actor(
-            BatchedDmEnvironments(with_tasks(environments)),
-            networks,
-            source,
-            reverb_queue.QueueWriter(client, signature),
-        )
-        thread = in_thread(run_unrolls, actor, num_unrolls, [])
-        while inserted(client) < n - 1:
-            time.sleep(0.01)
-        thread.join(timeout=1.2)  # longer than one attempt of the writer
-        assert thread.is_alive()
-        assert inserted(client) == n - 1
-        assert [len(environment.actions) for environment in environments] == [T] * n
-        stream = received(
-            client, signature, num_unrolls=n * num_unrolls, batch_size=1, stacked=False
-        )
-        thread.join()
-        assert inserted(client) == n * num_unrolls
+    client = serve([reverb_queue.make_table(signature, capacity=n - 1)])
+    actor = batched_actor(
+        BatchedDmEnvironments(with_tasks(environments)),
+        networks,
+        source,
+        reverb_queue.QueueWriter(client, signature),
+    )
+    thread = in_thread(run_unrolls, actor, num_unrolls, [])
+    while inserted(client) < n - 1:
+        time.sleep(0.01)
+    thread.join(timeout=1.2)  # longer than one attempt of the writer
+    assert thread.is_alive()
+    assert inserted(client) == n - 1
+    assert [len(environment.actions) for environment in environments] == [T] * n
+    stream = received(client, signature, num_unrolls=n * num_unrolls, batch_size=1, stacked=False)
+    thread.join()
+    assert inserted(client) == n * num_unrolls
     for i, environment in enumerate(environments):
         check_time_line(stream[i::n], i, environment.actions, stacked=False)
 
@@ -442,20 +438,20 @@ def test_a_stop_ends_a_blocked_write() -> None:
     networks = lstm_networks(spec)
     signature = signature_of(networks, spec)
     stop = threading.Event()
-    with serve([reverb_queue.make_table(signature, capacity=1)]) as client:
-        actor = batched_actor(
-            BatchedDmEnvironments(with_tasks(environments)),
-            networks,
-            Versions(networks),
-            reverb_queue.QueueWriter(client, signature, stop.is_set),
-        )
-        thread = in_thread(actor.run_unroll)
-        while inserted(client) < 1:
-            time.sleep(0.01)
-        assert thread.is_alive()
-        stop.set()
-        thread.join(timeout=60)
-        assert not thread.is_alive()
+    client = serve([reverb_queue.make_table(signature, capacity=1)])
+    actor = batched_actor(
+        BatchedDmEnvironments(with_tasks(environments)),
+        networks,
+        Versions(networks),
+        reverb_queue.QueueWriter(client, signature, stop.is_set),
+    )
+    thread = in_thread(actor.run_unroll)
+    while inserted(client) < 1:
+        time.sleep(0.01)
+    assert thread.is_alive()
+    stop.set()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -481,14 +477,12 @@ def test_atari_stacks_are_rebuilt_bit_for_bit(
     signature = signature_of(networks, spec)
     assert signature.inputs.features.shape == (T + 1 + 3, 84, 84)
     source = Versions(networks)
-    with serve([reverb_queue.make_table(signature, capacity=3)]) as client:
-        writer = reverb_queue.QueueWriter(client, signature)
-        actor = batched_actor(environment, networks, source, writer)
-        thread = in_thread(run_unrolls, actor, num_unrolls, [])
-        stream = received(
-            client, signature, num_unrolls=3 * num_unrolls, batch_size=3, stacked=True
-        )
-        thread.join()
+    client = serve([reverb_queue.make_table(signature, capacity=3)])
+    writer = reverb_queue.QueueWriter(client, signature)
+    actor = batched_actor(environment, networks, source, writer)
+    thread = in_thread(run_unrolls, actor, num_unrolls, [])
+    stream = received(client, signature, num_unrolls=3 * num_unrolls, batch_size=3, stacked=True)
+    thread.join()
     environment.close()
 
     # The same games once more, with the actions that the learner was given.

@@ -54,41 +54,42 @@ def assert_same(actual: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("use_lstm", [False, True])
 def test_unrolls_come_in_order_and_once_and_as_they_were_written(use_lstm: bool) -> None:
     signature = make_signature(use_lstm)
-    with serve([reverb_queue.make_table(signature, capacity=12)]) as client:
-        writer = reverb_queue.QueueWriter(client, signature)
-        writer.write(numbered(range(0, 5), signature))
-        writer.write(numbered(range(5, 12), signature))
-        batches = reverb_queue.make_batches(client, signature, batch_size=4)
-        for start in (0, 4, 8):
-            data = next(batches).data
-            assert isinstance(data, Unroll)
-            # Fails for another named tuple of the same name, in initial_state too.
-            jax.tree.map(assert_same, data, numbered(range(start, start + 4), signature))
-        (info,) = client.server_info().values()
-        assert info.current_size == 0
+    client = serve([reverb_queue.make_table(signature, capacity=12)])
+    writer = reverb_queue.QueueWriter(client, signature)
+    writer.write(numbered(range(0, 5), signature))
+    writer.write(numbered(range(5, 12), signature))
+    batches = reverb_queue.make_batches(client, signature, batch_size=4)
+    for start in (0, 4, 8):
+        data = next(batches).data
+        assert isinstance(data, Unroll)
+        # Fails for another named tuple of the same name, in initial_state too.
+        jax.tree.map(assert_same, data, numbered(range(start, start + 4), signature))
+    (info,) = client.server_info().values()
+    assert info.current_size == 0
 
 
 def test_the_table_is_a_bounded_queue() -> None:
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=6)]) as client:
-        info = client.server_info()[reverb_queue.TABLE_NAME]
-        assert info.max_size == 6
-        assert info.max_times_sampled == 1
-        assert info.sampler_options.fifo
-        assert info.remover_options.fifo
+    client = serve([reverb_queue.make_table(SIGNATURE, capacity=6)])
+    info = client.server_info()[reverb_queue.TABLE_NAME]
+    assert info.max_size == 6
+    assert info.max_times_sampled == 1
+    assert info.sampler_options.fifo
+    assert info.remover_options.fifo
 
 
 def test_how_full_the_queues_are() -> None:
     tables = [[reverb_queue.make_table(SIGNATURE, capacity=4)] for _ in range(2)]
-    with serve(tables[0]) as first, serve(tables[1]) as second:
-        assert reverb_queue.queue_fill([first, second]) == 0.0
-        reverb_queue.QueueWriter(first, SIGNATURE).write(numbered(range(4)))
-        reverb_queue.QueueWriter(second, SIGNATURE).write(numbered(range(1)))
-        assert reverb_queue.queue_fill([first]) == 1.0
-        assert reverb_queue.queue_fill([first, second]) == 5 / 8
-        batches = reverb_queue.make_batches(first, SIGNATURE, batch_size=2)
-        next(batches)
-        assert reverb_queue.queue_fill([first]) <= 0.5  # the sampler may hold a batch more
-        assert math.isnan(reverb_queue.queue_fill([first, second], lambda: True))
+    first = serve(tables[0])
+    second = serve(tables[1])
+    assert reverb_queue.queue_fill([first, second]) == 0.0
+    reverb_queue.QueueWriter(first, SIGNATURE).write(numbered(range(4)))
+    reverb_queue.QueueWriter(second, SIGNATURE).write(numbered(range(1)))
+    assert reverb_queue.queue_fill([first]) == 1.0
+    assert reverb_queue.queue_fill([first, second]) == 5 / 8
+    batches = reverb_queue.make_batches(first, SIGNATURE, batch_size=2)
+    next(batches)
+    assert reverb_queue.queue_fill([first]) <= 0.5  # the sampler may hold a batch more
+    assert math.isnan(reverb_queue.queue_fill([first, second], lambda: True))
 
 
 def test_how_full_a_queue_is_that_has_gone_is_not_known() -> None:
@@ -100,28 +101,28 @@ def test_how_full_a_queue_is_that_has_gone_is_not_known() -> None:
 
 
 def test_writing_waits_while_the_queue_is_full() -> None:
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=2)]) as client:
-        writer = reverb_queue.QueueWriter(client, SIGNATURE)
-        thread = threading.Thread(target=writer.write, args=(numbered(range(5)),), daemon=True)
-        thread.start()
-        thread.join(timeout=1.2)  # longer than one attempt
-        assert thread.is_alive()
-        (info,) = client.server_info().values()
-        assert info.current_size == 2
-        batches = reverb_queue.make_batches(client, SIGNATURE, batch_size=5)
-        np.testing.assert_array_equal(next(batches).data.params_step, np.arange(5))
-        thread.join()
+    client = serve([reverb_queue.make_table(SIGNATURE, capacity=2)])
+    writer = reverb_queue.QueueWriter(client, SIGNATURE)
+    thread = threading.Thread(target=writer.write, args=(numbered(range(5)),), daemon=True)
+    thread.start()
+    thread.join(timeout=1.2)  # longer than one attempt
+    assert thread.is_alive()
+    (info,) = client.server_info().values()
+    assert info.current_size == 2
+    batches = reverb_queue.make_batches(client, SIGNATURE, batch_size=5)
+    np.testing.assert_array_equal(next(batches).data.params_step, np.arange(5))
+    thread.join()
 
 
 def test_a_stop_ends_the_wait_of_a_writer() -> None:
     stop = threading.Event()
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=2)]) as client:
-        writer = reverb_queue.QueueWriter(client, SIGNATURE, stop.is_set)
-        thread = threading.Thread(target=writer.write, args=(numbered(range(5)),), daemon=True)
-        thread.start()
-        stop.set()
-        thread.join(timeout=60)
-        assert not thread.is_alive()
+    client = serve([reverb_queue.make_table(SIGNATURE, capacity=2)])
+    writer = reverb_queue.QueueWriter(client, SIGNATURE, stop.is_set)
+    thread = threading.Thread(target=writer.write, args=(numbered(range(5)),), daemon=True)
+    thread.start()
+    stop.set()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 # The prefetcher.
@@ -198,20 +199,21 @@ def test_an_error_of_one_of_several_iterators_is_raised() -> None:
 def test_two_servers_feed_one_learner() -> None:
     """Nothing is lost, doubled or mixed within a batch; a server with nothing holds up no other."""
     table = reverb_queue.make_table
-    with serve([table(SIGNATURE, 8)]) as a, serve([table(SIGNATURE, 8)]) as b:
-        prefetcher = reverb_queue.Prefetcher(
-            [reverb_queue.make_batches(client, SIGNATURE, batch_size=4) for client in (a, b)]
-        )
+    a = serve([table(SIGNATURE, 8)])
+    b = serve([table(SIGNATURE, 8)])
+    prefetcher = reverb_queue.Prefetcher(
+        [reverb_queue.make_batches(client, SIGNATURE, batch_size=4) for client in (a, b)]
+    )
 
-        def next_numbers() -> list[int]:
-            return next(prefetcher).data.params_step.tolist()
+    def next_numbers() -> list[int]:
+        return next(prefetcher).data.params_step.tolist()
 
-        writers = [reverb_queue.QueueWriter(client, SIGNATURE) for client in (a, b)]
-        writers[1].write(numbered(range(100, 104)))
-        assert next_numbers() == [100, 101, 102, 103]
-        writers[0].write(numbered(range(0, 8)))
-        writers[1].write(numbered(range(104, 108)))
-        batches = [next_numbers() for _ in range(3)]
+    writers = [reverb_queue.QueueWriter(client, SIGNATURE) for client in (a, b)]
+    writers[1].write(numbered(range(100, 104)))
+    assert next_numbers() == [100, 101, 102, 103]
+    writers[0].write(numbered(range(0, 8)))
+    writers[1].write(numbered(range(104, 108)))
+    batches = [next_numbers() for _ in range(3)]
     assert sorted(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [104, 105, 106, 107]]
     assert batches.index([0, 1, 2, 3]) < batches.index([4, 5, 6, 7])
 
@@ -224,16 +226,16 @@ def test_a_stop_ends_the_wait_for_a_batch() -> None:
         for batch in batches:
             received.append(batch.data.params_step.tolist())
 
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=8)]) as client:
-        reverb_queue.QueueWriter(client, SIGNATURE).write(numbered(range(5)))
-        prefetcher = reverb_queue.Prefetcher(
-            [reverb_queue.make_batches(client, SIGNATURE, batch_size=2)], stop.is_set
-        )
-        thread = threading.Thread(target=receive, args=(prefetcher,), daemon=True)
-        thread.start()
-        while len(received) < 2:
-            thread.join(timeout=0.01)
-        stop.set()
-        thread.join(timeout=60)
-        assert not thread.is_alive()
+    client = serve([reverb_queue.make_table(SIGNATURE, capacity=8)])
+    reverb_queue.QueueWriter(client, SIGNATURE).write(numbered(range(5)))
+    prefetcher = reverb_queue.Prefetcher(
+        [reverb_queue.make_batches(client, SIGNATURE, batch_size=2)], stop.is_set
+    )
+    thread = threading.Thread(target=receive, args=(prefetcher,), daemon=True)
+    thread.start()
+    while len(received) < 2:
+        thread.join(timeout=0.01)
+    stop.set()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
     assert received == [[0, 1], [2, 3]]  # the fifth unroll is not a batch

@@ -1,20 +1,18 @@
 """A Reverb server for one test."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import reverb
 
 _servers: list[reverb.Server] = []
 
 
-@contextlib.contextmanager
-def serve(tables: Sequence[reverb.Table]) -> Iterator[reverb.Client]:
-    """Serves the tables on a free port; gives a client.
+def serve(tables: Sequence[reverb.Table]) -> reverb.Client:
+    """Serves the tables on a free port and returns a client.
 
     The server stays up until the process ends. A table's reader in the same process outlives the
-    test if it waits in a `Prefetcher`, and Reverb makes it ask a closed table again at once, for
-    ever: a busy core for the rest of the tests.
+    test if it waits in a `Prefetcher`, and once the table is closed Reverb makes it ask again at
+    once, forever: a busy core for the rest of the tests.
     """
     _servers.append(reverb.Server(tables))
-    yield reverb.Client(f"localhost:{_servers[-1].port}")
+    return reverb.Client(f"localhost:{_servers[-1].port}")

@@ -223,17 +223,17 @@ def test_an_array_unlike_the_signature_is_named() -> None:
     large = unroll._replace(
         initial_state=unroll.initial_state._replace(cell=np.zeros((N, 7), np.float32))
     )
-    with serve([reverb_queue.make_table(SIGNATURE, capacity=N)]) as client:
-        writer = reverb_queue.QueueWriter(client, SIGNATURE)
-        with pytest.raises(ValueError, match=r"field reward is float64 \[2\], .* float32 \[2\]"):
-            writer.write(float64)
-        with pytest.raises(ValueError, match=r"field inputs.first is bool \[2\], .* bool \[3\]"):
-            writer.write(short)
-        with pytest.raises(ValueError, match=r"field initial_state.cell is float32 \[7\]"):
-            writer.write(large)
-        writer.write(unroll)  # what was refused has left nothing behind
-        (info,) = client.server_info().values()
-        assert info.rate_limiter_info.insert_stats.completed == N
+    client = serve([reverb_queue.make_table(SIGNATURE, capacity=N)])
+    writer = reverb_queue.QueueWriter(client, SIGNATURE)
+    with pytest.raises(ValueError, match=r"field reward is float64 \[2\], .* float32 \[2\]"):
+        writer.write(float64)
+    with pytest.raises(ValueError, match=r"field inputs.first is bool \[2\], .* bool \[3\]"):
+        writer.write(short)
+    with pytest.raises(ValueError, match=r"field initial_state.cell is float32 \[7\]"):
+        writer.write(large)
+    writer.write(unroll)  # what was refused has left nothing behind
+    (info,) = client.server_info().values()
+    assert info.rate_limiter_info.insert_stats.completed == N
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_queue_of_another_signature_refuses_unrolls(
     theirs: unrolls.Signature, message: str
 ) -> None:
     unroll = jax.tree.map(lambda spec: np.zeros((1, *spec.shape), spec.dtype), SIGNATURE)
-    with serve([reverb_queue.make_table(theirs, capacity=1)]) as client:
-        writer = reverb_queue.QueueWriter(client, SIGNATURE)
-        with pytest.raises(ValueError, match=message):
-            writer.write(unroll)
+    client = serve([reverb_queue.make_table(theirs, capacity=1)])
+    writer = reverb_queue.QueueWriter(client, SIGNATURE)
+    with pytest.raises(ValueError, match=message):
+        writer.write(unroll)
