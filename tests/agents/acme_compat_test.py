@@ -1,4 +1,4 @@
-"""What can be imported where; each in a fresh interpreter, since an import cannot be undone."""
+"""What can be imported when; each test uses a fresh interpreter, as imports cannot be undone."""
 
 import pathlib
 import subprocess
@@ -60,7 +60,7 @@ def test_the_core_needs_neither_acme_nor_launchpad_nor_reverb_nor_tensorflow() -
         "    print(error)\n"
     )
     assert process.returncode == 0, process.stderr
-    # The packages really could not be had.
+    # The packages really could not be imported.
     assert process.stdout.splitlines()[-1] == "No module named 'acme'"
 
 

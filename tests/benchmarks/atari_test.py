@@ -1,4 +1,4 @@
-"""The benchmark on games: its list, what a run's curve is, aggregates, figures, stopping."""
+"""The benchmark on games: its list of runs, their curves, aggregates, figures, stopping."""
 
 import json
 import math
@@ -38,7 +38,7 @@ RUN = Run("default", "pong", 1, None, 2.0)
 
 
 def start(*flags: str, experiment: str = "") -> subprocess.Popen[str]:
-    """The program; `experiment` is Python that changes the list."""
+    """Starts the program; `experiment` is Python code that changes the list."""
     code = (
         f"import runpy\nfrom benchmarks import atari_runs as runs\n{experiment}\n"
         "runpy.run_module('benchmarks.atari', run_name='__main__', alter_sys=True)"
@@ -63,7 +63,7 @@ def test_every_experiment_can_be_run(name: str) -> None:
         pytest.skip("this version has no MinAtar")
     runs = experiment.runs()
     assert len({run.name for run in runs}) == len(runs)
-    assert {run.seed for run in runs[: len(runs) // experiment.seeds]} == {1}  # the others later
+    assert {run.seed for run in runs[: len(runs) // experiment.seeds]} == {1}  # others come later
     for configuration in experiment.configurations:
         assert CONFIGURATIONS[configuration].program in ("train", *environment.PEERS)
     for peer in environment.PEERS:
@@ -136,10 +136,10 @@ def test_a_score_is_the_mean_of_the_last_hundred() -> None:
 
 def test_the_lowest_score_counts_what_was_so_when_the_start_was_over() -> None:
     early = episodes([100_000, 250_000, 400_000], [-5.0, 1.0, 9.0])
-    assert lowest(early, 500_000) == pytest.approx(-2.0)  # the mean that stood at 300,000
+    assert lowest(early, 500_000) == pytest.approx(-2.0)  # the mean as of 300,000
     assert math.isnan(lowest(early, 299_999))
     late = episodes([350_000, 400_000, 450_000], [8.0, 2.0, -99.0])
-    assert lowest(late, 420_000) == pytest.approx(5.0)  # what comes after the end does not count
+    assert lowest(late, 420_000) == pytest.approx(5.0)  # anything after the end does not count
     assert math.isnan(lowest(episodes([], []), 500_000))
 
 
@@ -155,7 +155,7 @@ def test_a_runs_result_ends_at_its_minutes_and_leaves_out_what_was_lost(
     games += [episode(4605.0, 41_000, "pong", -19.0), episode(4690.0, 70_000, "pong", 7.0)]
     CSVTable(tmp_path / "actors.csv").append(games)
     record = read_record(RUN, tmp_path, [990.0, 4500.0])
-    # Two minutes until 40,000 frames; then half a minute for each 10,000.
+    # Two minutes until 40,000 frames, then half a minute per 10,000.
     assert record.is_enough()
     assert record.end == 40_000
     kept = result(record, finished=True, commit="abc")
@@ -187,7 +187,7 @@ def test_a_peers_tables_are_read_like_a_runs(tmp_path: pathlib.Path) -> None:
     tables.progress(0, 0.0)
     tables.game(800, -20.0, 900)
     with (tmp_path / "actors.csv").open("a") as file:
-        file.write("1,2,po")  # killed while it wrote
+        file.write("1,2,po")  # killed while writing
     tables = records.Records(tmp_path, "pong")
     tables.progress(4_000, math.nan)
     tables.game(4_100, -18.0, 900)
@@ -204,7 +204,7 @@ def test_a_peers_tables_are_read_like_a_runs(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_interquartile_mean_and_its_interval() -> None:
-    """Against the definition, written without rliable."""
+    """Against the definition, computed without rliable."""
     chance = np.random.default_rng(1)
     scores = chance.normal(size=(8, 3)) * [1.0, 10.0, 3.0] + [0.0, 50.0, -4.0]
 
@@ -241,7 +241,7 @@ def test_one_run_has_no_interval() -> None:
     assert math.isnan(estimate.low[0])
 
 
-# Table and figures, of made-up curves.
+# Table and figures, from made-up curves.
 
 
 def made_up(run: Run, final: float, *, finished: bool = True) -> dict[str, Any]:
@@ -347,10 +347,10 @@ def test_bad_input_is_one_line(
     assert not runs.exists()
 
 
-@pytest.mark.by_hand  # four starts of programs
+@pytest.mark.by_hand  # starts programs four times
 @pytest.mark.timeout(900)
 def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
-    """Each time by the same command, which has nothing left to do in the end."""
+    """The same command is repeated each time, until nothing is left to do."""
     toy = (
         "runs.EXPERIMENTS['toy'] = runs.Experiment('Toy', ('default',), ('toy',), 1, minutes=0.2)\n"
         "runs.CONFIGURATIONS['default'] = runs.Configuration(('--checkpoint_interval=2',"
@@ -377,7 +377,7 @@ def test_a_run_is_stopped_killed_and_finished(tmp_path: pathlib.Path) -> None:
     program.communicate(timeout=200)
     assert int(read_rows(table)[rows]["frames"]) >= stopped - 200_000  # not from the beginning
 
-    program = start(*flags, experiment=toy)  # waits for the killed one's program to save and end
+    program = start(*flags, experiment=toy)  # waits for the killed one's training to save and end
     out, errors = program.communicate(timeout=400)
     assert program.returncode == 0, out + errors
     end = json.loads(kept.read_text())
@@ -402,7 +402,7 @@ def wait(condition: Any, program: subprocess.Popen[str]) -> None:
 
 
 def test_a_program_ends_with_the_one_that_started_it(tmp_path: pathlib.Path) -> None:
-    """Also if that is killed, and with SIGTERM, which it can act on."""
+    """Even if the parent is killed; the child gets SIGTERM, which it can act on."""
     child = "import signal, sys, time; print('ready', flush=True); time.sleep(60)"
     parent = (
         "import os, subprocess, sys\n"

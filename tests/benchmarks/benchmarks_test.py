@@ -1,4 +1,4 @@
-"""The benchmark programs run and report; nothing is said about how fast anything is."""
+"""The benchmark programs run and report; the tests say nothing about speed."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_the_work_of_a_process_that_was_started_counts() -> None:
 
         measurement = repeat(run, 1, seconds=0.5)
         stdin.close()
-    # The clock of another process has ticks of 10 ms.
+    # Another process's clock ticks every 10 ms.
     assert measurement.cpu_seconds > 0.05 * measurement.agent_steps - 0.02
 
 
@@ -93,7 +93,7 @@ def test_every_stage_and_the_whole_program(tmp_path: pathlib.Path) -> None:
     assert figures["bound_agent_steps_per_second"] == pytest.approx(bound)
     assert figures["frames_per_second"] == pytest.approx(4 * figures["agent_steps_per_second"])
     assert figures["fraction_of_bound"] == pytest.approx(figures["agent_steps_per_second"] / bound)
-    # 4 steps of an unroll are 8 frames of 84 x 84 and little else.
+    # An unroll of 4 steps contains 8 frames of 84 x 84 and little else.
     assert 8 / 4 * 84 * 84 < figures["bytes_per_agent_step"] < 1.3 * 8 / 4 * 84 * 84
     assert {"learner", "actor", "coordinator"} <= set(figures["node_core_ms"])
     assert "% of the bound" in out

@@ -1,4 +1,4 @@
-"""The learning benchmark: what it compares, how it judges, and that runs are what they say."""
+"""The learning benchmark: what it compares, how it judges, and that runs are as described."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from tests.compiling import unoptimised
 from tests.integration.programs import ROOT
 from tests.launch_programs.command_lines import given
 
-# What configurations may differ in.
+# Settings in which configurations may differ.
 SUBJECTS = {
     "popart",
     "reward_clipping",
@@ -118,7 +118,7 @@ def test_curves_normalise_by_the_scale_of_the_time() -> None:
     curves.add(0, -60.0, frames=2_000)
     curves.add(0, -60.0, frames=2_001)
     curves.add(0, 100.0, frames=90_000)  # beyond the end: the last bin
-    for _ in range(1000):  # of each of the two environments
+    for _ in range(1000):  # in each of the two environments
         curves.add(1, 10.0, frames=10)
         curves.add(1, 2.2, frames=10)
     curves.add(1, 10_000.0, frames=80_000)
@@ -186,7 +186,7 @@ def test_a_second_column_leaves_the_first_task_as_it_was() -> None:
             now = after.params[module][name]
             np.testing.assert_array_equal(now[..., :1] if module == "value_head" else now, x)
     np.testing.assert_array_equal(after.popart.mean[:1], before.popart.mean)
-    assert after.popart.mean[1] != 0  # the second task was learned from
+    assert after.popart.mean[1] != 0  # the second task was trained on
 
 
 def test_the_report(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_the_program(tmp_path: pathlib.Path) -> None:
     assert "3 of 3 runs" in process.stderr
     table = (tmp_path / "table.md").read_text()
     claims = len(COMPARISONS["progressive"]().claims)
-    # The explanation has the word too.
+    # The explanation contains the word too.
     assert table.count("holds") + table.count("does not hold") == claims + 1
 
 

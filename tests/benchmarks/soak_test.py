@@ -21,7 +21,7 @@ def test_memory_counts_from_when_a_process_has_settled() -> None:
 
 @pytest.mark.by_hand
 def test_a_short_soak(tmp_path: pathlib.Path) -> None:
-    """On one machine, where the death of the learner ends the program, which is then resumed."""
+    """On one machine, where killing the learner ends the program, which is then resumed."""
     results = tmp_path / "soak.json"
     command = [sys.executable, "-m", "benchmarks.soak", "--seconds=75", "--kill_interval=4"]
     command += ["--launch_type=local_mp", "--flags=--num_actors=2", f"--json={results}"]

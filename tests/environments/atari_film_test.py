@@ -1,4 +1,4 @@
-"""Filmed Atari games: the same game as without a film, and every frame of it."""
+"""Filmed Atari games: the same game as when not filmed, with every frame of it."""
 
 import dm_env
 import numpy as np
@@ -23,7 +23,7 @@ def assert_equal(a: dm_env.TimeStep, b: dm_env.TimeStep) -> None:
     ("game", "options"), [("pong", STICKY), ("breakout", AtariOptions()), ("seaquest", STICKY)]
 )
 def test_it_is_the_game_that_is_played_without_a_film(game: str, options: AtariOptions) -> None:
-    """With sticky actions, over several ends, cut off or by themselves, and an early reset."""
+    """With sticky actions, across several ends, cut off or natural, and an early reset."""
     plain = make_environment([TASKS[game]], 0, atari=options, seed=3)
     environment, screen = filmed(game, options, seed=3)
     assert screen.frames is not None
@@ -42,7 +42,7 @@ def test_it_is_the_game_that_is_played_without_a_film(game: str, options: AtariO
             assert pictures.shape == (4, 210, 160, 3)
         else:
             ends += 1
-            if options is STICKY:  # 402 frames: the last of 101 steps has two
+            if options is STICKY:  # 402 frames: the last of 101 steps has only two
                 assert pictures.shape == (2, 210, 160, 3)
         if step == 260:
             assert_equal(plain.reset(), environment.reset())
@@ -66,8 +66,8 @@ def test_the_pictures_are_those_that_the_network_sees_in_grey() -> None:
     for step in range(60):
         timestep = environment.step(step % 18)
         pictures = screen.frames(timestep.observation).astype(np.float64)
-        # The network's frame: maximum of the last two in grey, 84 x 84 by area. ALE's grey is the
-        # luma of its colours, rounded.
+        # The network's frame is the maximum of the last two in grey, resized to 84 x 84 by area.
+        # ALE's grey is the rounded luma of its colours.
         grey = (pictures[-2:] @ [0.299, 0.587, 0.114]).max(0)
         expected = resized(np.rint(grey).astype(np.uint8), 84, 84).astype(int)
         np.testing.assert_allclose(timestep.observation.features[-1], expected, atol=3)

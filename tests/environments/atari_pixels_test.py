@@ -14,7 +14,7 @@ from environments.atari import AtariBatch, AtariEnvironment
 
 gymnasium.register_envs(ale_py)
 
-# Gymnasium's name, and agent steps in which the random play below ends at least one game.
+# Gymnasium's names, and enough agent steps for the random play below to end at least one game.
 GAMES = {"Pong": 1000, "Breakout": 400}
 # No no-ops: gymnasium draws their number from another generator.
 OPTIONS = AtariOptions(noop_max=0)
@@ -27,7 +27,7 @@ class Step(NamedTuple):
     terminated: bool
     truncated: bool
     features: np.ndarray  # uint8 [4, 84, 84], after the action
-    next_features: np.ndarray  # the same, or where the game ended the next game's first
+    next_features: np.ndarray  # the same, or the next game's first if the game ended
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def test_each_game_of_a_mixed_batch_equals_gymnasium() -> None:
     tasks = parse_level_name(",".join(games))
     indices = [2, 0, 1, 3, 0, 2]
     action_seeds = [7, 7, 7, 7, 8, 8]  # two environments of one game play it differently
-    num_steps = 150  # in which a game is cut off
+    num_steps = 150  # enough for a game to be cut off
     batch = AtariBatch(tasks, indices, options=CAPPED, seed=3)
     runs = [
         reference(games[index], CAPPED, num_steps, action_seed)

@@ -1,4 +1,4 @@
-"""The Atari environments' own behaviour; atari_pixels_test.py has those of their pixels."""
+"""The Atari environments' own behaviour; atari_pixels_test.py tests their pixels."""
 
 import os
 from typing import Any
@@ -20,7 +20,7 @@ def make_batch(names: str, indices: list[int], seed: int = 0, **options: Any) ->
 
 
 def play(batch: AtariBatch, num_steps: int, num_actions: int = 18) -> list[BatchedTimeStep]:
-    """Plays at random, the same actions for every batch of the same size."""
+    """Plays random actions, the same for every batch of the same size."""
     random = np.random.default_rng(0)
     steps = [batch.reset()]
     for _ in range(num_steps):
@@ -76,7 +76,7 @@ def test_later_steps_do_not_overwrite_arrays() -> None:
 
 
 def test_a_seed_gives_the_same_games_again() -> None:
-    # Sticky actions are drawn, and at starts of games the numbers of no-ops.
+    # Sticky actions are random, and so is the number of no-ops at the start of a game.
     def run(seed: int, num_threads: int) -> np.ndarray:
         options = AtariOptions(max_frames_per_episode=120, repeat_action_probability=0.25)
         tasks = parse_level_name("pong,breakout")
@@ -175,9 +175,9 @@ def test_full_action_set_is_the_emulators_18_actions() -> None:
         np.testing.assert_array_equal(ours.observation.features, theirs.observation.features)
 
 
-@pytest.mark.by_hand  # what ale-py has changes with its version only
+@pytest.mark.by_hand  # its result changes only with ale-py's version
 def test_every_game_takes_all_18_actions() -> None:
-    """ale-py would hang at one that a game does not have, and Skiing has no fire button."""
+    """ale-py would hang on an action that a game lacks, and Skiing has no fire button."""
     games = [name for name, task in TASKS.items() if task.domain == "atari"]
     assert len(games) == 104
     batch = make_batch(",".join(games), list(range(104)), noop_max=0)
@@ -205,7 +205,7 @@ def test_minimal_action_sets_of_several_games() -> None:
     minimal = AtariOptions(action_set="minimal")
     with pytest.raises(ValueError, match="pong .*breakout .*differ; use action_set='full'"):
         check_games(["pong", "breakout"], minimal)
-    # An environment that plays only one of the games needs the other's action set, too.
+    # Even an environment that plays only one of the games needs the other's action set.
     with pytest.raises(ValueError, match="differ"):
         make_batch("pong,breakout", [0], action_set="minimal")
     check_games(["riverraid", "seaquest"], minimal)  # all 18 actions in both
@@ -275,8 +275,8 @@ def test_bad_batches_are_refused() -> None:
     "num_threads, counts, expected",
     [
         (2, [4], [2]),
-        (8, [4], [4]),  # not more than environments
-        (2, [2, 2, 2], [1, 1, 1]),  # not less than one each
+        (8, [4], [4]),  # no more than environments
+        (2, [2, 2, 2], [1, 1, 1]),  # at least one each
         (6, [2, 2, 2], [2, 2, 2]),
         (8, [12, 4], [6, 2]),
         (7, [4, 4, 4], [3, 2, 2]),
@@ -348,7 +348,7 @@ def test_dm_env_view_starts_a_new_game_when_reset_in_the_middle() -> None:
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface, over ends of episodes."""
+    """dm_env's own interface tests, across ends of episodes."""
 
     def make_object_under_test(self) -> AtariEnvironment:
         options = AtariOptions(max_frames_per_episode=20)

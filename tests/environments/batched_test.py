@@ -14,7 +14,7 @@ from environments import BatchedDmEnvironments, Catch, Observation, WithTask
 class Countdown(dm_env.Environment):
     """Observation [episode, step]; the reward is 10 * episode + step; action 1 terminates.
 
-    An episode is cut off after `length` steps. All observations are one buffer, overwritten.
+    An episode is cut off after `length` steps. All observations are one buffer that is overwritten.
     Actions must have the type of the spec.
     """
 
@@ -197,7 +197,7 @@ def test_with_task_refuses_what_it_cannot_wrap() -> None:
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface, for a wrapped environment."""
+    """dm_env's own interface tests, for a wrapped environment."""
 
     def make_object_under_test(self) -> WithTask:
         return WithTask(Catch(seed=0), task=1, num_tasks=3)

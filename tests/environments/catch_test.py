@@ -14,7 +14,7 @@ from environments.toy.board import LEFT, RIGHT, STAY
 
 
 def ball_and_paddle(board: np.ndarray) -> tuple[int, int]:
-    """Columns of the ball, which is not in the last row, and of the paddle."""
+    """Returns the columns of the ball, which is above the last row, and of the paddle."""
     return int(board[:-1].sum(axis=0).argmax()), int(board[-1].argmax())
 
 
@@ -57,7 +57,7 @@ def test_human_score_is_the_optimum(name: str) -> None:
     assert scale is not None
     environment = Catch(scale=scale, seed=1)
     returns = [play_perfectly(environment) for _ in range(50)]
-    assert returns == [scale] * 50  # the largest reward there is, from every column
+    assert returns == [scale] * 50  # the largest possible reward, from every column
 
 
 def test_all_columns_come() -> None:
@@ -89,7 +89,7 @@ def test_random_score_is_exact(name: str) -> None:
             moved = min(max(column + move, 0), 4)
             after[moved] = after.get(moved, Fraction(0)) + probability / 3
         paddle = after
-    assert len(set(paddle.values())) > 1  # the paddle's place is not uniform, the ball's is
+    assert len(set(paddle.values())) > 1  # the paddle's column is not uniform, the ball's is
     catch = sum((Fraction(1, 5) * paddle[ball] for ball in range(5)), Fraction(0))
     assert task.random_score == pytest.approx(float(2 * catch - 1) * task.human_score, rel=1e-15)
 
@@ -131,7 +131,7 @@ def test_the_lowest_board_can_be_won() -> None:
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface; 20 steps cross the ends of two episodes."""
+    """dm_env's own interface tests; 20 steps cross the ends of two episodes."""
 
     def make_object_under_test(self) -> Catch:
         return Catch(scale=100.0, seed=0)

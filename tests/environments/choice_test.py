@@ -39,7 +39,7 @@ def test_rewards_and_optimum(scale: float) -> None:
     environment = Choice(scale=scale, seed=1)
     optimum = TASKS[f"choice_x{scale}"].human_score
     assert optimum is not None
-    # The largest reward there is, from any columns.
+    # The largest possible reward, from any columns.
     assert [sum(play(environment, go_to(GOLD_SHOWN))) for _ in range(50)] == [optimum] * 50
     assert [sum(play(environment, go_to(COPPER_SHOWN))) for _ in range(50)] == [optimum / 10] * 50
     assert {sum(play(environment, lambda board: STAY)) for _ in range(200)} == {
@@ -77,7 +77,7 @@ def test_clipping_makes_gold_and_copper_equal() -> None:
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface; 20 steps cross the ends of two episodes."""
+    """dm_env's own interface tests; 20 steps cross the ends of two episodes."""
 
     def make_object_under_test(self) -> Choice:
         return Choice(seed=0)

@@ -1,4 +1,4 @@
-"""What environments show and pay, in every type that they may use."""
+"""Observations and rewards of environments, in every dtype that they may use."""
 
 import decimal
 from typing import Any
@@ -63,7 +63,7 @@ def test_what_32_bits_cannot_hold_is_refused(dtype: str, value: float) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_numbers_that_are_not_finite_pass() -> None:
-    # To find them is the guard's task, for every type alike.
+    # Finding them is the guard's job, for every dtype alike.
     given = np.array([np.nan, np.inf, -np.inf])
     np.testing.assert_array_equal(converted_features(given, specs.Array((3,), float)), given)
 
@@ -122,7 +122,7 @@ def test_what_is_not_one_number(value: Any, what: str) -> None:
 
 
 class Wide(dm_env.Environment):
-    """Counts in one array of 64 bits that all of its kind share; pays arrays of one."""
+    """Counts in one 64-bit array shared by all instances; rewards are one-element arrays."""
 
     board = np.zeros(1, np.int64)
 

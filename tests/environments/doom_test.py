@@ -28,7 +28,7 @@ NOOP = 0
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(str(tmp_path))  # the engine makes a folder where it is started
+    monkeypatch.chdir(str(tmp_path))  # the engine makes a folder in its working directory
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -61,7 +61,7 @@ def test_a_time_limit_cuts_off_with_its_last_screen() -> None:
     tasks = parse_level_name("doom:basic")
     batch = make_batched_environment(tasks, [0], atari=OPTIONS, seed=1)
     batch.reset()
-    # The library ends it at tic 314: 300 after the start at 14, in steps of 4.
+    # The library ends the episode at tic 314: 300 after its start at 14, in steps of 4.
     steps = [batch.step(np.array([NOOP])) for _ in range(75)]
     assert not any(step.first[0] for step in steps[:-1])
     assert steps[-1].truncated[0]

@@ -92,7 +92,7 @@ def test_bad_indices_are_refused(names: str) -> None:
 
 
 def test_imports_stay_light() -> None:
-    """The package loads no emulator; with the emulator, nothing of the agent's stack."""
+    """The package loads no emulator; the emulator loads nothing of the agent's stack."""
     program = (
         "import sys, environments\n"
         "assert not {'ale_py', 'gymnasium'} & set(sys.modules)\n"

@@ -72,7 +72,7 @@ def test_an_episode() -> None:
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface; 20 steps cross the ends of two episodes."""
+    """dm_env's own interface tests; 20 steps cross the ends of two episodes."""
 
     def make_object_under_test(self) -> Follow:
         return Follow(seed=0)

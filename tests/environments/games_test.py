@@ -56,8 +56,8 @@ def test_random_score_is_what_random_play_earns(name: str) -> None:
             timestep = environment.step(random.integers(3))
             returns[-1] += timestep.reward
     game = GAMES[name]
-    # Streak's returns deviate by sqrt(0.008 * 0.992) = 0.09 of the optimum, and a sample of so rare
-    # ones may say less; all other games' deviate by more.
+    # Streak's returns deviate by sqrt(0.008 * 0.992) = 0.09 of the optimum, but rewards are so rare
+    # that a sample may suggest less; the returns of all other games deviate by more.
     error = max(statistics.stdev(returns), 0.09 * game.optimum) / np.sqrt(len(returns))
     assert abs(statistics.fmean(returns) - game.random_score) < 4 * error
 

@@ -1,4 +1,4 @@
-"""Environments that misbehave, each in its way, under a guard."""
+"""Environments that misbehave in various ways, under a guard."""
 
 import sys
 import threading
@@ -27,12 +27,12 @@ from environments.atari import AtariBatch
 
 NAMES = ("catch_x1", "catch_x100")
 STAY = np.ones(3, np.int32)
-SHORT = 0.5  # seconds: the deadline where one is missed
+SHORT = 0.5  # seconds: the deadline in tests that miss it
 Misbehave = Callable[[dm_env.TimeStep], dm_env.TimeStep]
 
 
 class Moody(Catch):
-    """Catch, in which one step or reset goes through a function first."""
+    """Catch in which the result of one step or reset goes through a function."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Moody(Catch):
 
 
 class Makes:
-    """Makes batches of three: the middle one is the attempt's, or a good Catch after the last."""
+    """Makes batches of three; the middle one is the attempt's, or a good Catch after the last."""
 
     def __init__(self, *middles: Moody):
         self._middles = middles
@@ -201,7 +201,7 @@ def test_a_step_that_fails_cuts_all_episodes(misbehave: Misbehave, reason: str, 
     assert bad.closed.is_set()
     for _ in range(8):
         assert not environment.step(STAY).first.any()
-    step = environment.step(STAY)  # an episode of its usual length, and its usual end
+    step = environment.step(STAY)  # an episode of the usual length, with the usual end
     assert step.first.all() and step.episode_end.all() and not step.abandoned.any()
     assert len(failures) == 1
     environment.close()
@@ -236,7 +236,7 @@ def test_a_hang_is_noticed_and_shown() -> None:
         assert where in failure.cause
     assert [failure.in_a_row for failure in failures] == [1, 2]
 
-    # They answer after all: then they are closed, in the threads that nobody waits for any more.
+    # When they answer after all, they are closed, in threads that nobody waits for any more.
     event.set()
     done.set()
     for moody in (waiting, sleeping):
@@ -325,7 +325,7 @@ def test_good_steps_end_a_row_of_failures() -> None:
 
 
 class Altered(BatchedDmEnvironments):
-    """A batch whose steps go through a function."""
+    """A batch whose steps' results go through a function."""
 
     def __init__(self, alter: Callable[[BatchedTimeStep], Any]):
         super().__init__([WithTask(Moody(), i % 2, 2) for i in range(3)])
@@ -457,14 +457,14 @@ def test_guarded_atari_games_are_the_same_games() -> None:
 def test_an_emulator_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = parse_level_name("pong")
     options = AtariOptions(noop_max=0)
-    # Made here, since that takes longer than the deadline should be.
+    # Made here, since making them takes longer than the deadline should be.
     batches = [AtariBatch(tasks, [0, 0], options=options, seed=0) for _ in range(2)]
     emulator = batches[0]._games[0].emulator
     send = emulator.send
     failures: list[EnvironmentFailure] = []
     environment = guard(lambda attempt: batches.pop(0), failures, deadline=2.0, task_names=["pong"])
     (worker,) = (thread for thread in threading.enumerate() if thread.name == "environments")
-    # One of them knows no such action, and never answers.
+    # One of the games knows no such action and never answers.
     with monkeypatch.context() as patch:
         patch.setattr(emulator, "send", lambda _: send(np.array([0, 99])))
         step = environment.step(np.zeros(2, np.int32))
@@ -477,6 +477,6 @@ def test_an_emulator_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     assert not environment.step(np.zeros(2, np.int32)).first.any()
     environment.close()
 
-    emulator.send(np.zeros(2, np.int32))  # an answer for the one that waits: it can end
+    emulator.send(np.zeros(2, np.int32))  # an answer for the waiting thread, so it can end
     worker.join(30)
     assert not worker.is_alive()

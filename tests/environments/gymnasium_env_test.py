@@ -24,7 +24,7 @@ gymnasium.register_envs(ale_py)
 
 
 class Scripted(gymnasium.Env[Any, Any]):
-    """Shows samples of a space; ends after three steps, in the way that it is told."""
+    """Shows samples of a space; after three steps, ends in the way that `end` says, if any."""
 
     def __init__(
         self, space: spaces.Space[Any], actions: spaces.Space[Any] | None = None, end: str = ""
@@ -198,7 +198,7 @@ def test_resizing() -> None:
     np.testing.assert_array_equal(resized(image, 1, 1), [[85]])
     np.testing.assert_array_equal(resized(image, 2, 2), image)
     np.testing.assert_array_equal(resized(image, 4, 4), image.repeat(2, 0).repeat(2, 1))
-    # Two rows of three: each has one and a half of the old ones.
+    # Three rows become two, each made of one and a half of the old ones.
     rows = np.array([[0], [30], [90]], np.uint8)
     np.testing.assert_array_equal(resized(rows, 2, 1), [[10], [70]])
     np.testing.assert_array_equal(resized(np.full((70, 90), 255, np.uint8), 84, 84), 255)
@@ -283,7 +283,7 @@ def test_a_film_without_what_the_environment_draws_with(monkeypatch: pytest.Monk
 
 
 class Drawn(Scripted):
-    """Draws, or not, as it is told."""
+    """Renders `drawn`, or raises it if it is an exception."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
@@ -322,7 +322,7 @@ def test_a_film_of_what_draws_badly(drawn: Any, missing: str) -> None:
 
 
 def test_a_film_of_what_only_observes_pictures() -> None:
-    """What cannot be rendered is shown as the agent sees it."""
+    """An environment that cannot render is shown as the agent sees it."""
 
     def make(**options: Any) -> Scripted:
         assert not options  # it takes no render_mode

@@ -69,7 +69,7 @@ class Module:
 def first_two(
     array: np.ndarray, high: float, monkeypatch: pytest.MonkeyPatch, domain: str
 ) -> tuple[specs.Array, np.ndarray, np.ndarray]:
-    """Spec and features of an environment that shows an array all the time."""
+    """Returns spec and first two features of an environment that always shows one array."""
     if domain == "gym":
         gym = GymnasiumEnvironment(Shown(array, high), seed=0)
         return gym.observation_spec(), gym.reset().observation, gym.step(0).observation
@@ -108,7 +108,7 @@ def test_single_images_become_stacks(
 
 @pytest.mark.parametrize("array", [COLOUR.transpose(2, 0, 1), COLOUR[None, :, :, 1]])
 def test_channels_first(array: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of Gymnasium as channels last; of dm_env [S, H, W] goes to the network as it is."""
+    """Gymnasium's are treated as channels last; dm_env's [S, H, W] reach the network unchanged."""
     last = array.transpose(1, 2, 0)
     _, first, _ = first_two(array, 255, monkeypatch, "gym")
     np.testing.assert_array_equal(first[3], resized(grey(last), 84, 84))
@@ -133,7 +133,7 @@ def test_stacks_stay_stacks(
 ) -> None:
     spec, first, second = first_two(array, 255, monkeypatch, "gym")
     assert (spec.shape, spec.dtype) == ((len(frames), 84, 84), np.uint8)
-    assert not isinstance(spec, StackedFrames)  # how it begins is the environment's own
+    assert not isinstance(spec, StackedFrames)  # the environment decides how it begins
     np.testing.assert_array_equal(first, np.stack([resized(f, 84, 84) for f in frames]))
     np.testing.assert_array_equal(second, first)
     assert first is not second

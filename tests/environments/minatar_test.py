@@ -1,4 +1,4 @@
-"""MinAtar's games against the library itself, and many of them against one."""
+"""MinAtar's games against the library itself, and batches against single games."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ def test_the_specs() -> None:
 
 
 def test_a_long_episode_is_cut_off() -> None:
-    # Whoever stays at the surface in Seaquest is never met.
+    # In Seaquest, nothing ever reaches a player that stays at the surface.
     environment = MinAtarEnvironment(TASKS["minatar:seaquest"], seed=0)
     for _ in range(2):
         environment.reset()
@@ -186,7 +186,7 @@ def test_the_picture_shows_every_object(name: str) -> None:
         background = (picture == picture[0, 0]).all(-1) if not board[0, 0].any() else None
         if background is not None:
             np.testing.assert_array_equal(background, ~board.any(-1))
-        ((row, column),) = np.argwhere(board[:, :, 0])  # what the player moves is never hidden
+        ((row, column),) = np.argwhere(board[:, :, 0])  # the player is never hidden
         assert picture[row, column].min() == 255
         colours |= {tuple(colour) for colour in picture.reshape(-1, 3)}
         timestep = environment.step(random.integers(6))
@@ -207,6 +207,6 @@ def test_only_the_games_are_loaded() -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     _load.cache_clear()
-    monkeypatch.setitem(sys.modules, "minatar", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "minatar", None)  # as if it were not installed
     with pytest.raises(ValueError, match="task 'minatar:breakout': needs the package minatar; "):
         check_tasks(parse_level_name("minatar:breakout"), atari=OPTIONS)

@@ -1,4 +1,4 @@
-"""Tasks that are made by a name."""
+"""Tasks made from their names."""
 
 import importlib.util
 import pathlib
@@ -214,7 +214,7 @@ def test_names_of_directories(text: str, expected: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_specs_and_seeds(name: str) -> None:
-    """What an environment shows depends on its seed only."""
+    """What an environment shows depends only on its seed."""
     tasks = parse_level_name(name)
     check_tasks(tasks, atari=AtariOptions())
 
@@ -234,7 +234,7 @@ def test_specs_and_seeds(name: str) -> None:
 
     first = play(1)
     np.testing.assert_array_equal(first, play(1))
-    if "Pong" not in name:  # its seed tells in sticky actions only
+    if "Pong" not in name:  # its seed only affects sticky actions
         assert not np.array_equal(first, play(2))
 
 
@@ -322,7 +322,7 @@ RAISED = [
 
 @pytest.mark.parametrize(("name", "message"), RAISED)
 def test_what_a_users_code_raises(name: str, message: str) -> None:
-    """One line with the task, and its cause for whoever wants the traceback."""
+    """The error is one line that names the task; its cause has the traceback."""
     with pytest.raises(EnvironmentRaised) as error:
         check_tasks(parse_level_name(name), atari=AtariOptions())
     assert str(error.value).startswith(f"task {name!r}: {message}")

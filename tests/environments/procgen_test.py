@@ -136,7 +136,7 @@ def test_a_film_is_the_same_game() -> None:
 
 
 class _Broken(types.ModuleType):
-    """A package whose part in C++ is not for this machine."""
+    """A package whose C++ library does not load on this machine."""
 
     def __getattr__(self, name: str) -> object:
         raise OSError("libenv.so: wrong ELF class")

@@ -1,4 +1,4 @@
-"""What there is to see of environments, and what their actions are called."""
+"""Pictures of environments, and the names of their actions."""
 
 import dm_env
 import numpy as np

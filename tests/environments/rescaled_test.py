@@ -46,7 +46,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, float], message: str) ->
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface; 20 steps cross the ends of two episodes."""
+    """dm_env's own interface tests; 20 steps cross the ends of two episodes."""
 
     def make_object_under_test(self) -> Rescaled:
         return Rescaled(Catch(seed=0), factor=10.0, episodes=1)

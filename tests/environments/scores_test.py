@@ -1,4 +1,4 @@
-"""Scores, normalised and over tasks."""
+"""Scores, normalised and aggregated over tasks."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_nothing_to_aggregate() -> None:
 
 
 def test_interquartile_mean_against_rliable() -> None:
-    """The field's own library, with episodes for runs."""
+    """Against the field's own library, with episodes as runs."""
     rliable = pytest.importorskip("rliable.library")
     metrics = pytest.importorskip("rliable.metrics")
     tasks = [TASKS["catch_x1"], TASKS["catch_x100"], TASKS["pong"]]

@@ -25,7 +25,7 @@ def catch_then_miss(balls: int) -> Callable[[np.ndarray], int]:
     def policy(board: np.ndarray) -> int:
         nonlocal caught
         action = (go_to(1.0) if caught < balls else miss)(board)
-        caught += bool(board[-2].any())  # the step on which the ball is caught comes now
+        caught += bool(board[-2].any())  # the coming step catches the ball
         return action
 
     return policy
@@ -59,18 +59,18 @@ def test_the_next_ball_comes_anywhere_and_the_paddle_stays() -> None:
         assert timestep.observation[-1].argmax() == first
         assert timestep.observation.sum() == 2 and timestep.observation[0].sum() == 1
         columns.append((first, shown(timestep.observation, 1.0)))
-    # 25 pairs; a wrong chain of columns would lack some. The chance that one lacks is 1e-4.
+    # 25 pairs; a wrong chain of columns would lack some. The chance that one is missing is 1e-4.
     assert len(set(columns)) == 25
 
 
 @pytest.mark.parametrize("scale", (1, 100))
 def test_random_score(scale: float) -> None:
-    """Each of three balls has the chance 1/5 whatever the paddle does, see `catch_test`."""
+    """Each of three balls is caught with chance 1/5 whatever the paddle does, see `catch_test`."""
     assert TASKS[f"streak_x{scale}"].random_score == pytest.approx(scale / 5**3, rel=1e-12)
 
 
 class DmEnvContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
-    """DeepMind's own tests of the interface; 20 steps cross the ends of two episodes."""
+    """dm_env's own interface tests; 20 steps cross the ends of two episodes."""
 
     def make_object_under_test(self) -> Streak:
         return Streak(seed=0)

@@ -1,4 +1,4 @@
-"""The table of scores, and the names by which tasks are asked for."""
+"""The table of scores, and the names that select tasks."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_humans_are_better_than_random() -> None:
 
 
 def test_the_other_games_of_the_emulator_have_no_scores() -> None:
-    """All of ale-py's environments are tasks; the rest of its ROMs is for several players."""
+    """All of ale-py's environments are tasks; its other ROMs are for several players."""
     registered = {
         spec.kwargs["game"] for spec in gymnasium.registry.values() if spec.id.startswith("ALE/")
     }
@@ -151,7 +151,7 @@ def test_spellings_of_a_game_of_two_words(text: str) -> None:
 
 
 def test_every_gym_name_of_the_games_is_known() -> None:
-    # ale-py's own registry tells the ROM of each of its names.
+    # ale-py's own registry gives the ROM for each of its names.
     registered = {
         spec.id: spec.kwargs["game"]
         for spec in gymnasium.registry.values()

@@ -1,4 +1,4 @@
-"""Playing toy tasks, and where a random policy's paddle is, worked out without them."""
+"""Plays toy tasks, and works out without them where a random policy's paddle is."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -34,7 +34,7 @@ def play(environment: dm_env.Environment, policy: Callable[[np.ndarray], int]) -
 
 
 def go_to(value: float) -> Callable[[np.ndarray], int]:
-    """The policy that goes straight below what is shown with this value."""
+    """A policy that goes straight to the column where this value is shown."""
     return lambda board: towards(int(board[-1].argmax()), shown(board, value))
 
 

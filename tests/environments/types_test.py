@@ -1,4 +1,4 @@
-"""The spec of stacked frames survives what is done to specs."""
+"""The spec of stacked frames survives copying, pickling and replacing."""
 
 import copy
 import pickle

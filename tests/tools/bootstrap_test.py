@@ -21,7 +21,7 @@ from tools import bootstrap
 BROKEN_SHIM = '#!/bin/sh\necho "pyenv: python3.10: command not found" >&2\nexit 127\n'
 PYTHON_3_9 = "#!/bin/sh\necho 3.9.18\n"
 
-# Stands in for uv: notes each call, and makes an environment of one working interpreter.
+# Stands in for uv: logs each call, and makes an environment with one working interpreter.
 WORKING_UV = """#!/bin/sh
 echo "$@" >> {log}
 if [ "$1" = venv ]; then
@@ -45,7 +45,7 @@ def write_program(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> types.ModuleType:
-    """The bootstrap of a project of its own, whose lock names one package."""
+    """The bootstrap of a separate project, whose lock names one package."""
     script = tmp_path / "project" / "tools" / "bootstrap.py"
     script.parent.mkdir(parents=True)
     shutil.copy(bootstrap.__file__, script)
@@ -153,7 +153,7 @@ def test_index_without_the_wheel_is_named(tmp_path: Path, index: str) -> None:
 def test_unreachable_index_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as closed:
-        # Bound and not listening: nobody else can take the port meanwhile.
+        # Bound but not listening, so nothing else can take the port meanwhile.
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
         with pytest.raises(bootstrap.SetupError, match="cannot be reached .*refused"):
@@ -166,7 +166,7 @@ def test_second_set_up_does_nothing_and_a_changed_lock_repeats_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # The tests' own interpreter is the one Python 3.10 that is surely there.
+    # The tests' own interpreter is the one Python 3.10 that is certain to exist.
     monkeypatch.setattr(project, "python_candidates", lambda version: iter([sys.executable]))
     log = tmp_path / "calls"
     write_program(
@@ -233,7 +233,7 @@ def test_the_core_gets_the_newest_python_and_the_projects_wheel(
     assert calls[1].endswith(f"-r {project.CORE_LOCK}") and "--require-hashes" in calls[1]
     assert calls[3].endswith("mine.whl") and calls[4].startswith("pip check")
 
-    # The environment is kept until the lock or the Python changes; the wheel is always a new one.
+    # The environment is kept until the lock or the Python changes; the wheel is always rebuilt.
     assert project.main(["core"]) == 0
     assert [x.split()[0] for x in log.read_text().splitlines()[5:]] == ["build", "pip", "pip"]
     versions["3.13"] = "d"

@@ -1,4 +1,4 @@
-"""Finding a browser, on machines that have one or not; nothing is installed here."""
+"""Finding a browser, on machines with and without one; nothing is installed here."""
 
 import os
 import pathlib
@@ -26,7 +26,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Runs the program, as root, with nothing but `tmp_path` in PATH; gives code and errors."""
+    """Runs the program as root with only `tmp_path` in PATH; returns exit code and errors."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
@@ -46,7 +46,7 @@ ASK = (
 @pytest.mark.parametrize("name", ["chromium", "google-chrome"])
 def test_there_is_one(tmp_path: pathlib.Path, run: Run, name: str) -> None:
     program(tmp_path, name)
-    program(tmp_path, "apt-get", "exit 9")  # is not called
+    program(tmp_path, "apt-get", "exit 9")  # must not be called
     assert run() == (0, "")
 
 
@@ -73,12 +73,12 @@ def test_it_is_installed(tmp_path: pathlib.Path, run: Run) -> None:
 def test_it_cannot_be_installed(tmp_path: pathlib.Path, run: Run) -> None:
     program(tmp_path, "apt-get", "echo no network; exit 100")
     assert run() == (1, "no network\nerror: apt-get -qq update failed\n")
-    program(tmp_path, "apt-get", "exit 0")  # which has installed something else
+    program(tmp_path, "apt-get", "exit 0")  # installs something else
     assert run() == (1, ASK)
 
 
 def test_it_needs_no_environment(tmp_path: pathlib.Path) -> None:
-    """`make` runs it with the Python that there is, without this project's packages."""
+    """`make` runs it with whatever Python there is, without this project's packages."""
     program(tmp_path, "chromium")
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(pathlib.Path(browser.__file__))],

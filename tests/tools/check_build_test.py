@@ -1,4 +1,4 @@
-"""What does not fit in a BUILD file is found; that this project's fits, `make lint` checks."""
+"""Mistakes in a BUILD file are found; `make lint` checks this project's own."""
 
 import pathlib
 import subprocess
@@ -44,7 +44,7 @@ py_library(name = "support", srcs = glob(["tests/**/*.py"], exclude = ["tests/**
 
 @pytest.fixture
 def project(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A small project whose BUILD fits."""
+    """A small project with a correct BUILD."""
     for name, text in {**FILES, "BUILD": BUILD}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

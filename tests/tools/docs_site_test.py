@@ -1,4 +1,4 @@
-"""Links and images of the documentation lead to the same files in the site as in the repository."""
+"""Links and images in the documentation lead to the same files in site and repository."""
 
 import pytest
 from mkdocs.config import load_config
@@ -21,7 +21,7 @@ def make_page(config: MkDocsConfig, name: str) -> Page:
 
 
 def in_site(config: MkDocsConfig, name: str, markdown: str) -> str:
-    """A page's Markdown as the site has it."""
+    """Returns a page's Markdown as the site has it."""
     return docs_site.on_page_markdown(markdown, make_page(config, name), config, Files([]))
 
 

@@ -16,20 +16,20 @@ def test_the_configuration_is_valid() -> None:
     config = str(ROOT / ".pre-commit-config.yaml")
     done = subprocess.run([PRE_COMMIT, "validate-config", config], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert done.stdout + done.stderr == ""  # no warning either
+    assert done.stdout + done.stderr == ""  # no warnings either
 
 
 @pytest.mark.slow
 def test_hooks_find_what_is_wrong(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network: every tool is in .venv.
 
-    That all pass as it is, `make lint` sees, which runs the same mypy.
+    `make lint` checks that the tree passes as it is, with the same mypy.
     """
     copy = make_working_copy(tmp_path / "copy")
     monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SKIP", "mypy")
 
-    # A machine that allows no namespaces runs the hooks with its network.
+    # A machine that allows no namespaces runs the hooks with network access.
     alone = ["unshare", "--user", "--net"]
     if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
         alone = []

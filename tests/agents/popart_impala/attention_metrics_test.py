@@ -1,4 +1,4 @@
-"""Attention weights on their way to users: the update's metrics, and both actors' policies."""
+"""Attention weights as users get them: in the update's metrics and in both actors' policies."""
 
 import jax
 import jax.numpy as jnp

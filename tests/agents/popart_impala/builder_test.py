@@ -33,7 +33,7 @@ from environments import make_environment as make_task
 from tests.agents.popart_impala.serving import serve
 
 ROOT = pathlib.Path(__file__).parents[3]
-# One thread acts and learns: the queue holds all that is written before the learner takes it.
+# One thread acts and learns, so the queue holds everything written before the learner takes it.
 CONFIG = Config(
     network="mlp", use_lstm=True, unroll_length=4, batch_size=3, queue_size=8, action_repeat=1
 )
@@ -47,11 +47,11 @@ SPEC = acme.make_environment_spec(make_environment())
 
 
 def test_it_is_one_of_acmes_builders() -> None:
-    # Not at the top of the file: it can be imported after `agents` only.
+    # Not at the top of the file: it can only be imported after `agents`.
     from acme.agents.jax import builders
 
     assert issubclass(PopArtIMPALABuilder, builders.ActorLearnerBuilder)
-    # Acme calls methods by these names, and their arguments by place or by name.
+    # Acme calls methods by these names, and passes arguments by position or by name.
     for name in builders.ActorLearnerBuilder.__abstractmethods__:
         theirs = inspect.signature(getattr(builders.ActorLearnerBuilder, name)).parameters
         ours = inspect.signature(getattr(PopArtIMPALABuilder, name)).parameters
@@ -77,12 +77,12 @@ def test_an_agent_put_together_by_hand() -> None:
     )
     assert isinstance(actor, core.Actor)
     loop = acme.EnvironmentLoop(make_environment(task=1), actor, logger=loggers.NoOpLogger())
-    for _ in range(2):  # 18 steps, the last observation still to come: 4 unrolls
+    for _ in range(2):  # 18 steps, the last observation still missing: 4 unrolls
         loop.run_episode()
     learner.step()
     assert counter.get_counts() == {"steps": 1, "frames": 12}
 
-    # The next unroll says that it was played with the new parameters.
+    # The next unroll records that it was played with the new parameters.
     actor.update(wait=True)
     for _ in range(3):
         loop.run_episode()
@@ -147,7 +147,7 @@ def test_a_batched_actor_feeds_the_learner() -> None:
 
 
 class Shows(Catch):
-    """Catch with its board in another type; pays arrays of one."""
+    """Catch with a board of another dtype; rewards are one-element arrays."""
 
     def __init__(self, dtype: type):
         super().__init__(seed=0)
@@ -219,7 +219,7 @@ def test_stacks_of_frames_travel_as_single_frames() -> None:
         action = actor.select_action(timestep.observation)
         timestep = environment.step(action)
         actor.observe(action, timestep)
-    learner.step()  # with stacks again, or the network would not take it
+    learner.step()  # with stacks again, or the network would not accept it
     assert next(copy).data.inputs.features.shape == (1, 3 + 2 + 1, 84, 84)
     environment.close()
 
@@ -253,7 +253,7 @@ def test_metrics_go_to_the_logger() -> None:
     assert [row["learner_steps"] for row in logger.data] == [1]
 
 
-# What the builder does not accept.
+# What the builder refuses.
 
 
 def test_replay_tables_of_another_environment() -> None:

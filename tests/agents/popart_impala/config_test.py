@@ -1,4 +1,4 @@
-"""Every setting is checked, and the message says which one, its value, and what is accepted."""
+"""Every setting is checked; the message names it, its value and what is accepted."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from agents.popart_impala.config import Config
 
 NAN = math.nan
 
-# Values that are refused, by field.
+# Refused values, by field.
 REFUSED: dict[str, list[Any]] = {
     "hidden_size": [0, -1, 1.5],
     "subnets": [0, -2, 1.5, True],
@@ -40,7 +40,7 @@ REFUSED: dict[str, list[Any]] = {
     "rmsprop_epsilon": [0.0, -0.01, NAN],
     "gradient_clipping": [0.0, -40.0, NAN],
 }
-# Names that another place looks up, and switches.
+# Switches, and names that are looked up elsewhere.
 UNCHECKED = {
     "network",
     "use_lstm",
@@ -131,7 +131,7 @@ def test_derived_settings() -> None:
 
 
 def test_a_batch_is_learned_from_in_as_many_parts_as_go() -> None:
-    # At most four, and each is split evenly over the devices.
+    # At most four parts, each split evenly over the devices.
     for batch_size, num_devices, parts in (
         (32, 1, 4),
         (32, 8, 4),

@@ -11,7 +11,7 @@ import pytest
 from agents.popart_impala.networks.convolution import BoardConv2D, ImageConv2D, StridedConv2D
 from agents.popart_impala.networks.observations import Normaliser, Observations
 
-# Sizes that fit the strides, and sizes of which the kernel leaves rows and columns out.
+# Sizes that fit the strides, and sizes where the kernel leaves out rows and columns.
 SHAPES = [(84, 84), (85, 90), (40, 36)]
 
 
@@ -20,7 +20,7 @@ def pure(forward: Callable[[jax.Array], jax.Array]) -> hk.Transformed:
 
 
 def assert_same(ours: hk.Transformed, plain: hk.Transformed, x: np.ndarray, to_x: bool) -> None:
-    """Compares to the rounding of float32 sums, relative to the largest entry."""
+    """Compares up to the rounding of float32 sums, relative to the largest entry."""
     key = jax.random.PRNGKey(0)
     params = jax.jit(plain.init)(key, x)
     initial = jax.jit(ours.init)(key, x)

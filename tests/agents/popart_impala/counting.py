@@ -1,7 +1,7 @@
-"""An environment that counts: everything it returns says to which step it belongs.
+"""An environment that counts: everything it returns identifies the step it belongs to.
 
-What it will show and pay is known before it runs (`timeline`), whatever the actions. So a test can
-say for every entry of every unroll what it must be.
+Its observations and rewards are known in advance (`timeline`), whatever the actions, so a test can
+predict every entry of every unroll.
 """
 
 from typing import Any, NamedTuple
@@ -12,26 +12,26 @@ from dm_env import specs
 
 NUM_ACTIONS = 3
 
-# Lengths of the episodes of environment 0, 1, ..., repeated. Unrolls in the tests have 4 steps:
-# here are episodes of one step, episodes that end where unrolls do, and episodes longer than those.
+# Episode lengths of environments 0, 1, ..., repeated. Unrolls in the tests have 4 steps, so there
+# are episodes of one step, episodes that end where unrolls do, and episodes longer than unrolls.
 EPISODE_LENGTHS = ((5, 1, 1, 8), (4,), (13, 2))
 
 
 class Step(NamedTuple):
-    """Agent step number g of one environment."""
+    """One agent step of one environment."""
 
-    frame: np.ndarray  # float32 [4]: environment, step, episode, step in the episode; from 1
+    frame: np.ndarray  # float32 [4]: environment, step, episode, step in the episode; all from 1
     first: bool  # it starts an episode
     last: bool  # its action ends the episode
     reward: float  # for its action
     discount: float  # after its action
-    known: bool = True  # whether what follows its action is observed
+    known: bool = True  # whether the successor of its action is observed
 
 
 def timeline(environment: int, num_steps: int) -> list[Step]:
     """The first `num_steps` agent steps of environment 0, 1 or 2; every second episode is cut off.
 
-    Steps are counted over all episodes. There is no step at an episode's last observation.
+    Steps are numbered across episodes. There is no step at an episode's last observation.
     """
     lengths = EPISODE_LENGTHS[environment]
     steps: list[Step] = []
@@ -65,16 +65,15 @@ def stacks(steps: list[Step], size: int) -> np.ndarray:
 
 
 def last_features(step: Step, shape: tuple[int, ...]) -> np.ndarray:
-    """What is shown after an episode's last step."""
+    """Returns the observation after an episode's last step."""
     return np.full(shape, np.sin(step.frame[1]) if step.discount > 0 else np.nan, np.float32)
 
 
 class CountingEnvironment(dm_env.Environment):
-    """Plays `timeline`, and keeps the actions that it was given.
+    """Plays `timeline` and records the actions it is given.
 
-    Features are the step's frame or a stack of frames. The observation after a terminated episode's
-    last action is NaN everywhere: nobody may learn from it. After a truncated one's it is
-    `last_features`.
+    Features are the step's frame or a stack of frames. The observation after an episode's last
+    action is `last_features`: all NaN if the episode terminated, because nothing may learn from it.
     """
 
     def __init__(

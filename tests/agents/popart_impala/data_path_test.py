@@ -1,7 +1,7 @@
-"""From environment to learner: no step is lost, doubled or misaligned.
+"""From environment to learner: no step is lost, duplicated or misaligned.
 
-The real actors, adder, writer, Reverb server, dataset and `time_major`, between an environment that
-counts and assertions on every entry that the learner would be given.
+Runs the real actors, adder, writer, Reverb server, dataset and `time_major` between an environment
+that counts and assertions on every entry that the learner would receive.
 """
 
 import threading
@@ -47,7 +47,7 @@ from tests.agents.popart_impala.serving import serve
 T = 4  # agent steps in an unroll
 TASKS = (1, 0, 1)  # of the three environments
 STACK = 3
-FAILS_AT = 6  # agent step, from 0, in the middle of an unroll and of the longer episodes
+FAILS_AT = 6  # agent step, counted from 0; mid-unroll, and mid-episode in the longer episodes
 
 FRAMES = None
 STACKED = StackedFrames((STACK, 4), np.float32, -1.0, 1e4, "frames")
@@ -56,7 +56,7 @@ time_major = jax.jit(update.time_major, static_argnums=1)
 
 
 class Versions(core.VariableSource):
-    """A learner that publishes other parameters each time it is asked: step 0, 1, 2, ..."""
+    """A learner that publishes new parameters on each request: step 0, 1, 2, ..."""
 
     def __init__(self, networks: Networks):
         self._init = jax.jit(networks.init)
@@ -136,7 +136,7 @@ def received(
     batch_size: int,
     stacked: bool,
 ) -> list[Unroll]:
-    """The next unrolls as the learner sees them, each with its own columns of the batch.
+    """Returns the next unrolls as the learner sees them, one for each column of a batch.
 
     `initial_state` keeps a batch axis of one, as networks need it.
     """
@@ -155,7 +155,7 @@ def received(
 
 
 def inserted(client: reverb.Client) -> int:
-    """How many unrolls the queue has ever taken."""
+    """Returns the number of unrolls ever inserted into the queue."""
     info = client.server_info()[reverb_queue.TABLE_NAME]
     return int(info.rate_limiter_info.insert_stats.completed)
 
@@ -167,9 +167,9 @@ def check_time_line(
     stacked: bool,
     steps: list[Step] | None = None,
 ) -> None:
-    """Checks every array of one environment's consecutive unrolls against what must have been.
+    """Checks every array of one environment's consecutive unrolls against the steps it played.
 
-    That is `timeline`, or `steps`, up to the one whose observation is the last o_T.
+    These are `timeline`, or `steps` if given, up to the step whose observation is the last o_T.
     """
     for before, after in zip(sequence[:-1], sequence[1:], strict=True):
         for last, first in zip(before.inputs, after.inputs, strict=True):
@@ -213,7 +213,7 @@ def check_network(
     """Checks states, logits and truncation values by running the network again, step by step.
 
     Returns:
-      How many episodes a time limit ended.
+      The number of episodes that a time limit ended.
     """
     step, unroll = jax.jit(networks.step), jax.jit(networks.unroll)
     state = networks.initial_state(1)
@@ -244,7 +244,7 @@ def check_network(
                 value = sigma[task] * normalised + mu[task]
                 truncated += 1
             assert_close(one.truncation_value[t], value)
-    # Of the environment whose episodes are as long as unrolls, every unroll starts an episode.
+    # In the environment whose episodes are as long as unrolls, every unroll starts an episode.
     assert compared or all(one.inputs.first[0] for one in sequence)
     return truncated
 
@@ -255,7 +255,7 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("features_spec", [FRAMES, STACKED], ids=["frames", "stacks"])
 def test_batched_actor(features_spec: Any) -> None:
-    num_unrolls = 12  # of each environment
+    num_unrolls = 12  # per environment
     n = len(TASKS)
     environments = counting_environments(features_spec, T * num_unrolls + 1)
     spec = environments[0].observation_spec()
@@ -276,7 +276,7 @@ def test_batched_actor(features_spec: Any) -> None:
         client,
         signature,
         num_unrolls=n * num_unrolls,
-        batch_size=4,  # not a multiple of the environments
+        batch_size=4,  # not a multiple of the number of environments
         stacked=features_spec is STACKED,
     )
     thread.join()
@@ -293,7 +293,7 @@ def test_batched_actor(features_spec: Any) -> None:
 
 
 class Breaks(CountingEnvironment):
-    """Raises in step number `FAILS_AT`, from 0."""
+    """Raises in step `FAILS_AT`, counted from 0."""
 
     def step(self, action: Any) -> dm_env.TimeStep:
         if len(self.actions) == FAILS_AT:
@@ -336,9 +336,9 @@ def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> N
         "environment 1 (task 0, zero) failed in step(): RuntimeError: broken"
     ]
 
-    after = T * num_unrolls - (FAILS_AT + 1)  # steps of the environments that were made then
+    after = T * num_unrolls - (FAILS_AT + 1)  # steps of the environments that replaced them
     for i in range(n):
-        # The step that failed is the last of an episode, without reward, and cut off.
+        # The failed step is the last of its episode, pays no reward and is cut off.
         before = timeline(i, FAILS_AT + 1)
         before[FAILS_AT] = before[FAILS_AT]._replace(
             last=True, reward=0.0, discount=1.0, known=False
@@ -346,7 +346,7 @@ def test_a_failure_cuts_episodes_which_are_not_reported(features_spec: Any) -> N
         unroll, t = divmod(FAILS_AT, T)
         actions = [
             *broken[i].actions[:FAILS_AT],
-            stream[i::n][unroll].action[t],  # not all environments were given it
+            stream[i::n][unroll].action[t],  # not all environments received it
             *others[i].actions,
         ]
         steps = before + timeline(i, after + 1)
@@ -388,7 +388,7 @@ def test_actor_and_adder_in_acmes_environment_loop(features_spec: Any) -> None:
     loop = acme.EnvironmentLoop(wrapped, actor, logger=loggers.NoOpLogger(), should_update=False)
     for _ in range(11):
         loop.run_episode()
-    # The observation that completes an unroll may be the next episode's first: not here yet.
+    # An unroll may be completed by the next episode's first observation, which is not here yet.
     num_unrolls = (len(environment.actions) - 1) // T
     assert inserted(client) == num_unrolls
     stream = received(
@@ -421,7 +421,7 @@ def test_a_full_queue_holds_the_actor_and_loses_nothing() -> None:
     thread = in_thread(run_unrolls, actor, num_unrolls, [])
     while inserted(client) < n - 1:
         time.sleep(0.01)
-    thread.join(timeout=1.2)  # longer than one attempt of the writer
+    thread.join(timeout=1.2)  # longer than one of the writer's attempts
     assert thread.is_alive()
     assert inserted(client) == n - 1
     assert [len(environment.actions) for environment in environments] == [T] * n
@@ -485,7 +485,7 @@ def test_atari_stacks_are_rebuilt_bit_for_bit(
     thread.join()
     environment.close()
 
-    # The same games once more, with the actions that the learner was given.
+    # Replays the same games with the actions that the learner received.
     again = make_batched_environment(tasks, indices, atari=options, seed=3)
     timestep = again.reset()
     starts = 0

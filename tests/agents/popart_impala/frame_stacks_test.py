@@ -15,9 +15,9 @@ rebuild_batch = jax.jit(jax.vmap(rebuild_stacks))
 
 
 def definition(frames: np.ndarray, first: np.ndarray, size: int) -> np.ndarray:
-    """[T+1, S, ...]: entry s of stack t is the frame of time t-S+1+s, zero if of another episode.
+    """[T+1, S, ...]: entry s of stack t is the frame at t-S+1+s, or 0 if from another episode.
 
-    `frames` starts S-1 times before o_0, in the rest of o_0's stack.
+    `frames` starts S-1 frames before o_0, with the rest of o_0's stack.
     """
     num_steps = len(first)
     stacks = np.zeros((num_steps, size, *frames.shape[1:]), frames.dtype)
@@ -30,7 +30,7 @@ def definition(frames: np.ndarray, first: np.ndarray, size: int) -> np.ndarray:
 
 
 def patterns_of_first(length: int) -> np.ndarray:
-    """Every bool [length] for short lengths, else random ones from none to all true."""
+    """Returns every bool [length] for short lengths, else random ones from none to all true."""
     if length <= 6:
         return np.array(list(itertools.product([False, True], repeat=length)))
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The update against one written in two passes; the learner's state, counts, threads, devices."""
+"""The update against a two-pass version; the learner's state, counts, threads, devices."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ Array = np.ndarray
 ROOT = pathlib.Path(__file__).parents[3]
 T, B, NUM_ACTIONS, NUM_TASKS = 5, 4, 3, 3
 TASK = np.array([0, 1, 1, 0], np.int32)  # none of task 2
-FEATURES = np.zeros((6,), np.float32)  # as a spec: shape and dtype
+FEATURES = np.zeros((6,), np.float32)  # stands in for a spec: shape and dtype
 NETWORKS: dict[bool, Networks] = {
     use_lstm: make_networks(
         Config(network="mlp", use_lstm=use_lstm),
@@ -90,7 +90,7 @@ METRICS = {
 
 
 def random_unrolls(seed: int, use_lstm: bool = False) -> Unroll:
-    """A batch [B, T, ...] from the queue: episodes that end both ways, rewards of two scales."""
+    """A batch [B, T, ...] as from the queue: every kind of episode end, rewards of two scales."""
     rng = np.random.default_rng(seed)
     first = np.zeros((B, T + 1), bool)
     discount = np.ones((B, T), np.float32)
@@ -143,19 +143,19 @@ def make_learner(
 
 
 def with_statistics(learner: PopArtIMPALALearner) -> TrainingState:
-    """The learner's state, with statistics that are not the initial ones."""
+    """Returns the learner's state with statistics other than the initial ones."""
     mean, variance = np.array([1.0, -20.0, 5.0]), np.array([4.0, 900.0, 0.25])
     statistics = settled(mean, variance)
     return learner.save()._replace(popart=jax.device_get(statistics))
 
 
 def taken(array: Any, action: Array) -> Any:
-    """Entries [T, B] of [T, B, num_actions] at the actions."""
+    """Selects the actions' entries [T, B] from [T, B, num_actions]."""
     return array[np.arange(T)[:, None], np.arange(B)[None], action]
 
 
 def assert_close(actual: Any, expected: Any, before: Any) -> None:
-    """Compares trees to rounding, which is relative to the largest change of each array."""
+    """Compares trees up to rounding, relative to the largest change of each array."""
 
     def compare(a: Any, b: Any, c: Any) -> None:
         bound = 1e-4 * np.max(np.abs(np.asarray(b) - np.asarray(c))) + 2e-7
@@ -174,8 +174,8 @@ def assert_equal(actual: Any, expected: Any) -> None:
 def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> TrainingState:
     """The update in the order of the PopArt paper, with a second forward and backward pass.
 
-    Targets with the old parameters; the statistics; the preserved head; the gradient there;
-    clipping and RMSProp. Only the network is shared with the learner.
+    Computes targets with the old parameters, then the statistics, the preserved head, the gradient
+    there, clipping and RMSProp. Shares only the network with the learner.
     """
     # [B, T, ...] -> [T, B, ...]
     inputs = AgentInput(
@@ -191,7 +191,7 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
         values = output.normalised_values[:, np.arange(B), TASK]
         return jax.nn.log_softmax(output.logits[:T]), values
 
-    # With rho_bar = c_bar = 1 the corrections are one: v_t = V_t + rho_t (r_t + g_t v_{t+1} - V_t).
+    # rho_t = c_t since rho_bar = c_bar = 1, so v_t = V_t + rho_t (r_t + g_t v_{t+1} - V_t).
     old_mean = np.asarray(state.popart.mean, np.float64)
     old_variance = np.asarray(state.popart.variance, np.float64)
     old_sigma = np.sqrt(old_variance)
@@ -203,12 +203,12 @@ def two_pass_update(config: Config, state: TrainingState, unrolls: Unroll) -> Tr
     targets, advantages = values.copy(), np.zeros((T, B))
     for t in reversed(range(T)):
         following = gamma[t] * targets[t + 1]
-        known = [values[:, TASK == task] for task in TASK]  # what bounds truncation values
+        known = [values[:, TASK == task] for task in TASK]  # bounds the truncation values
         last = np.clip(
             unrolls.truncation_value[:, t], [v.min() for v in known], [v.max() for v in known]
         )
         last[unrolls.truncation_value[:, t] == 0] = 0.0
-        following += config.discounting * last  # where gamma is 0
+        following += config.discounting * last  # nonzero only where gamma is 0
         error = rho[t] * (reward[t] + following - values[t])
         advantages[t] = counts[t] * error
         targets[t] = values[t] + advantages[t]
@@ -331,7 +331,7 @@ def test_a_batch_is_learned_from_in_parts_and_several_times() -> None:
     learner._update = spy
     learner.step()
     learner.save()
-    # Each pass has every unroll once, in an order of its own.
+    # Each pass uses every unroll once, in its own order.
     passes = [seen[i] + seen[i + 1] for i in (0, 2, 4)]
     assert len(seen) == 6 and all(sorted(order) == list(range(B)) for order in passes)
     assert len({tuple(order) for order in passes}) > 1
@@ -360,9 +360,9 @@ def unnormalised_values(state: TrainingState, unrolls: Unroll) -> Array:
 
 def test_the_statistics_alone_leave_unnormalised_values_as_they_were() -> None:
     learner = make_learner()
-    # After the last frame the learning rate is 0: only the statistics' part of an update is left.
+    # After the last frame the learning rate is 0: all that is left is the statistics' part.
     before = with_statistics(learner)._replace(frames=CONFIG.total_environment_frames)
-    updates = jnp.full(NUM_TASKS, 8)  # so few that the mean square of rewards moves
+    updates = jnp.full(NUM_TASKS, 8)  # few enough for the mean square of rewards to move
     before = before._replace(popart=before.popart._replace(updates=updates))
     learner.restore(before)
     learner.step()
@@ -435,7 +435,7 @@ def test_frames_beyond_int32() -> None:
     whole_learner = make_learner(config)
     whole_learner.step()
     whole = whole_learner.save()
-    # The preserved head is no part of the step: half the step is half way from there.
+    # Without the value head, as preserving it is no part of the step: half the rate, half the step.
     torso = {name: x for name, x in start.params.items() if name != VALUE_HEAD}
     half_step = jax.tree.map(
         lambda p, q: p + 0.5 * (q - p), torso, {name: whole.params[name] for name in torso}
@@ -489,7 +489,7 @@ ENDLESS = dataclasses.replace(CONFIG, total_environment_frames=2**60)
 
 
 def with_reward(unrolls: Unroll, value: float) -> Unroll:
-    """One reward of the last sequence, which is of a task with larger rewards, is `value`."""
+    """Sets one reward of sequence 2, whose task has the larger rewards, to `value`."""
     unrolls.reward[2, 1] = value
     return unrolls
 
@@ -505,9 +505,9 @@ def with_feature(unrolls: Unroll, value: float) -> Unroll:
 
 
 def with_huge_rewards(unrolls: Unroll, value: float) -> Unroll:
-    """Two of one task. The squares of their distances from the mean add up to more than float32.
+    """Sets two rewards of one task so that their squared distances from the mean overflow float32.
 
-    The variance becomes infinite and sigma is clipped, so that loss and gradient stay finite.
+    The variance becomes infinite and sigma is clipped, so loss and gradient stay finite.
     """
     for b, t in ((1, 3), (2, 1)):
         unrolls.reward[b, t] = value
@@ -560,7 +560,7 @@ def test_an_update_that_is_not_finite_changes_nothing(bad: str) -> None:
     assert (after.steps, after.frames) == (before.steps + 1, before.frames + 4 * T * B)
     row = logger.data[-1]
     assert np.isfinite([row["loss"], row["gradient_norm"]]).all() == (bad == "overflowing variance")
-    # What follows is as if the batch had not been there.
+    # Training continues as if the batch had never come.
     for _ in range(2):
         learner.step()
         reference.step()
@@ -569,7 +569,7 @@ def test_an_update_that_is_not_finite_changes_nothing(bad: str) -> None:
 
 
 def test_a_gradient_that_overflows_is_skipped() -> None:
-    """Loss and statistics are finite, and the sum of the gradient's squares is not."""
+    """Loss and statistics are finite, but the sum of the squared gradient is not."""
     config = dataclasses.replace(ENDLESS, popart=False)
     state = jax.tree.map(jnp.asarray, make_learner(config).save())
     unrolls = with_reward(random_unrolls(0), 1e19)
@@ -596,7 +596,7 @@ def test_optimiser_state_that_is_not_finite_does_not_reach_the_parameters() -> N
 def test_skipped_updates_are_counted_though_rows_are_rare() -> None:
     logger = InMemoryLogger()
     counter = counting.Counter()
-    bad = "bb.b..b.b"  # the row is written with the last, which counts too
+    bad = "bb.b..b.b"  # the row is written after the last update, which counts too
     unrolls = [
         BAD["NaN reward"](random_unrolls(i)) if x == "b" else random_unrolls(i)
         for i, x in enumerate(bad)
@@ -647,7 +647,7 @@ def test_learning_ends_after_many_skipped_updates_in_a_row(log_interval: float) 
     for _ in [*few, "good", *rest]:
         learner.step()
     good = learner.save()
-    for _ in range(2):  # it stays so
+    for _ in range(2):  # the error persists
         with pytest.raises(NonFiniteUpdates) as raised:
             learner.step()
         assert raised.value.step == 100 + len(few) + 1 + len(rest)
@@ -657,7 +657,7 @@ def test_learning_ends_after_many_skipped_updates_in_a_row(log_interval: float) 
             raised.value
         )
         assert "Not finite: batch.reward (1 of 20)." in str(raised.value)
-    # What will be saved is what was learned before.
+    # What will be saved is the state from before the bad batches.
     assert_equal(learner.save(), good)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(good))
     if log_interval == 0.0:
@@ -680,7 +680,7 @@ def test_the_cause_may_lie_in_the_state_or_in_neither() -> None:
     state = learner.save()
     params = jax.tree.map(np.copy, state.params)
     params[VALUE_HEAD]["b"][1] = np.nan
-    # None of the batch is of the last task.
+    # The last task is absent from the batch.
     statistics = state.popart._replace(variance=jax.device_get(jnp.array([1.0, 1.0, np.inf])))
     for broken, found in (
         (state._replace(params=params), "params"),
@@ -717,7 +717,7 @@ def test_waiting_share(monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowCounter(counting.Counter):
         def increment(self, **counts: Any) -> Any:
             nonlocal now
-            now += 3.0  # stands for what the learner does itself
+            now += 3.0  # stands for the learner's own work
             return super().increment(**counts)
 
     logger = InMemoryLogger()
@@ -726,7 +726,7 @@ def test_waiting_share(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for _ in range(4):
         learner.step()
-    # Two steps to each row, which is written when the second is done.
+    # Each row covers two steps and is written after the second.
     assert [row["waiting_share"] for row in logger.data] == [3.0 / 9.0, 3.0 / 9.0]
 
 
@@ -741,7 +741,7 @@ def test_a_learner_with_a_slow_queue_waits() -> None:
     for name, dataset in (("slow", slow()), ("fast", made)):
         logger = InMemoryLogger()
         learner = make_learner(dataset=dataset, logger=logger, log_interval=0.0)
-        for _ in range(3):  # compiles in the first
+        for _ in range(3):  # the first one compiles
             learner.step()
         shares[name] = logger.data[-1]["waiting_share"]
     assert 0.5 < shares["slow"] <= 1.0
@@ -815,7 +815,7 @@ def test_variables_are_copied_once_for_each_version() -> None:
     (second,) = learner.get_variables([POLICY])
     assert (first.step, second.step) == (1, 2)
     assert_equal(second.params, learner.save().params)
-    # Other parameters of the same step, as after a restart.
+    # Different parameters at the same step, as after a restart.
     other = jax.tree.map(lambda x: x + 1, learner.save().params)
     learner.restore(learner.save()._replace(params=other))
     assert_equal(learner.get_variables([POLICY])[0].params, other)
@@ -830,7 +830,7 @@ def test_unknown_variables() -> None:
 
 
 def two_updates() -> list[Array]:
-    """The state after them, as a list of arrays; called in another process too."""
+    """Returns the state after two updates as a list of arrays; also called in another process."""
     learner = make_learner(LSTM_CONFIG)
     learner.restore(with_statistics(learner))
     for _ in range(2):

@@ -15,11 +15,11 @@ from tests.agents.popart_impala.statistics import settled
 
 Array = np.ndarray
 
-# Of the largest entry of an array: some 100 roundings of float32 (6e-8 each).
+# Relative to an array's largest entry: some 100 roundings to float32 (6e-8 each).
 TOLERANCE = 2e-5
 
 T, A = 12, 5
-# Task 3 has one sequence, each step of which is cut off; task 4 is absent.
+# Task 3 has one sequence, with every step cut off; task 4 is absent.
 TASK = np.array([0, 0, 1, 1, 1, 2, 2, 0, 1, 2, 3], np.int32)
 B, N = len(TASK), 5
 TERMINATIONS = [(0, 0), (T - 1, 1), (5, 2), (5, 5), (6, 5), (3, 9), (8, 9)]  # (t, b)
@@ -29,10 +29,10 @@ ALL_CUT_OFF = 10  # b
 
 MEAN = np.array([0.5, -40.0, 3000.0, 7.0, -1.0], np.float32)
 SIGMA = np.array([2.0, 30.0, 800.0, 0.25, 50.0], np.float32)
-# Task 1's advantages deviate by less than the least deviation that follows from it.
+# Task 1's advantages deviate by less than the floor on their deviation that follows from this.
 REWARD_SQUARE = np.array([0.5, 4e5, 1e5, 0.01, 200.0], np.float32)
 REWARD_SCALE = np.array([1.0, 100.0, 10_000.0, 1.0, 1.0])
-BIG_STEP = 0.2  # step size of the statistics that sets the new apart from the old
+BIG_STEP = 0.2  # step size that sets the new statistics apart from the old
 
 
 def assert_close(actual: Any, expected: Any, name: str) -> None:
@@ -282,9 +282,9 @@ def test_the_inputs_reach_what_the_loss_must_handle() -> None:
     ratios = oracle.importance_ratios(batch)
     for task in range(3):
         own = counts & (batch.task == task)[None]
-        # Both clips cut off, and both let pass, in every task.
+        # In every task, both clips cut some ratios and pass others.
         assert np.sum(ratios[own] > 2) > 3 and np.sum(ratios[own] < 0.5) > 3
-        # The clipping of rewards cuts off on both sides, and lets pass.
+        # Reward clipping cuts some rewards on both sides and passes others.
         reward = batch.reward[own]
         assert np.any(reward > 1) and np.any(reward < -1) and np.any(np.abs(reward) < 0.5)
     assert np.any(ratios > 50) and np.any(ratios < 0.02)
@@ -313,7 +313,7 @@ def test_loss_and_gradients_agree_with_the_oracle(config: Config, seed: int) -> 
 
     (loss, (new_state, metrics)), gradients = loss_and_gradients(batch, state(), config)
 
-    # Each part within the rounding of the sums that it is made of.
+    # Each part must be within the rounding of the sums it consists of.
     size = {name: abs(value) for name, value in expected.items()}
     size["loss"] = sum(size[part] for part in size if part.endswith("_loss"))
     assert loss == metrics["loss"]
@@ -363,7 +363,7 @@ def test_what_the_loss_leaves_alone(config: Config) -> None:
 
 
 def test_a_task_that_has_not_paid_has_no_policy_gradient() -> None:
-    """Its advantages are noise of its values; the entropy bonus is all that moves the policy."""
+    """Its advantages are only noise in its values, so only the entropy bonus moves its policy."""
     batch = random_batch(0)
     unpaid = TASK == 0
     batch = batch._replace(reward=jnp.where(unpaid[None], 0.0, batch.reward))
@@ -373,7 +373,7 @@ def test_a_task_that_has_not_paid_has_no_policy_gradient() -> None:
     (_, (new_state, _)), (by_logits, by_values) = loss_and_gradients(batch, statistics, config)
     assert new_state.reward_square[0] == 0
     np.testing.assert_array_equal(np.asarray(by_logits)[:, unpaid], 0.0)
-    assert np.any(np.asarray(by_values)[:, unpaid] != 0)  # values are learned all the same
+    assert np.any(np.asarray(by_values)[:, unpaid] != 0)  # values are still learned
     assert np.any(np.asarray(by_logits)[:, TASK == 1] != 0)
 
 
@@ -404,7 +404,7 @@ def test_a_batch_of_which_no_step_counts(reduction: str) -> None:
 
 @pytest.mark.parametrize("reduction", LOSS_REDUCTIONS)
 def test_what_was_cut_off_changes_nothing_for_the_others(reduction: str) -> None:
-    # One sequence of steps that count, alone and beside one of steps that are all cut off.
+    # A sequence whose steps count, alone and next to one whose steps are all cut off.
     config = Config(loss_reduction=reduction, popart=False)
     both = random_batch(0)
     pair = [0, ALL_CUT_OFF]
@@ -423,11 +423,11 @@ def test_what_was_cut_off_changes_nothing_for_the_others(reduction: str) -> None
 
 
 def test_a_time_limit_by_hand() -> None:
-    # One step of reward 3, clipped to 1, and one action, so that the ratio is 1. The last state is
+    # One step of reward 3, clipped to 1, and one action, so the ratio is 1. The last state is
     # worth 10; V = 2, gamma = 1/2: v = 1 + 10/2 = 6, and the value loss is 1/2 1/2 (6 - 2)^2.
     batch = losses.LossInput(
         logits=jnp.zeros((2, 1, 1)),
-        normalised_values=jnp.array([[[2.0]], [[100.0]]]),  # the next episode's is not looked at
+        normalised_values=jnp.array([[[2.0]], [[100.0]]]),  # the next episode's is ignored
         behaviour_logits=jnp.zeros((1, 1, 1)),
         action=jnp.zeros((1, 1), jnp.int32),
         reward=jnp.full((1, 1), 3.0),
@@ -442,11 +442,11 @@ def test_a_time_limit_by_hand() -> None:
 
 
 def test_truncation_values_stay_within_their_tasks_values() -> None:
-    # V = 10 n + 5 for task 0, -1 to 2 normalised; task 1 is not scaled.
+    # V = 10 n + 5 for task 0, with n from -1 to 2; task 1 is not scaled.
     normalised = np.zeros((2, 4, 2), np.float32)
     normalised[:, 0, 0], normalised[:, 2, 0] = (-1.0, 0.5), (0.0, 2.0)
     normalised[:, 1, 1], normalised[:, 3, 1] = (3.0, 4.0), (5.0, 6.0)
-    normalised[:, 0, 1] = 1e6  # of another task: not looked at
+    normalised[:, 0, 1] = 1e6  # of another task: ignored
     batch = losses.LossInput(
         logits=jnp.zeros((2, 4, 1)),
         normalised_values=jnp.asarray(normalised),
@@ -463,7 +463,7 @@ def test_truncation_values_stay_within_their_tasks_values() -> None:
     )
     bounded = losses.bound_truncation_values(batch, statistics, Config())
     assert bounded.truncation_value is not None
-    # The last is no truncation, so it stays 0.
+    # The last one is not a truncation, so it stays 0.
     np.testing.assert_allclose(bounded.truncation_value, [[-5.0, 4.5, 25.0, 0.0]])
     without = batch._replace(truncation_value=None)
     assert losses.bound_truncation_values(without, statistics, Config()) is without
@@ -474,7 +474,7 @@ def test_truncation_values_stay_within_their_tasks_values() -> None:
     ["none-sum-popart", "soft_asymmetric-mean-plain", "bounded-sigma", "lambda", "ratio-clip"],
 )
 def test_the_derived_gradients_are_those_of_finite_differences(name: str) -> None:
-    # The second opinion on the oracle: what must not carry a gradient is held fixed.
+    # A second check of the oracle: everything that must not carry a gradient is held fixed.
     config = CONFIGS[name]
     batch = as_oracle(random_batch(0))
     part = [0, 2, 5, 9, ALL_CUT_OFF]  # sequences of every task, with both kinds of episode ends
@@ -528,7 +528,7 @@ def test_an_ignored_steps_ratio_may_overflow() -> None:
 
 @pytest.mark.parametrize("end", ["termination", "time limit", "unknown"])
 def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
-    # Plain IMPALA, because what normalises values and advantages rightly joins all steps.
+    # Plain IMPALA, because normalising values and advantages rightly couples all steps.
     config, t = Config(**PAPERS, popart=False), 5
     batch = random_batch(0)
     batch = batch._replace(truncation_value=jnp.zeros((T, B)))
@@ -539,7 +539,7 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
         def join(a: jax.Array, b: jax.Array, index: int) -> jax.Array:
             return jnp.concatenate([a[:index], b[index:]])
 
-        # Of a step without a known successor the reward too is not looked at.
+        # The reward of a step without a known successor is ignored too.
         from_reward = t if end == "unknown" else t + 1
         return batch._replace(
             logits=join(batch.logits, later.logits, t + 1),
@@ -553,7 +553,7 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
         _, gradients = loss_and_gradients(batch, state(), config)
         return [np.asarray(gradient[: t + 1]) for gradient in gradients]
 
-    # Without an end the future matters, so that the comparison below means something.
+    # Without an episode end the future matters, so the comparison below is meaningful.
     endless = batch._replace(discount=discount, first=first)
     before, after = (gradients_until_end(b) for b in (endless, with_another_future(endless)))
     assert np.all(np.any(before[0] != after[0], axis=-1)[t])
@@ -569,7 +569,7 @@ def test_nothing_after_an_episodes_end_reaches_it(end: str) -> None:
 
 
 def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
-    """One pass at the old head, corrected, is a second pass at the preserved head."""
+    """One pass at the old head, corrected, equals a second pass at the preserved head."""
     batch = random_batch(0)
     config = Config(popart_step_size=BIG_STEP)
     rng = np.random.default_rng(2)
@@ -599,7 +599,7 @@ def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
     one_pass, (new_state, _) = gradient(params, state(), config)
     old, new = (popart.configured_scale(s, config) for s in (state(), new_state))
     preserved = params | {"head": popart.preserve_outputs(params["head"], old, new)}
-    # With the statistics already updated and held, old and new are the same in the second pass.
+    # With updated statistics held fixed, old and new are the same in the second pass.
     held = Config(popart=False, popart_step_size=1e-9)
     two_pass, _ = gradient(preserved, new_state, held)
 
@@ -607,7 +607,7 @@ def test_a_step_has_the_gradient_of_the_preserved_head_in_two_passes() -> None:
     for task in range(3):
         assert_close(corrected.w[:, task], two_pass["head"].w[:, task], f"w of task {task}")
         assert_close(corrected.b[task], two_pass["head"].b[task], f"b of task {task}")
-        # The correction is not nothing.
+        # The correction makes a difference.
         assert abs(one_pass["head"].b[task] / two_pass["head"].b[task] - 1) > 0.02
     assert_close(one_pass["torso"], two_pass["torso"], "torso")
     assert_close(one_pass["policy"], two_pass["policy"], "policy")

@@ -73,7 +73,7 @@ def test_the_state_before_an_episode_does_not_reach_it() -> None:
     outputs, _ = OURS.apply(PARAMS, X, FIRST, STATE)
     other = jax.tree.map(lambda s: s + 1.0, STATE)
     others, _ = OURS.apply(PARAMS, X, FIRST, other)
-    np.testing.assert_array_equal(outputs[:, 0], others[:, 0])  # starts at time 0
+    np.testing.assert_array_equal(outputs[:, 0], others[:, 0])  # an episode starts at time 0
     np.testing.assert_array_equal(outputs[3:, 1], others[3:, 1])
     assert np.abs(outputs[:3, 1] - others[:3, 1]).min() > 0
 

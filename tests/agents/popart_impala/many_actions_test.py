@@ -22,7 +22,7 @@ def networks(actions: int, **options: object) -> Networks:
 
 @pytest.mark.parametrize("network", ["mlp", "progressive"])
 def test_parameters_grow_with_the_actions_and_not_with_their_square(network: str) -> None:
-    """Each action has weights of 256 hidden units and 257 inputs, and a bias, in the head."""
+    """In the head, each action has a bias and weights for 256 hidden units and 257 inputs."""
     sizes = [networks(n, network=network).num_params for n in (300, 5_000, 20_000)]
     assert sizes[1] - sizes[0] == 4_700 * 514
     assert sizes[2] - sizes[1] == 15_000 * 514
@@ -45,14 +45,14 @@ def test_codes_are_nearly_orthogonal() -> None:
     assert set(np.unique(codes)) == {-1 / 16, 1 / 16}
     products = codes[:1000] @ codes[:1000].T
     np.testing.assert_allclose(np.diag(products), 1.0)
-    # Of random signs: normal with deviation 1/16, of which half a million are below 5.5 deviations.
+    # As with random signs: normal with deviation 1/16; half a million stay below 5.5 deviations.
     others = products[np.triu_indices(1000, 1)]
     assert others.std() == pytest.approx(1 / 16, rel=0.02)
     assert np.abs(others).max() < 5.5 / 16
 
 
 def test_a_code_does_not_change() -> None:
-    """A policy file's weights are for these codes."""
+    """The weights in a policy file depend on these codes."""
     codes = np.asarray(action_codes(jnp.array([0, 1, 19_999])))
     np.testing.assert_array_equal(np.packbits(codes > 0, axis=1)[:, :4], FROZEN)
 

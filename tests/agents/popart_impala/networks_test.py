@@ -1,4 +1,4 @@
-"""Networks: one step and a whole unroll agree, episodes do not see each other, sizes, errors."""
+"""Networks: steps and whole unrolls agree, episodes do not see each other, sizes, errors."""
 
 import re
 from typing import Any
@@ -31,7 +31,7 @@ TASK_BLIND: list[Case] = [
     ("minatar", BOARDS, {}),
     ("mlp", VECTOR, {}),
 ]
-# Those that are, by an option or by what they are.
+# Networks whose policy is told the task, by an option or by design.
 TASK_AWARE: list[Case] = [
     ("shallow", IMAGES, {"task_input": True}),
     ("deep", IMAGES, {"task_input": True}),
@@ -59,7 +59,7 @@ def cases(networks: list[Case]) -> list[Any]:
             id="-".join([name, spec.name, *map(str, options), *["lstm"] * use_lstm]),
         )
         for name, spec, options in networks
-        # What options change is before the LSTM, except for columns, which have one each.
+        # Options only change what comes before the LSTM, except that each column has its own.
         for use_lstm in ((False,) if options and name != "progressive" else (False, True))
     ]
 
@@ -73,7 +73,7 @@ def make(name: str, spec: specs.Array, use_lstm: bool) -> Networks:
 
 
 def random_inputs(spec: specs.Array, seed: int = 0) -> AgentInput:
-    """[T, B] inputs of two tasks; episodes start at times 0 and 3, and at 2, 3 and 5."""
+    """Inputs [T, B] of two tasks; episodes start at times 0 and 3, and at 2, 3 and 5."""
     rng = np.random.default_rng(seed)
     first = np.zeros((T, B), bool)
     first[[0, 3], 0] = True
@@ -102,7 +102,7 @@ def random_state(networks: Networks) -> Any:
 
 
 def params_of(networks: Networks) -> Params:
-    """Random ones; statistics of observations, if there are any, are the same for all tasks."""
+    """Random parameters; observation statistics, if any, are the same for all tasks."""
     params = random_params(networks)
     if OBSERVATION_STATISTICS in params:
         params[OBSERVATION_STATISTICS] = jax.tree.map(
@@ -154,7 +154,7 @@ def test_an_episode_does_not_see_the_one_before() -> None:
     networks = make("mlp", VECTOR, use_lstm=True)
     inputs, state = random_inputs(VECTOR), random_state(networks)
     before = outputs(networks, inputs, state)
-    # Other features up to the last start of an episode, and another state at the beginning.
+    # Different features up to the last episode start, and a different initial state.
     features = np.array(inputs.features)
     features[:3, 0] += 1.0
     features[:5, 1] += 1.0
@@ -162,7 +162,7 @@ def test_an_episode_does_not_see_the_one_before() -> None:
     after = outputs(networks, inputs._replace(features=features), state)
     np.testing.assert_array_equal(before[3:, 0], after[3:, 0])
     np.testing.assert_array_equal(before[5:, 1], after[5:, 1])
-    # Within an episode the past counts.
+    # Within an episode the past matters.
     no_starts = inputs._replace(first=np.zeros((T, B), bool))
     continued = outputs(networks, no_starts, state)
     changed = outputs(networks, no_starts._replace(features=features), state)
@@ -221,7 +221,7 @@ SHALLOW_CONVS = (8 * 8 * 4 * 16 + 16) + (4 * 4 * 16 * 32 + 32)
 
 
 def deep_convs(channels: int) -> int:
-    """Parameters of the 15 convolutions on so many input channels."""
+    """Number of parameters of the 15 convolutions for this many input channels."""
     total, before = 0, channels
     for after in (16, 32, 32):
         total += 9 * before * after + after + 4 * (9 * after * after + after)
@@ -230,7 +230,7 @@ def deep_convs(channels: int) -> int:
 
 
 def heads(embedding: int, num_actions: int, num_tasks: int, use_lstm: bool) -> int:
-    """Parameters of LSTM and heads behind an embedding, the previous action and the reward."""
+    """Number of parameters of LSTM and heads after the embedding, previous action and reward."""
     core = embedding + num_actions + 1
     lstm = 0
     if use_lstm:
@@ -303,8 +303,8 @@ def test_number_of_parameters_on_boards(options: dict[str, Any], torso: int) -> 
 
 
 def test_the_papers_number_of_parameters_of_the_deep_network() -> None:
-    # IMPALA's figure 3 says 1.6 million, for DeepMind Lab's 96 x 72 RGB and 9 actions, with an
-    # LSTM that is also given the 64 outputs of a language LSTM that this project has no use for.
+    # IMPALA's figure 3 says 1.6 million, for DeepMind Lab's 96 x 72 RGB and 9 actions. Its LSTM
+    # also takes the 64 outputs of a language LSTM, which this project does not need.
     lab = specs.BoundedArray((3, 72, 96), np.uint8, 0, 255, "frames")
     networks = make_networks(
         Config(network="deep", use_lstm=True), features_spec=lab, num_actions=9, num_tasks=1
@@ -320,7 +320,7 @@ def test_the_value_head_is_found_by_its_name(use_lstm: bool, core: int) -> None:
         "w": (core, NUM_TASKS),
         "b": (NUM_TASKS,),
     }
-    # It is the last layer: twice its parameters, twice the values, the same policy.
+    # It is the last layer: doubling its parameters doubles the values and keeps the policy.
     doubled = {**params, VALUE_HEAD: jax.tree.map(lambda x: 2 * x, params[VALUE_HEAD])}
     inputs, state = random_inputs(VECTOR), random_state(networks)
     before = networks.unroll(params, inputs, state)
@@ -338,7 +338,7 @@ def test_initial_state() -> None:
 
 def test_hidden_size() -> None:
     networks = build(Config(network="mlp", hidden_size=9), VECTOR)
-    # 7 features -> 9 -> 9, with action and reward to the heads.
+    # 7 features -> 9 -> 9, then the heads, which also take action and reward.
     assert networks.num_params == 8 * 9 + 10 * 9 + (9 + NUM_ACTIONS + 2) * (NUM_ACTIONS + NUM_TASKS)
 
 

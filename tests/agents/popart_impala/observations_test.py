@@ -1,4 +1,4 @@
-"""Images normalised per task: the statistics by definition, and what networks get."""
+"""Images normalised per task: statistics against their definition, and what networks get."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def make(spec: specs.Array, **options: Any) -> Networks:
 
 
 def random_unrolls(spec: specs.Array, tasks: list[int], seed: int = 0) -> Unroll:
-    """[B, ...], single frames where the spec is of stacks."""
+    """Unrolls [B, ...], with single frames if the spec is of stacks."""
     rng = np.random.default_rng(seed)
     shape = (len(tasks), T + 1, *spec.shape)
     if isinstance(spec, StackedFrames):
@@ -68,7 +68,7 @@ def test_the_statistics_are_those_of_all_batches(spec: specs.Array) -> None:
     networks = make(spec, network="shallow")
     params = networks.init(jax.random.PRNGKey(0))
     seen: dict[int, list[np.ndarray]] = {0: [], 1: [], 2: []}
-    # The third task comes late; the second is missing in the last batch.
+    # The third task comes late; the second is missing from the last batch.
     for seed, tasks in enumerate([[0, 1, 1, 0], [1, 1, 0, 1], [2, 0, 0, 2]]):
         unrolls = random_unrolls(spec, tasks, seed)
         before = jax.device_get(params[OBSERVATION_STATISTICS])
@@ -134,14 +134,14 @@ def with_random_statistics(networks: Networks) -> Any:
 
 
 def normalised(params: Any, features: Any, task: Any) -> np.ndarray:
-    """By definition."""
+    """Normalises features by the definition."""
     mean, variance = (params[OBSERVATION_STATISTICS][name][task] for name in ("mean", "variance"))
     return np.clip((features - mean) / (np.sqrt(variance) + 4), -5, 5).astype(np.float32)
 
 
 @pytest.mark.parametrize("spec", [IMAGES, COLOUR], ids=["stacks", "colour"])
 def test_the_network_sees_normalised_images(spec: specs.Array) -> None:
-    """Against the network without, given what it is to see."""
+    """Compares with a network without normalisation that is given normalised images."""
     networks = make(spec, network="mlp")
     params = with_random_statistics(networks)
     inputs = time_major(random_unrolls(spec, [1, 0, 2, 1]), isinstance(spec, StackedFrames)).inputs
@@ -170,7 +170,7 @@ def test_a_torso_of_ones_own_gets_normalised_images() -> None:
         del NETWORKS["own"]
     params = with_random_statistics(networks)
     inputs = time_major(random_unrolls(COLOUR, [1, 0, 2, 1]), stacked=False).inputs
-    # The policy head shows the embedding's first entries.
+    # The policy head copies the embedding's first entries.
     head = params["policy_head"]
     head = {**head, "w": jnp.eye(*head["w"].shape)}
     logits = networks.unroll({**params, "policy_head": head}, inputs, ()).logits

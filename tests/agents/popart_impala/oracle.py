@@ -1,4 +1,4 @@
-"""The agent's mathematics once more, in float64 NumPy, written from the papers alone.
+"""A second version of the agent's mathematics, in float64 NumPy, written from the papers alone.
 
 It shares no code with `agents`. It is slow on purpose: loops follow the indices of the equations,
 so that a reader can check a line against a paper. Time indices are those of
@@ -16,7 +16,7 @@ logits l, pi = softmax(l), and the scaled advantage A:
                     w = min(1, pi(a) / mu(a)), a constant; d log pi_a / dl_k = [k = a] - pi_k.
   the same, clipped f = -min(r A, clip(r) A)    df/dl_k = -r A ([k = a] - pi_k)
                     r = pi(a) / mu(a), which is not a constant: dr/dl_k = r ([k = a] - pi_k).
-                    Where r is beyond the clip on the side to which A pushes it, 0.
+                    0 where r is beyond the clip on the side that A pushes it to.
   entropy           f = -e H,                   df/dl_k = e pi_k (log pi_k + H)
                     H = -sum_j pi_j log pi_j, dpi_j/dl_k = pi_j ([j = k] - pi_k), so
                     dH/dl_k = -sum_j (log pi_j + 1) dpi_j/dl_k = -pi_k (log pi_k + H).
@@ -24,8 +24,8 @@ logits l, pi = softmax(l), and the scaled advantage A:
                     y = (v - mu') / sigma',
                     n' = (sigma n + mu - mu') / sigma', dn'/dn = sigma / sigma'.
 
-Other tasks' values, the last entry in time, and a step that does not count have the derivative 0. A
-mean divides all of it by the number of steps that count.
+The derivative is 0 for other tasks' values, the last entry in time and steps that do not count. The
+reduction "mean" divides everything by the number of steps that count.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Array = np.ndarray
 
 
 class Batch(NamedTuple):
-    """What the loss is given; float64 unless said otherwise."""
+    """The loss's input; float64 unless noted."""
 
     logits: Array  # [T+1, B, A]
     normalised_values: Array  # [T+1, B, N]
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """PopArt's moments as in the paper, and the mean square of rewards over so many updates."""
+    """PopArt's moments as in the paper, and the mean square of rewards over `updates` updates."""
 
     mean: Array  # [N], mu
     second_moment: Array  # [N], nu
@@ -62,7 +62,7 @@ class Statistics(NamedTuple):
 
 
 class VTrace(NamedTuple):
-    """Of one sequence."""
+    """V-trace of one sequence."""
 
     targets: Array  # [T], v_s
     advantages: Array  # [T], not weighted by rho_s
@@ -123,8 +123,8 @@ def vtrace(
       ratio: [T], pi(a) / mu(a), not clipped.
       counts: bool [T], false where the successor is unknown. There v_s = V(x_s), which ends the
         sums of earlier steps, and the advantage is 0.
-      truncated: V(x_{t+1}) of the steps t whose successor is the last state of an episode that a
-        time limit ended, in place of `values[t+1]`. No action was taken there, so that
+      truncated: V(x_{t+1}), in place of `values[t+1]`, for each step t whose successor is the last
+        state of an episode that a time limit ended. No action was taken there, so
         v_{t+1} = V(x_{t+1}), which ends the sums.
     """
     length = len(reward)
@@ -175,7 +175,7 @@ def update_statistics(
 ) -> Statistics:
     """One step of the moving averages per task.
 
-    mu += b (E[v] - mu), nu += b (E[v^2] - nu). The mean square of rewards is that of all batches.
+    mu += b (E[v] - mu), nu += b (E[v^2] - nu). The mean square of rewards averages all batches.
 
     Args:
       statistics: [N].
@@ -250,11 +250,10 @@ def scale_advantages(
     reward_square: Array,
     config: Config,
 ) -> Array:
-    """In units of each task's sigma, or, if so configured, with mean 0 and deviation 1.
+    """Scales to units of each task's sigma or, if so configured, to mean 0 and deviation 1.
 
-    What then is divided by is at least 0.4 of the root of the mean square of sums of rewards, each
-    (gamma lambda)^k of the one before, as if rewards were independent. Without any reward the
-    advantages are 0.
+    The divisor is then at least 0.4 times the root mean square of sum_k (gamma lambda)^k r_{t+k},
+    as if rewards were independent and had mean 0. Without any reward the advantages are 0.
     """
     if not config.standardise_advantages:
         return advantages / sigma[task][None]
@@ -271,7 +270,7 @@ def scale_advantages(
 
 
 def _reduction(fixed: Constants, config: Config) -> float:
-    """What every step's loss is multiplied by."""
+    """Returns the factor on every step's loss."""
     return 1.0 if config.loss_reduction == "sum" else 1.0 / np.sum(fixed.counts)
 
 

@@ -7,12 +7,12 @@ from agents.popart_impala.networks import Networks
 from agents.popart_impala.networks.observations import OBSERVATION_STATISTICS
 from agents.popart_impala.types import Params
 
-# Statistics of observations of bytes are from half of these to these.
+# Statistics of byte observations range from half of these values to these.
 _LARGEST = {"count": 9.0, "mean": 200.0, "variance": 5000.0}
 
 
 def random_params(networks: Networks, seed: int = 2) -> Params:
-    """Of the network's shapes: XLA takes seconds to compile what draws its initial parameters."""
+    """Draws parameters without the networks' `init`, which XLA takes seconds to compile."""
     random = np.random.default_rng(seed)
     params = jax.tree.map(
         lambda x: random.normal(0, np.prod(x.shape[:-1], initial=1.0) ** -0.5, x.shape).astype(

@@ -1,4 +1,4 @@
-"""Policy files: what is loaded acts as what was saved, and everything else is refused."""
+"""Policy files: a loaded policy acts like the saved one, and everything else is refused."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def make_info(
 
 
 def save(path: pathlib.Path, info: PolicyInfo) -> tuple[Networks, Params]:
-    """Saves random parameters; they are given back, with their network."""
+    """Saves random parameters and returns them with their network."""
     networks = info.make_networks()
     params = random_params(networks, seed=7)
     save_policy(path, info, params, SCALE)
@@ -111,7 +111,7 @@ def test_it_acts_as_the_policy_of_training(name: str, greedy: bool, tmp_path: pa
             )
             output = trained(params, key, inputs, state)
             values = value_of(params, inputs, state)[0].normalised_values[0]
-            # The reward before an episode's first step belongs to the one before: it is not used.
+            # The reward before an episode's first step is the previous episode's and is not used.
             reward = previous[1] if t else 9.0
             action = loaded(observation, TASKS[task] if episode else task, reward)
             np.testing.assert_allclose(logits_of(loaded), output.logits[0], rtol=0, atol=1e-6)
@@ -133,7 +133,7 @@ def test_what_the_file_says(tmp_path: pathlib.Path) -> None:
     assert (loaded.tasks, loaded.num_actions) == (TASKS, 5)
     assert loaded.logits is None
     assert loaded.value is None
-    # Settings of training are not in the file.
+    # Training settings are not in the file.
     other = dataclasses.replace(info, config=Config(hidden_size=16, learning_rate=1.0))
     save(tmp_path / "q", other)
     assert load_policy(tmp_path / "q").info == info
@@ -178,7 +178,7 @@ def test_reset_starts_an_episode(lstm_path: pathlib.Path) -> None:
     policy = load_policy(lstm_path, greedy=True)
     first = episode(policy, [0.0, 0.0, 0.0, 0.0])
     np.testing.assert_array_equal(episode(policy, [0.0, 0.0, 0.0, 0.0]), first)
-    # Rewards are seen, and without a reset so is the past.
+    # The policy sees rewards and, without a reset, the past.
     assert not np.array_equal(episode(policy, [0.0, 0.0, 1.0, 0.0])[2], first[2])
     policy(observations(LSTM, 1)[0], "second")
     assert not np.array_equal(logits_of(policy), first[0])
@@ -217,7 +217,7 @@ def test_observations_tasks_and_rewards_that_are_refused(
             policy(observation, index)
     with pytest.raises(ValueError, match="^reward=nan: must be finite"):
         policy(observation, 0, float("nan"))
-    # What was refused has left no trace.
+    # The refused calls have left no trace.
     policy.reset()
     policy(observation, np.int32(0))
     np.testing.assert_array_equal(logits_of(policy), logits)
@@ -316,5 +316,5 @@ def test_jax_and_haiku_are_enough(lstm_path: pathlib.Path) -> None:
         timeout=240,
     )
     assert process.returncode == 0, process.stderr
-    # The packages really could not be had.
+    # The packages really could not be imported.
     assert process.stdout.splitlines() == ["True", "No module named 'chex'"]

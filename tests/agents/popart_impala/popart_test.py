@@ -27,7 +27,7 @@ def update_statistics(
     step_size: Any,
     rewards: Any = None,
 ) -> popart.PopArtState:
-    """With the same step size for all tasks; rewards are the targets unless they are given."""
+    """Uses one step size for all tasks; rewards default to the targets."""
     steps = jnp.full(state.mean.shape, step_size)
     rewards = targets if rewards is None else rewards
     return popart.update_statistics(state, targets, rewards, weights, tasks, steps)
@@ -54,7 +54,7 @@ def test_update_by_hand() -> None:
     # Targets 1, 3 (and 100, which does not count) of task 1, step size 1/4, mu = 10, variance 4:
     #   E[v] = 2,  E[v^2] = 5,  nu = 10^2 + 4 = 104
     #   mu' = 3/4 10 + 1/4 2 = 8,  nu' = 3/4 104 + 1/4 5 = 79.25,  variance' = 79.25 - 64 = 15.25
-    # Rewards -2, 4: E[r^2] = 10, in three updates before 2: q' = (3 x 2 + 10) / 4 = 4
+    # Rewards -2, 4: E[r^2] = 10, after three updates with mean 2: q' = (3 x 2 + 10) / 4 = 4
     state = settled(jnp.array([7.0, 10.0]), jnp.array([2.0, 4.0]), jnp.array([5.0, 2.0]))
     state = state._replace(updates=jnp.array([9, 3]))
     targets = jnp.array([[1.0], [100.0], [3.0]])
@@ -93,7 +93,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
         )
         mean, second_moment, reward_square, _ = statistics
         variance = second_moment - mean**2
-        # Tens of roundings of the numbers that take part.
+        # Tens of roundings of the numbers involved.
         size = np.maximum(second_moment, before.second_moment)
         assert np.all(np.abs(exact(state.mean) - mean) <= 2e-6 * np.sqrt(size))
         assert np.all(np.abs(exact(state.variance) - variance) <= 2e-6 * size)
@@ -130,7 +130,7 @@ def test_targets_that_do_not_count_are_ignored_exactly() -> None:
 
 
 def test_a_large_mean_does_not_lose_the_variance() -> None:
-    """Why the state holds the variance, and not the papers' second moment."""
+    """Why the state holds the variance rather than the papers' second moment."""
     centre, step_size = 1e5, 0.1
     rng = np.random.default_rng(3)
     weights, task = np.ones((20, 32), np.float32), np.zeros(32, np.int32)
@@ -145,7 +145,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
     errors_of_second_moments = []
     # A mean near 1e5 is rounded to multiples of 2^-7. Each update adds at most half of that to the
-    # mean's error and keeps 1 - b of the error before, so that it stays below 2^-8 / b.
+    # mean's error and keeps 1 - b of the previous error, so it stays below 2^-8 / b.
     bound = 2.0**-8 / step_size
     for _ in range(200):
         targets = rng.normal(centre, 1.0, size=(20, 32)).astype(np.float32)
@@ -157,7 +157,7 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
         assert abs(float(state.mean[0]) - mu[0]) <= bound
         assert abs(float(scale_of(state).sigma[0]) / sigma[0] - 1) <= 0.01
 
-        # The same in float32 with mu and nu; the batch's moments are exact but for their rounding.
+        # The same in float32 with mu and nu; the batch's moments are exact up to rounding.
         for index, power in enumerate((1, 2)):
             moment = np.float32(np.mean(exact(targets) ** power))
             old = second_moment_form[index]
@@ -183,7 +183,7 @@ def test_sigma_stays_in_its_bounds() -> None:
     expected = np.array([1e-2, 1e-2, 0.5, 1e5, 1e5], np.float32)
     np.testing.assert_array_equal(scale.sigma, expected)
 
-    # Targets that never differ let the variance go to 0, and not below.
+    # With constant targets the variance goes to 0, but not below.
     state = settled(mean=jnp.array([0.1]), variance=jnp.array([1e-3]))
     targets, weights = jnp.full((3, 2), 0.1), jnp.ones((3, 2))
     for _ in range(300):
@@ -215,7 +215,7 @@ def test_update_refuses_malformed_arrays(targets: Any, weights: Any, tasks: Any)
 
 
 def test_first_steps_average_what_there_was() -> None:
-    """The statistics are those of all batches so far, with mean 0 and variance 1 as the first."""
+    """The statistics average all batches so far, counting mean 0 and variance 1 as the first."""
     rng = np.random.default_rng(5)
     step_size, updates = 0.02, 80
     state = popart.initial_state(2)
@@ -236,7 +236,7 @@ def test_first_steps_average_what_there_was() -> None:
             mean, second_moment = (np.mean(m) for m in moments)
             np.testing.assert_allclose(state.mean[0], mean, rtol=1e-5)
             np.testing.assert_allclose(state.variance[0], second_moment - mean**2, rtol=1e-4)
-    # That of rewards stays a plain average.
+    # The mean square of rewards stays a plain average.
     square = np.mean([(b**2).mean() for b in batches])
     np.testing.assert_allclose(state.reward_square[0], square, rtol=1e-5)
     np.testing.assert_array_equal(state.updates, [updates, 0])
@@ -251,7 +251,7 @@ NUM_FEATURES = 64
 
 
 def random_scales(rng: np.random.Generator, number: int, num_tasks: int) -> list[popart.Scale]:
-    """Scales that PopArt goes through while the rewards' scale wanders between 1e-3 and 1e5."""
+    """Scales that PopArt goes through while the reward scale wanders between 1e-3 and 1e5."""
     low, high = np.log(1e-3), np.log(1e5)
     log_reward_scale = rng.uniform(low, high, size=num_tasks)
     state = popart.initial_state(num_tasks)
@@ -266,7 +266,7 @@ def random_scales(rng: np.random.Generator, number: int, num_tasks: int) -> list
         state = update_statistics(state, values.astype(np.float32), weights, tasks, step_size)
         scales.append(scale_of(state))
     sigma = np.array([scale.sigma for scale in scales])
-    assert sigma.min() < 1e-2 and sigma.max() > 1e4  # six orders of magnitude and more
+    assert sigma.min() < 1e-2 and sigma.max() > 1e4  # at least six orders of magnitude
     return scales
 
 
@@ -278,15 +278,15 @@ def unnormalised(head: popart.Head, scale: popart.Scale, features: Array) -> Arr
 def rounding(
     head: popart.Head, old: popart.Scale, new: popart.Scale, preserved: popart.Head, x: Array
 ) -> Array:
-    """How far float32 may move the unnormalised values in one `preserve_outputs`.
+    """Bounds how far one `preserve_outputs` in float32 may move the unnormalised values.
 
-    To first order in u = 2^-24, times sigma' to be unnormalised:
+    To first order in u = 2^-24, multiplied by sigma' to unnormalise:
       w' = w (sigma / sigma')                       two roundings: 2u |x| |sigma w|
       b' = b (sigma / sigma') + (mu - mu') / sigma'
         first term                                  two roundings: 2u |sigma b|
         second term                                 two roundings: 2u |mu - mu'|
         their sum                                   one rounding:  u |sigma' b'|
-    The factor 1.01 covers what is of second order.
+    The factor 1.01 covers second-order terms.
     """
     by_weights = 2 * np.abs(x) @ np.abs(exact(old.sigma) * exact(head.w))
     by_bias = (
@@ -304,7 +304,7 @@ def random_head(rng: np.random.Generator, num_tasks: int) -> popart.Head:
 
 
 def test_each_update_preserves_the_outputs_to_rounding() -> None:
-    """A head as training leaves it, normalised values of order 1, at each of 3000 updates."""
+    """Heads as training leaves them, normalised values of order 1, at each of 3000 updates."""
     rng = np.random.default_rng(0)
     num_tasks = 4
     preserve_outputs = jax.jit(popart.preserve_outputs)
@@ -320,7 +320,7 @@ def test_each_update_preserves_the_outputs_to_rounding() -> None:
 
 
 def test_a_large_mean_costs_the_preserved_outputs_no_precision() -> None:
-    # The bound holds |mu - mu'| and not |mu|: 3e-7 here, where a rounding at 1e5 costs 4e-3.
+    # The bound contains |mu - mu'|, not |mu|: 3e-7 here, where a rounding at 1e5 costs 4e-3.
     rng = np.random.default_rng(5)
     features = np.maximum(rng.normal(size=(16, NUM_FEATURES)), 0.0)
     for _ in range(50):
@@ -337,7 +337,7 @@ def test_a_large_mean_costs_the_preserved_outputs_no_precision() -> None:
 
 
 def test_the_drift_over_many_updates_is_that_of_rounding() -> None:
-    """A head that only preservation touches, through 2000 updates one after the other."""
+    """A head that only preservation changes, through 2000 consecutive updates."""
     rng = np.random.default_rng(1)
     num_tasks = 4
     preserve_outputs = jax.jit(popart.preserve_outputs)
@@ -355,7 +355,7 @@ def test_the_drift_over_many_updates_is_that_of_rounding() -> None:
         head = preserved
         drift = np.abs(unnormalised(head, new, features) - start)
         assert np.all(drift <= worst_case)
-    # Roundings have no common direction: they add up as a random walk, far below the worst case.
+    # Roundings have no common direction: they add up like a random walk, far below the worst case.
     assert np.all(drift <= np.sqrt(squares))
 
 
@@ -408,6 +408,6 @@ def test_the_preserved_heads_gradient() -> None:
     expected_torso, expected = jax.jit(jax.grad(two_passes, argnums=(0, 1)))(torso, preserved)
 
     for actual, wanted in ((corrected.w, expected.w), (corrected.b, expected.b)):
-        bound = 2e-5 * jnp.max(jnp.abs(wanted), axis=0)  # of each task
+        bound = 2e-5 * jnp.max(jnp.abs(wanted), axis=0)  # per task
         assert np.all(np.abs(actual - wanted) <= np.broadcast_to(bound, wanted.shape))
     assert np.all(np.abs(by_torso - expected_torso) <= 2e-5 * np.max(np.abs(expected_torso)))

@@ -1,4 +1,4 @@
-"""Columns: what is frozen stays to the bit, what is new learns from it and is measured."""
+"""Columns: frozen ones stay the same bit for bit; a new one learns from them and is measured."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def random_features(rng: np.random.Generator, spec: specs.Array, *leading: int) 
 
 
 def random_unrolls(spec: specs.Array, task: list[int], state: Any, seed: int) -> Unroll:
-    """[B, ...], a batch of these tasks in turn."""
+    """A batch [B, ...] that cycles through these tasks."""
     rng = np.random.default_rng(seed)
     return Unroll(
         inputs=AgentInput(
@@ -60,7 +60,7 @@ def random_unrolls(spec: specs.Array, task: list[int], state: Any, seed: int) ->
 def train(
     networks: Networks, params: Any, spec: specs.Array, tasks: list[int], updates: int = 3
 ) -> tuple[Any, Any, popart.PopArtState]:
-    """Params before and after updates on batches of these tasks, and the statistics after."""
+    """Trains on batches of these tasks; gives params before and after, and the statistics after."""
     config = Config(learning_rate=1e-2, popart_step_size=0.1)
     update = make_update(networks, config, stacked=False)
     before = jax.device_get(params)
@@ -110,7 +110,7 @@ def test_a_frozen_column_stays_as_it_is_to_the_bit(spec: specs.Array, use_lstm: 
     for task in range(2):
         outputs = heads_of(networks, after, spec, task)
         jax.tree.map(np.testing.assert_array_equal, outputs, first[task])
-        # What the earlier network itself says, in another program of XLA's: but for rounding.
+        # The earlier network, compiled as a different XLA program, agrees up to rounding.
         for ours, its in zip(outputs, heads_of(old_networks, old, spec, task), strict=True):
             np.testing.assert_allclose(ours, its, rtol=1e-5, atol=1e-5)
     assert (heads_of(networks, after, spec, 2)[0] != first[2][0]).all()
@@ -119,7 +119,7 @@ def test_a_frozen_column_stays_as_it_is_to_the_bit(spec: specs.Array, use_lstm: 
 def test_frozen_columns_learn_nothing_even_from_their_own_tasks() -> None:
     networks = build(VECTOR, (1, 1), 3, use_lstm=True)
     params = networks.init(jax.random.PRNGKey(0))
-    # As gradients, since PopArt's preservation moves the value head whenever there are samples.
+    # Checks gradients, since PopArt's preservation moves the value head if there are samples.
     batch = random_unrolls(VECTOR, [0, 1, 2], networks.initial_state(B), seed=0)
     inputs = jax.tree.map(lambda x: np.swapaxes(x, 0, 1), batch.inputs._replace(task=()))
     inputs = inputs._replace(task=np.tile(batch.inputs.task, (T + 1, 1)))
@@ -172,12 +172,12 @@ def test_a_column_must_be_left_to_learn() -> None:
 
 @pytest.mark.parametrize(("spec", "use_lstm"), CASES)
 def test_derivatives_of_the_sensitivity(spec: specs.Array, use_lstm: bool) -> None:
-    """Against differences of log pi when one feature of the first layer is moved by its bias."""
+    """Against differences of log pi when one feature of the last layer is moved by its bias."""
     networks = build(spec, (1,), 2, use_lstm)
     config = Config(network="progressive", use_lstm=use_lstm, hidden_size=16, frozen_columns=(1,))
     sensitivity = make_sensitivity(config, features_spec=spec, num_actions=NUM_ACTIONS, num_tasks=2)
     params = jax.device_get(networks.init(jax.random.PRNGKey(0)))
-    # All units are active, far from ReLU's bend, so that a bias moves a unit as much as itself.
+    # All units are active, far from ReLU's bend, so a unit moves by as much as its bias.
     last = layer_names(spec)[-1]
     for column in range(2):
         module = next(n for n in params if n.endswith(f"column_{column}_{last}"))

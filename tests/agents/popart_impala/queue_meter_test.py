@@ -17,7 +17,7 @@ def table(capacity: int) -> reverb.Table:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120  # answers of a server may time out on a busy machine
+    deadline = time.monotonic() + 120  # a server's answers may time out on a busy machine
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -39,7 +39,7 @@ def test_the_mean_of_all_queues_until_the_stop() -> None:
         return math.isnan(meter.mean())
 
     assert not nothing_for_a_while()
-    servers[1].stop()  # the other one alone says nothing about both
+    servers[1].stop()  # one queue alone says nothing about both
     eventually(nothing_for_a_while)
     stop.set()
     for thread in threading.enumerate():

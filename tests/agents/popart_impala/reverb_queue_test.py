@@ -35,7 +35,7 @@ SIGNATURE = make_signature(use_lstm=False)
 
 
 def numbered(numbers: range, signature: Signature = SIGNATURE) -> Unroll:
-    """Unrolls each of whose entries is its number (bool: whether that is odd)."""
+    """Unrolls whose entries all equal their number (bool: whether that is odd)."""
 
     def fill(spec: specs.Array) -> np.ndarray:
         values = np.array(numbers).reshape(-1, *[1] * len(spec.shape))
@@ -62,7 +62,7 @@ def test_unrolls_come_in_order_and_once_and_as_they_were_written(use_lstm: bool)
     for start in (0, 4, 8):
         data = next(batches).data
         assert isinstance(data, Unroll)
-        # Fails for another named tuple of the same name, in initial_state too.
+        # Fails for a different named tuple of the same name, in initial_state too.
         jax.tree.map(assert_same, data, numbered(range(start, start + 4), signature))
     (info,) = client.server_info().values()
     assert info.current_size == 0
@@ -88,7 +88,7 @@ def test_how_full_the_queues_are() -> None:
     assert reverb_queue.queue_fill([first, second]) == 5 / 8
     batches = reverb_queue.make_batches(first, SIGNATURE, batch_size=2)
     next(batches)
-    assert reverb_queue.queue_fill([first]) <= 0.5  # the sampler may hold a batch more
+    assert reverb_queue.queue_fill([first]) <= 0.5  # the sampler may hold one more batch
     assert math.isnan(reverb_queue.queue_fill([first, second], lambda: True))
 
 
@@ -145,7 +145,7 @@ def test_prefetcher_is_one_ahead() -> None:
     prefetcher = reverb_queue.Prefetcher([numbers()])
     for number in range(4):
         assert more.acquire(timeout=60)
-        # Number `number` is fetched before anybody asks, and only that one.
+        # `number` is fetched before anyone asks for it, and no more than that.
         assert not more.acquire(timeout=0.1)
         assert fetched == list(range(number + 1))
         assert next(prefetcher) == number
@@ -160,7 +160,7 @@ def test_prefetcher_raises_what_the_iterator_raised() -> None:
     assert next(prefetcher) == 1
     with pytest.raises(RuntimeError, match="no more memory"):
         next(prefetcher)
-    with pytest.raises(RuntimeError):  # as often as it is asked
+    with pytest.raises(RuntimeError):  # on every call
         next(prefetcher)
 
 
@@ -197,7 +197,7 @@ def test_an_error_of_one_of_several_iterators_is_raised() -> None:
 
 
 def test_two_servers_feed_one_learner() -> None:
-    """Nothing is lost, doubled or mixed within a batch; a server with nothing holds up no other."""
+    """Nothing is lost, duplicated or mixed in a batch; an empty server never holds up the other."""
     table = reverb_queue.make_table
     a = serve([table(SIGNATURE, 8)])
     b = serve([table(SIGNATURE, 8)])
@@ -238,4 +238,4 @@ def test_a_stop_ends_the_wait_for_a_batch() -> None:
     stop.set()
     thread.join(timeout=60)
     assert not thread.is_alive()
-    assert received == [[0, 1], [2, 3]]  # the fifth unroll is not a batch
+    assert received == [[0, 1], [2, 3]]  # the fifth unroll does not fill a batch

@@ -69,7 +69,7 @@ def test_the_augmented_convolution_from_its_parts() -> None:
         local += layers["conv"]["b"][s]
         qkv = x[n, :, :, s] @ layers["query_key_value"]["w"][s, 0, 0]
         qkv += layers["query_key_value"]["b"][s]
-        # Four heads of 6 in queries, keys and values of 24.
+        # Queries, keys and values of 24 are four heads of 6.
         q, k, v = (part.reshape(H, W, 4, 6).transpose(2, 0, 1, 3) for part in np.split(qkv, 3, -1))
         heads = attention(*map(jnp.asarray, (q, k, v, relative["rows"][s], relative["columns"][s])))
         joined = np.asarray(heads).transpose(1, 2, 0, 3).reshape(H, W, 24)

@@ -8,9 +8,9 @@ from agents.popart_impala.popart import PopArtState
 
 
 def settled(mean: Any, variance: Any, reward_square: Any = None) -> PopArtState:
-    """Statistics [num_tasks] after so many updates that their steps have the configured size.
+    """Statistics [num_tasks] after enough updates for their steps to have the configured size.
 
-    The mean square of rewards is the variance unless it is given.
+    The mean square of rewards defaults to the variance.
     """
     mean = jnp.asarray(mean, jnp.float32)
     variance = jnp.asarray(variance, jnp.float32)

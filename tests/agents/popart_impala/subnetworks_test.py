@@ -1,4 +1,4 @@
-"""K sub-networks at once are K sub-networks one by one; what attention does with them."""
+"""K sub-networks at once equal K sub-networks one by one; attention mixes them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def one_by_one(x: jax.Array, w: jax.Array) -> jax.Array:
-    """Each group's convolution by XLA's, whose gradient is XLA's too."""
+    """Convolves each group with XLA's convolution, which also provides the gradient."""
     groups = [
         jax.lax.conv_general_dilated(
             x[..., k, :], w[k], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -72,7 +72,7 @@ def test_convolutional_subnetworks_are_shallow_networks() -> None:
             )
             y = jax.nn.relu(conv.apply({"conv2_d": {n: p[k] for n, p in layer.items()}}, y))
         np.testing.assert_allclose(maps[..., k, :], y, rtol=1e-4, atol=1e-5)
-    # Each starts with values of its own.
+    # Each starts with its own values.
     assert all((first["w"][k] != first["w"][0]).all() for k in range(1, K))
 
 
@@ -118,7 +118,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_attention_mixes_the_subnetworks(options: dict[str, Any]) -> None:
-    """Weights and mixture against NumPy, from the sub-networks' own feature maps."""
+    """Weights and mixture against NumPy, given the sub-networks' feature maps."""
     config = Config(network="attentive", subnets=K, hidden_size=6, **options)
     maps = normal(B, 2, 3, K + options["use_separate_attn_net"], 4)
 

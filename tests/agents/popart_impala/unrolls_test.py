@@ -1,4 +1,4 @@
-"""Signature, buffer and adder: shapes, names, misuse. What they carry is in data_path_test."""
+"""Signature, buffer and adder: shapes, names, misuse. data_path_test covers their contents."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ SIGNATURE = unrolls.unroll_signature(FEATURES, NUM_ACTIONS, T, LSTM_STATE)
 
 
 class Written(list[Unroll]):
-    """A writer that keeps what it is given."""
+    """A writer that keeps what is written."""
 
     signature = SIGNATURE
 
@@ -175,7 +175,7 @@ def test_the_adder_keeps_no_array_of_the_environments() -> None:
     adder.add_first(dm_env.restart(observation))
     for step in range(1, 1 + 2 * T):
         board += 1  # in place
-        # Rewards and discounts as arrays, as a batch of one gives them.
+        # Rewards and discounts as arrays, as from a batch of one.
         timestep = dm_env.transition(np.full(1, step), observation, np.ones(1))
         adder.add(np.int32(0), timestep, EXTRAS)
     for k, unroll in enumerate(written):
@@ -196,7 +196,7 @@ def test_a_time_limits_last_value_goes_into_the_unroll() -> None:
     adder.add_first(FIRST)
     (unroll,) = written
     np.testing.assert_array_equal(unroll.discount, [[0, 0]])
-    np.testing.assert_array_equal(unroll.truncation_value, [[2.5, 0]])  # 0.5 of 5
+    np.testing.assert_array_equal(unroll.truncation_value, [[2.5, 0]])  # 0.5 times 5
 
 
 def test_reset_forgets_the_unfinished_unroll() -> None:
@@ -231,7 +231,7 @@ def test_an_array_unlike_the_signature_is_named() -> None:
         writer.write(short)
     with pytest.raises(ValueError, match=r"field initial_state.cell is float32 \[7\]"):
         writer.write(large)
-    writer.write(unroll)  # what was refused has left nothing behind
+    writer.write(unroll)  # the refused unrolls have left nothing behind
     (info,) = client.server_info().values()
     assert info.rate_limiter_info.insert_stats.completed == N
 

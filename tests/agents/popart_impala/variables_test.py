@@ -12,7 +12,7 @@ from agents.popart_impala.variables import POLICY, VariableClient
 
 
 class Source(core.VariableSource):
-    """Publishes step 0, 1, 2, ...; from the second request on, answers when it may."""
+    """Publishes step 0, 1, 2, ...; answers only while `may_answer` is set."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -35,7 +35,7 @@ class Source(core.VariableSource):
 
 
 def update_until(client: VariableClient, step: int) -> None:
-    # The source has answered; when its thread marks the answer as done is not ours to say.
+    # The source has answered, but we cannot tell when its thread marks the answer as done.
     while client.step < step:
         client.update()
 
@@ -70,7 +70,7 @@ def test_update_does_not_wait_and_asks_once_at_a_time() -> None:
     assert client.params["layer"]["w"] == 0.0
     source.may_answer.set()
     update_until(client, 1)
-    # Step and parameters are of one version.
+    # Step and parameters belong to the same version.
     assert client.params["layer"]["w"] == client.step == 1
 
 
@@ -109,6 +109,6 @@ def test_a_source_that_fails_in_the_background_is_noticed() -> None:
     with pytest.raises(ConnectionError, match="the learner is gone"):
         while True:
             client.update()
-    with pytest.raises(ConnectionError):  # and not forgotten
+    with pytest.raises(ConnectionError):  # the failure is not forgotten
         client.update()
     assert client.step == 0
