@@ -4,11 +4,11 @@ import os
 
 
 def unoptimised() -> dict[str, str]:
-    """Environment variables without LLVM's optimisations, read once, when XLA's backend starts.
+    """Environment variables that turn off LLVM's optimisations, read once when XLA starts.
 
-    Nearly all of what tests compile runs a few times only, and that of progressive networks takes a
-    tenth of the time so. Programs that a test starts are compiled as users' are, unless compiling
-    is most of what they do.
+    Nearly all that tests compile runs only a few times, and progressive networks compile in a tenth
+    of the time this way. Programs that a test starts are compiled as for users, unless compiling is
+    most of what they do.
     """
     return {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()

@@ -1,4 +1,4 @@
-"""Settings of every test."""
+"""Settings for all tests."""
 
 import gc
 import importlib.util
@@ -6,8 +6,8 @@ import os
 import pathlib
 from unittest import mock
 
-# What XLA has compiled is kept, for tests, runs and the programs that they start: many compile the
-# same. Set before JAX is imported.
+# Caches what XLA compiles, for tests, runs and the programs that they start: many compile the same
+# code. Must be set before JAX is imported.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache")
 )
@@ -21,20 +21,20 @@ from tests import compiling  # noqa: E402
 with mock.patch.dict(os.environ, compiling.unoptimised()):
     jax.devices()
 
-# An array never gains an axis unnoticed.
+# No array gains an axis unnoticed.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_collection_finish() -> None:
-    """What test modules have imported stays: the garbage collector need not look at it.
+    """Freezes what test modules have imported, so that the garbage collector skips it.
 
-    TensorFlow, JAX and the rest are so many objects that looking at them took a sixth of the time.
+    TensorFlow, JAX and the rest are so many objects that scanning them took a sixth of the time.
     """
     gc.freeze()
 
 
-# Without Acme there is the core only. Its tests are those of agents, environments and examples, but
-# for these (`make test-core`).
+# Without Acme only the core is available. Its tests are those of agents, environments and examples,
+# except for these (`make test-core`).
 if importlib.util.find_spec("acme") is None:
     collect_ignore = [
         "agents/acme_compat_test.py",
@@ -46,11 +46,11 @@ if importlib.util.find_spec("acme") is None:
         "agents/popart_impala/unrolls_test.py",
         "agents/popart_impala/variables_test.py",
         "environments/doom_test.py",
-        # A minute, of ale-py, whose version is the same.
+        # Takes a minute to test ale-py, whose version is the same.
         "environments/atari_pixels_test.py",
         "environments/atari_test.py",
         "environments/procgen_test.py",
-        # Minutes of compiling. That every network is made and learns is in networks_test.py.
+        # Minutes of compiling. networks_test.py checks that every network is built and learns.
         "agents/popart_impala/attention_metrics_test.py",
         "agents/popart_impala/progressive_test.py",
         "agents/popart_impala/self_attention_test.py",

@@ -1,4 +1,4 @@
-"""Machines that lack packages, as programs see them."""
+"""Code that hides packages, as on machines that lack them."""
 
 # These packages are not found.
 WITHOUT_ACME = """
@@ -14,7 +14,7 @@ class Finder(machinery.PathFinder):
 sys.meta_path[:] = [machinery.BuiltinImporter, machinery.FrozenImporter, Finder]
 """
 
-# There is nothing but JAX, Haiku, what these two need, and this project.
+# Only JAX, Haiku, their dependencies and this project are found.
 ONLY_JAX_AND_HAIKU = """
 import importlib.machinery as machinery, sys
 

@@ -1,4 +1,4 @@
-"""A copy of the working tree, in which a test may write."""
+"""A copy of the working tree that a test may write to."""
 
 import pathlib
 import shutil
@@ -17,7 +17,7 @@ needs_repository = pytest.mark.skipif(
 
 
 def make_working_copy(path: pathlib.Path) -> pathlib.Path:
-    """Copies what git does not ignore, with uncommitted changes, and links to this .venv.
+    """Copies what git does not ignore, uncommitted changes included, and links to this .venv.
 
     Args:
       path: where the copy is made; a git repository of its own, with nothing committed.
@@ -30,6 +30,6 @@ def make_working_copy(path: pathlib.Path) -> pathlib.Path:
         (path / name).symlink_to(ROOT / name)
     exclude = path / ".git" / "info" / "exclude"
     subprocess.run(["git", "init", "--quiet", "."], cwd=path, check=True)
-    exclude.write_text("/.venv\n/.venv-tools\n")  # .gitignore names folders, and these are links
+    exclude.write_text("/.venv\n/.venv-tools\n")  # .gitignore names directories; these are links
     subprocess.run(["git", "add", "--all"], cwd=path, check=True)
     return path

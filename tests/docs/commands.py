@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-# In the order in which a reader meets them: later pages use what earlier commands have made.
+# In reading order: later pages use what earlier commands made.
 DOCUMENTS = [
     "README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     "CONTRIBUTING.md",
 ]
 
-# How a line of a block begins if the block shows commands.
+# Matches the start of a command; a block with such a line shows commands.
 _STARTS = re.compile(
     r"(\S*/)?(python3?|ray|pip|uv|uv-\S+|pre-commit|tensorboard|wandb|playwright) |make(?= |$)|"
     r"(bash|cd|curl|docker|export|gcloud|gcsfuse|git|kubectl|nohup|sbatch|scp|ssh|sudo) |[A-Z_]+=\S"
@@ -28,16 +28,16 @@ _PROGRAM = re.compile(r"-m ((?:launch_programs|benchmarks)\.\w+)")
 
 
 class Snippet(NamedTuple):
-    """Something that a document shows to be run."""
+    """A command, script or block of Python that a document tells the reader to run."""
 
     document: str
-    line: int  # of its first line
+    line: int  # number of its first line
     language: str  # "sh" for one command, "bash" for a script, "python"
     text: str
 
 
 def snippets(document: str) -> Iterator[Snippet]:
-    """What a document shows to be run, in its order."""
+    """Yields a document's snippets in order."""
     for line, language, lines in _blocks((ROOT / document).read_text().splitlines()):
         if language == "python":
             yield Snippet(document, line, "python", "\n".join(lines) + "\n")
@@ -49,7 +49,7 @@ def snippets(document: str) -> Iterator[Snippet]:
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
-    """Blocks of code, fenced or indented by four spaces: first line, language, lines."""
+    """Yields code blocks, fenced or indented by four spaces: first line, language, lines."""
     number = 0
     while number < len(lines):
         fence = _FENCE.match(lines[number].strip())
@@ -71,7 +71,7 @@ def _blocks(lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
 
 
 def _commands(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """The commands among a block's lines, each as one line; other lines are output."""
+    """Yields the commands in a block, each as one line; other lines are output."""
     number = 0
     while number < len(lines):
         first, text = number, lines[number]
@@ -86,12 +86,12 @@ def _commands(lines: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _without_comment(text: str) -> str:
-    """Cuts off ` # comment`, which no command here has in quotes."""
+    """Cuts off ` # comment`; no command here has one in quotes."""
     return re.sub(r"\s+#\s.*$", "", text)
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quotation continues in the next line."""
+    """Whether a quotation continues on the next line."""
     try:
         shlex.split(_without_comment(text))
     except ValueError:
@@ -100,9 +100,9 @@ def _is_open(text: str) -> bool:
 
 
 def programs(text: str) -> list[tuple[ModuleType, list[str]]]:
-    """The project's programs that are started in a text, each with its flags.
+    """The project's programs that a text starts, each with its flags.
 
-    Continued lines are joined; what the shell would put in, such as `$logdir`, is left as it is.
+    Continued lines are joined; what the shell would substitute, such as `$logdir`, is left alone.
     """
     found = []
     for line in re.sub(r"\\\n\s*", "", text).splitlines():

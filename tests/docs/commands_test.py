@@ -1,7 +1,7 @@
 """Every command in README and docs/ works, and so does every block of Python.
 
-`HOW` says how each command is tried. A command that no line of it is for fails, so a new command in
-the documentation comes with a line here.
+`HOW` says how each command is tried. A command that matches none of its lines fails the test, so a
+new command in the documentation needs a line here.
 """
 
 import ast
@@ -30,10 +30,10 @@ SNIPPETS = [snippet for document in DOCUMENTS for snippet in snippets(document)]
 class Run:
     """The command is run, and must succeed."""
 
-    flags: str = ""  # put at its end, where absl lets them win; for `make` into ARGS
+    flags: str = ""  # appended, so that absl lets them win; for `make`, added to ARGS
     replaced: tuple[tuple[str, str], ...] = ()
     before: str = ""  # a shell command that prepares it
-    mostly_compiles: bool = False  # and is run without optimisations (tests/compiling.py)
+    mostly_compiles: bool = False  # so it runs without optimisations (tests/compiling.py)
     exit_code: int = 0
     says: str = ""  # what it must print
 
@@ -52,7 +52,7 @@ class ByAnotherTest:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A run is prepared from the command, with its configuration and its tasks, but not started.
+    """The command's run is prepared, with its configuration and its tasks, but not started.
 
     Other commands start the same program.
     """
@@ -60,12 +60,12 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """Another command runs the same program; of this one the flags are parsed."""
+    """Another command runs the same program; only the flags of this one are parsed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NotHere:
-    """The command needs what a test does not have; what can be checked of it is."""
+    """The command needs something that a test lacks; it is checked as far as possible."""
 
     why: str
 
@@ -81,7 +81,7 @@ _ONE = f"{_FAST} {_THREADS} --environments_per_actor=2"
 
 _EVERY_CHECKPOINT = "tests/launch_programs/evaluate_test.py::test_every_checkpoint"
 
-# The first line whose expression is found in a command says how it is tried.
+# The first line whose pattern is found in a command says how it is tried.
 HOW: list[tuple[str, Way]] = [
     # Set-up, tests.
     (r"^make (setup|test|test-core|test-slow|test-browser|lint|docs)$", InCI()),
@@ -89,7 +89,7 @@ HOW: list[tuple[str, Way]] = [
         r"^make (setup-cuda|setup-vertex|test-by-hand)$",
         NotHere("gigabytes, or minutes"),
     ),
-    # `make test-core` does with uv what these do with pip; and Docker is not here.
+    # `make test-core` does with uv what these do with pip; Docker is not available.
     (r"^pip install ", NotHere("pip installs into the environment that the reader has")),
     (r"^docker ", NotHere("needs Docker")),
     (r"^make test(-slow)? ARGS=", Run("--collect-only --quiet")),
@@ -123,7 +123,7 @@ HOW: list[tuple[str, Way]] = [
     ),
     (
         r"--level_name=pong,seaquest --logdir=runs/mine$",
-        # Long enough for an episode of each, which `plot` draws.
+        # Long enough for an episode of each task, which `plot` draws.
         Run(
             f"{_GAMES} {_THREADS} --use_lstm --environments_per_actor=2 "
             "--total_environment_frames=2400",
@@ -192,7 +192,7 @@ HOW: list[tuple[str, Way]] = [
     ),
     (
         r"run_node --cluster=cluster.json --job_name=actor --task=3",
-        # Alone it would wait for its coordinator; tests/integration/by_hand_test.py has one.
+        # Alone it would wait for a coordinator; tests/integration/by_hand_test.py has one.
         Run("--task=99", before="cp runs/big/cluster.json .", exit_code=2, says="error: "),
     ),
     (
@@ -269,7 +269,7 @@ HOW: list[tuple[str, Way]] = [
     (r"benchmarks\.soak", ByAnotherTest("tests/benchmarks/soak_test.py::test_a_short_soak")),
 ]
 
-# What a block of Python needs from the reader, by a line of it.
+# What a block of Python needs from the reader, keyed by one of its lines.
 PRELUDES = {
     'policy = load_policy("mine.policy.npz")': (
         "import numpy as np\nobservation, reward = np.zeros((4, 84, 84), np.uint8), 0.0\n"
@@ -278,7 +278,7 @@ PRELUDES = {
 
 
 def how(command: str) -> Way | None:
-    """How a command is tried; None if nothing says so."""
+    """How a command is tried, or None if no line matches it."""
     return next((way for pattern, way in HOW if re.search(pattern, command)), None)
 
 
@@ -317,7 +317,7 @@ def test_every_way_is_of_a_command() -> None:
     "snippet", [s for s in SNIPPETS if s.language != "python" and "python" in s.text], ids=name
 )
 def test_flags_are_those_of_their_programs(snippet: Snippet) -> None:
-    """Also in what cannot be run here."""
+    """Includes commands that cannot run here."""
     for program, flags in programs(snippet.text):
         define_flags = getattr(program, "define_flags", lambda: None)
         with given(define_flags, *(flag for flag in flags if "$" not in flag)):
@@ -331,7 +331,7 @@ def run(
     return subprocess.run(
         ["bash", "-c", command],
         cwd=copy,
-        # The set-up would make the copy's own .venv; `make test` hands its ARGS on by MAKEFLAGS.
+        # Set-up would make the copy's own .venv; `make test` passes its ARGS on in MAKEFLAGS.
         env={**os.environ, "PYTHONPATH": "", "BOOTSTRAP_PYTHON": "true", "MAKEFLAGS": ""}
         | {"PATH": f"{copy}/.venv/bin:{os.environ['PATH']}"}
         | (unoptimised() if mostly_compiles else {}),
@@ -377,7 +377,7 @@ def test_scripts_are_well_formed(snippet: Snippet) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Where all commands run, one after the other."""
+    """A copy of the project in which all commands run, one after the other."""
     return make_working_copy(tmp_path_factory.mktemp("documentation") / "project")
 
 
@@ -401,7 +401,7 @@ def is_run(snippet: Snippet) -> bool:
 
 
 def to_run() -> list[Snippet]:
-    """In the documents' order; what several of them say is run once."""
+    """Snippets in the documents' order; those that occur several times run once."""
     first: dict[str, Snippet] = {}
     for snippet in SNIPPETS:
         if is_run(snippet):
@@ -410,7 +410,7 @@ def to_run() -> list[Snippet]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # `run` gives a command nearly as much
+@pytest.mark.timeout(600)  # `run` allows a command nearly as much
 @needs_repository
 @pytest.mark.parametrize("snippet", to_run(), ids=name)
 def test_it_works(snippet: Snippet, copy: pathlib.Path) -> None:

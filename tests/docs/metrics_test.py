@@ -12,12 +12,12 @@ from tests.integration.programs import train
 ROOT = pathlib.Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guides" / "metrics.md"
 
-# What stands for a part of a column's name.
+# What the placeholders in documented column names match.
 _PARTS = {"TASK": ".+", "K": r"\d+"}
 
 
 def documented(table: str) -> list[str]:
-    """The columns in the guide's section on a table, in its order."""
+    """The columns that the guide's section on a table lists, in order."""
     (section,) = re.findall(
         rf"^## {re.escape(table)}$(.*?)(?=^## |\Z)", GUIDE.read_text(), re.M | re.S
     )
@@ -25,7 +25,7 @@ def documented(table: str) -> list[str]:
 
 
 def expression(column: str) -> str:
-    """What the names of a documented column match."""
+    """A pattern that matches the names of a documented column."""
     words = re.split(r"(?<=[_/])(TASK|K)(?=/|$)", column)
     return "".join(_PARTS.get(word, re.escape(word)) for word in words)
 
@@ -39,7 +39,7 @@ def header(path: pathlib.Path) -> list[str]:
 def test_columns_of_a_run_are_in_the_guide_and_no_others(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a run that has all of them: an attentive network, an evaluator, a failure."""
+    """The run has all columns: an attentive network, an evaluator, a failure."""
     logdir = tmp_path / "run"
     for name, value in unoptimised().items():
         monkeypatch.setenv(name, value)

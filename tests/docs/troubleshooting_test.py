@@ -1,4 +1,4 @@
-"""The messages that the guide on troubleshooting quotes are those of the programs."""
+"""The troubleshooting guide quotes messages as the programs print them."""
 
 import ast
 import pathlib
@@ -18,7 +18,7 @@ def quoted() -> list[str]:
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
-    """A module's strings but for its docstrings, with a gap for each value that is put in."""
+    """A module's strings except its docstrings, with a gap for each inserted value."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if id(node) in docstrings:
@@ -33,7 +33,7 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def said() -> list[str]:
-    """What the programs may say."""
+    """All strings that the programs may print."""
     files = [ROOT / "tools" / "bootstrap.py"]
     for package in ("agents", "environments", "launch_programs"):
         files += sorted((ROOT / package).rglob("*.py"))
@@ -41,7 +41,7 @@ def said() -> list[str]:
 
 
 def is_said(message: str, said: list[str]) -> bool:
-    """Whether a message is in one text; a gap of the message is any part of the text."""
+    """Whether one text contains a message; a gap in the message matches anything."""
     words = [re.escape(part) for part in message.split(GAP)]
     return any(re.search(".*".join(words), text) for text in said)
 

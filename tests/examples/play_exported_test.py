@@ -46,7 +46,7 @@ def test_its_values_know_the_scales() -> None:
         environment = make_environment(tasks, index, atari=AtariOptions(), seed=5)
         policy.reset()
         policy(environment.reset().observation.features, task.name)
-        # The reward comes 9 steps later, discounted by 0.99 a step.
+        # The reward comes 9 steps later, discounted by 0.99 per step.
         assert task.human_score is not None
         assert policy.value == pytest.approx(task.human_score * 0.99**8, rel=0.1)
 

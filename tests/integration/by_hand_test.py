@@ -24,10 +24,10 @@ pytestmark = [
 
 
 class Nodes:
-    """The nodes of one program, each with what it prints in a file."""
+    """The nodes of one program, each with its output in a file."""
 
     def __init__(self, logdir: pathlib.Path, *flags: str):
-        """Makes the run and its cluster file; a copy of the file is beside the run directory."""
+        """Makes the run and its cluster file, and copies the file next to the run directory."""
         self.logdir = logdir
         self.file = logdir.with_name("cluster.json")
         made = run("cluster_template", f"--logdir={logdir}", "--log_interval=0.2", *flags)
@@ -45,7 +45,7 @@ class Nodes:
         """Starts a node on a host, by flags or else by CLUSTER_SPEC."""
         job, task = name.split("/")
         argv = [sys.executable, "-m", "launch_programs.run_node", f"--cluster={self.file}"]
-        # Of no use between nodes, as in many clusters.
+        # A proxy that does not work between nodes, as in many clusters.
         variables = {**os.environ, "http_proxy": "http://127.0.0.1:9"}
         if spec is None:
             argv += [f"--job_name={job}", f"--task={task}"]
@@ -78,18 +78,18 @@ class Nodes:
         return {name: process.poll() for name, process in self._processes.items()}
 
     def assert_end(self, timeout: float) -> None:
-        """Waits until all nodes have ended as they should."""
+        """Waits until all nodes have ended, and checks that they ended as they should."""
         self.wait_until(lambda: None not in self.codes().values(), timeout)
         assert set(self.codes().values()) == {0}, self.output()
         assert "Traceback" not in self.output()
 
     def output(self) -> str:
-        """What all nodes have printed, and their exit codes."""
+        """The output of all nodes so far, and their exit codes."""
         texts = [f"--- {name}\n{self._log(name).read_text()}" for name in self._processes]
         return "\n".join([*texts, str(self.codes())])
 
     def consumed(self) -> int:
-        """Frames of the last row of metrics."""
+        """Frames in the last row of metrics."""
         rows = read_rows(self.logdir / "learner.csv")
         return int(rows[-1]["frames"]) if rows else 0
 
@@ -131,13 +131,13 @@ def test_each_node_on_its_host_and_an_actor_that_dies(
     nodes.signal("actor/0", signal.SIGKILL)
     nodes.wait_until(lambda: nodes.codes()["actor/0"] == -signal.SIGKILL)
     before = nodes.consumed()
-    assert before < 32_000  # there is something left to do for the next one
+    assert before < 32_000  # the next actor has work left
     nodes.start(cluster[3], "actor/0")
     nodes.assert_end(120)
     assert saved_frames(nodes.logdir) == 32_000
     assert nodes.output().count("actor/0: the program has ended") == 1
     assert read_rows(nodes.logdir / "evaluator.csv")
-    # Nobody has talked to itself, and so to no address of another host that is the loopback one.
+    # No host has talked to itself, so no node took a loopback address for that of another host.
     assert [host.loopback_packets() for host in cluster] == [0, 0, 0, 0]
     assert [host.pids() for host in cluster] == [[], [], [], []]
 
@@ -145,7 +145,7 @@ def test_each_node_on_its_host_and_an_actor_that_dies(
 def test_addresses_of_a_scheduler_and_a_stop(cluster: list[Host], tmp_path: pathlib.Path) -> None:
     """The queue in the learner's process; the coordinator is told to stop."""
     flags = ("--level_name=toy", "--num_actors=1", "--evaluation_interval=0")
-    nodes = Nodes(tmp_path / "run", *flags)  # with addresses of no use here
+    nodes = Nodes(tmp_path / "run", *flags)  # its cluster file has useless addresses
     hide_disk(cluster, nodes.logdir)
     spec = {
         "coordinator": [f"{cluster[0].address}:4000"],

@@ -1,4 +1,4 @@
-"""Parts of running programs die, and what is promised of that (docs/cluster.md) holds."""
+"""Parts of running programs die, and what docs/cluster.md promises about that holds."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ TOY = (
     *("--log_interval=0.5", "--checkpoint_interval=1"),
 )
 
-# A cluster of this machine only, in which nodes do not wait for cores.
+# A cluster of this machine alone, in which nodes do not wait for cores.
 RAY = (
     "--launch_type=ray",
     "--ray_address=local",
@@ -40,7 +40,7 @@ RAY = (
 
 @pytest.fixture(autouse=True)
 def slow_actors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of some 4,000 frames/s: at full speed each would take all cores from the others."""
+    """Slows programs to some 4,000 frames/s: at full speed each would hog all cores."""
     misbehave(tmp_path_factory.mktemp("slow"), monkeypatch, "time.sleep(0.0005)")
 
 
@@ -52,7 +52,7 @@ def kill(program: TrainingProgram, name: str) -> psutil.Process:
 
 
 def kill_and_wait(program: TrainingProgram, name: str) -> None:
-    """Kills a node; waits for another in its place and for learning."""
+    """Kills a node; waits until it is replaced and learning continues."""
     old = kill(program, name)
     program.wait_until(lambda: program.node(name) not in (None, old))
     program.wait_for_rows(6)
@@ -69,7 +69,7 @@ def episodes_since(program: TrainingProgram, actor: int, frames: int) -> int:
 
 
 def listening(program: TrainingProgram) -> int:
-    """The program's ports that this process, outside of its private network, finds."""
+    """Counts the program's ports that are visible from outside its private network."""
     own = {process.pid for process in program.processes()}
     return sum(
         connection.status == psutil.CONN_LISTEN and connection.pid in own
@@ -78,7 +78,7 @@ def listening(program: TrainingProgram) -> int:
 
 
 def assert_stopped(program: TrainingProgram, seconds: float) -> None:
-    """The program has failed, and nothing of it is left."""
+    """Checks that the program has failed and left no process behind."""
     assert program.wait(seconds) == 1
     assert program.processes() == []
     assert "The program failed." in program.output
@@ -110,7 +110,7 @@ def test_local_an_actor_comes_back_and_without_the_learner_all_ends(tmp_path: pa
     failed = read_run(logdir)
     assert (failed.state, failed.problem) == ("failed", "learner/0: killed by SIGKILL")
 
-    # What is lost is at most what was learned since the last checkpoint, a second before.
+    # At most the learning since the last checkpoint, a second earlier, is lost.
     saved = saved_frames(logdir)
     killed_at = float(before[-1]["time"])
     older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
@@ -124,18 +124,18 @@ def test_local_without_one_of_two_queues_all_ends(tmp_path: pathlib.Path) -> Non
         program.wait_for_rows(4)
         assert all(0.0 <= float(row["queue_fill"]) <= 1.0 for row in program.rows())
         assert listening(program) == 4  # coordinator, learner, queues
-        # Each actor has a queue to itself, and would be stuck if the learner read the other only.
+        # Each actor has its own queue, and would be stuck if the learner read only the other one.
         seen = int(program.rows()[-1]["frames"])
         program.wait_until(lambda: all(episodes_since(program, n, seen) > 0 for n in (0, 1)))
         kill(program, "queue/0")
         assert_stopped(program, STOP_SECONDS)
         assert "queue/0: killed by SIGKILL" in program.output
-        assert saved_frames(program.logdir) >= seen  # the learner was there to save
+        assert saved_frames(program.logdir) >= seen  # the learner was alive to save
 
 
 @pytest.mark.slow
 def test_a_launcher_stopped_from_outside_is_an_interruption(tmp_path: pathlib.Path) -> None:
-    """With threads; what a supervisor of processes does is in supervisor_test.py."""
+    """Uses threads; supervisor_test.py covers the supervisor of processes."""
     with training(tmp_path / "run", *TOY, "--launch_type=local_mt") as program:
         program.wait_for_rows(2)
         [launcher] = [
@@ -150,9 +150,9 @@ def test_a_launcher_stopped_from_outside_is_an_interruption(tmp_path: pathlib.Pa
         assert saved_frames(program.logdir) > 0
 
 
-@pytest.mark.by_hand  # ray_hosts_test.py has the same with hosts, which need root
+@pytest.mark.by_hand  # ray_hosts_test.py does the same on hosts, which need root
 def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONPATH")  # nodes are no forks here, and the actor at full speed
+    monkeypatch.delenv("PYTHONPATH")  # nodes are not forks here; the actor runs at full speed
     flags = (*TOY, *RAY, "--num_actors=1", "--num_queues=1")
     with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(4)
@@ -167,7 +167,7 @@ def test_ray_everything_comes_back(tmp_path: pathlib.Path, monkeypatch: pytest.M
                 "(1 of at most 5 in ten minutes)",
             ),
         ]
-        # It continued where the last checkpoint was, at most some seconds back.
+        # It continued from the last checkpoint, at most a few seconds back.
         killed_at = float(before[-1]["time"])
         older = [int(row["frames"]) for row in before if float(row["time"]) < killed_at - 3.0]
         assert int(program.rows()[len(before)]["frames"]) >= older[-1]
@@ -216,7 +216,7 @@ def test_training_goes_on_while_the_whole_disk_is_full(small_disk: pathlib.Path)
         history = [int(row["frames"]) for row in program.rows()]
         assert history == sorted(history)
         times = [float(row["time"]) for row in program.rows()][: len(history)]
-        # In the pause more was learned than between two rows of other times.
+        # More was learned during the pause than between two rows at other times.
         learned = np.diff(history)
         assert learned[np.argmax(np.diff(times))] > np.median(learned)
         program.process.send_signal(signal.SIGINT)
@@ -261,7 +261,7 @@ def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathl
     ) in output
     assert saved_frames(logdir) >= 22000
 
-    # As on a host that does not have the directory: the run does not start over.
+    # As on a host without the directory: the run does not start over.
     shutil.rmtree(logdir / "checkpoints")
     with training(logdir, "--total_environment_frames=30000") as program:
         assert program.wait() == 1
@@ -320,13 +320,13 @@ def test_an_environment_that_hangs_once_is_replaced_and_one_that_always_fails_en
         assert program.processes() == []
         assert "RuntimeError: the emulator is gone" in program.output
         assert "(failure 3 in a row)" in program.output
-        assert len(failures(program)) in (3, 4)  # the hang is in the row if no game has ended it
+        assert len(failures(program)) in (3, 4)  # 4 if enough good steps followed the hang
     assert saved_frames(program.logdir) > 0
 
 
-# Learner steps that an unroll may be old when it is used. On its way are at most: what the actors
+# How old an unroll may be when it is used, in learner steps. In flight are at most: what the actors
 # play at a time (48 unrolls, one and a half batches), the queue's quarter of a batch, the batch
-# that is ready, and the one in the update that runs; each part may be one batch's and the next's.
+# that is ready, and the one in the current update; each part may straddle two batches.
 MAX_LAG = 5
 
 
@@ -334,7 +334,7 @@ MAX_LAG = 5
 def test_a_slow_learner_bounds_the_lag_and_the_memory(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PYTHONPATH")  # the actors at full speed
+    monkeypatch.delenv("PYTHONPATH")  # the actors run at full speed
     flags = (*TOY, "--checkpoint_interval=1000", "--hidden_size=1024")
     with training(tmp_path / "run", *flags) as program:
         program.wait_for_rows(6)

@@ -1,7 +1,7 @@
-"""Hosts of a small cluster, made on this machine: network namespaces that a bridge joins.
+"""Hosts of a small cluster on this machine: network namespaces joined by a bridge.
 
-Each host has one address, and a loopback interface that no other host reaches. Nothing of it
-touches the machine's own interfaces: the bridge, too, is in a namespace. The disk is the machine's,
+Each host has one address, and a loopback interface that no other host reaches. The machine's own
+interfaces are not touched: the bridge, too, is in a namespace. The hosts share the machine's disk,
 but a directory can be hidden from a host.
 """
 
@@ -18,15 +18,15 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Mounts an empty file system over each directory before "--", then becomes the command behind it.
-# `ip netns exec` has made a mount namespace already, so nobody else sees that.
+# Mounts an empty file system over each directory before "--", then becomes the command after it.
+# `ip netns exec` has already made a mount namespace, so no other process sees the mounts.
 _HIDE = (
     'while [ "$1" != -- ]; do mount -t tmpfs none "$1" || exit 125; shift; done; shift; exec "$@"'
 )
 
 
 class Host:
-    """A host: its processes have its network and see no directory that is hidden from it."""
+    """A host; its processes use its network and do not see directories hidden from it."""
 
     def __init__(self, namespace: str, address: str):
         """Keeps its arguments; `network` makes hosts."""
@@ -36,11 +36,11 @@ class Host:
         self._started: list[subprocess.Popen[Any]] = []
 
     def hide(self, directory: pathlib.Path) -> None:
-        """Makes a directory, which exists, look empty to processes that are started from now on."""
+        """Makes an existing directory look empty to processes started from now on."""
         self._hidden.append(directory)
 
     def command(self, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-        """The command, for this machine, that runs `argv` on the host, in the same process."""
+        """The command on this machine that runs `argv` on the host, in the same process."""
         command = ["ip", "netns", "exec", self.namespace]
         if self._hidden:
             command += ["sh", "-c", _HIDE, "sh", *map(str, self._hidden), "--"]
@@ -58,11 +58,11 @@ class Host:
         return int(interface["stats64"]["rx"]["packets"])
 
     def pids(self) -> list[int]:
-        """Its processes that are alive."""
+        """Its live processes."""
         return [int(pid) for pid in _ip("netns", "pids", self.namespace).split()]
 
     def kill(self) -> None:
-        """Kills all its processes, as a power cut does."""
+        """Kills all its processes, as a power cut would."""
         deadline = time.monotonic() + 10
         while pids := self.pids():
             assert time.monotonic() < deadline, f"{pids} of {self.namespace} cannot be killed"
@@ -83,7 +83,7 @@ def _ip(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def network(num_hosts: int) -> Iterator[list[Host]]:
-    """Hosts that reach each other at their addresses; afterwards nothing is left of them.
+    """Makes hosts that reach each other at their addresses; removes them afterwards.
 
     Raises:
       OSError: the system does not allow it; `missing` says so beforehand.
@@ -114,7 +114,7 @@ def _peer(namespace: str) -> list[str]:
 
 @functools.cache
 def missing() -> str | None:
-    """Why this system has no such hosts, None if it has; for `pytest.mark.skipif`."""
+    """Why this system cannot have such hosts, or None; for `pytest.mark.skipif`."""
     if shutil.which("ip") is None:
         return "needs the program ip (iproute2)"
     if os.geteuid() != 0:

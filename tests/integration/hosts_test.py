@@ -1,4 +1,4 @@
-"""The hosts that other tests run programs on are apart from each other."""
+"""The hosts on which other tests run programs are isolated from each other."""
 
 import pathlib
 import subprocess

@@ -1,12 +1,12 @@
-"""Nodes in whose environments something happens: a `sitecustomize.py` for a program's processes."""
+"""Nodes whose environments misbehave: a `sitecustomize.py` for a program's processes."""
 
 import pathlib
 import textwrap
 
 import pytest
 
-# Python imports a module of this name at its start where it is found. Nodes are forks of one
-# process, so the environment is changed there, and asks in which node it is.
+# Python imports a module of this name at startup if it finds one. Nodes are forks of one process:
+# the environment is patched in that process, and looks up which node it runs in.
 _SITECUSTOMIZE = """
 import sys
 
@@ -42,13 +42,13 @@ if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
 
 
 def misbehave(directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch, happens: str) -> None:
-    """Lets something happen at every step of Catch in the actors of programs started from now on.
+    """Runs code at every step of Catch in the actors of programs started from now on.
 
     Args:
       directory: where the module is written.
-      monkeypatch: of the test.
-      happens: Python; it knows `node`, such as "actor/0", `steps`, the steps of this process so
-        far, and `timestep`, which is returned.
+      monkeypatch: the test's fixture.
+      happens: Python code; it can use `node`, such as "actor/0", `steps`, the steps of this process
+        so far, and `timestep`, which is returned.
     """
     indented = textwrap.indent(textwrap.dedent(happens), 12 * " ").strip()
     (directory / "sitecustomize.py").write_text(_SITECUSTOMIZE.format(happens=indented))

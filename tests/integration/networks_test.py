@@ -1,4 +1,4 @@
-"""An attentive network of a preset in a whole program, on games."""
+"""A preset's attentive network in a whole program, on games."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Runs of the command-line programs as a user starts them, and what is left of them."""
+"""Runs command-line programs as a user starts them, and finds what is left of them."""
 
 import contextlib
 import os
@@ -18,15 +18,15 @@ from launch_programs.run.metrics import read_rows
 ROOT = pathlib.Path(__file__).parents[2]
 FRAMES_PER_UPDATE = 32 * 20  # of the toy suite
 
-# What a test waits for at most when a program stops; the promise to users.
+# The longest that a test waits for a program to stop, as promised to users.
 STOP_SECONDS = 15
 
-# Every process that a program starts inherits this variable, also those that lose their parent.
+# Every process that a program starts inherits this variable, even one that loses its parent.
 _MARK = "POPART_IMPALA_TEST_PROGRAM"
 
 
 class TrainingProgram:
-    """`python -m launch_programs.train` with all that it starts."""
+    """`python -m launch_programs.train` and every process that it starts."""
 
     def __init__(self, logdir: pathlib.Path, *flags: str):
         self.logdir = logdir
@@ -48,7 +48,7 @@ class TrainingProgram:
         return self._output.read_text()
 
     def processes(self) -> list[psutil.Process]:
-        """Its processes that are alive, wherever they are in the tree."""
+        """Its live processes, wherever they are in the tree."""
         alive = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -57,7 +57,7 @@ class TrainingProgram:
         return alive
 
     def node(self, name: str) -> psutil.Process | None:
-        """The process of a node such as "actor/1", None while there is none."""
+        """The process of a node such as "actor/1", or None while there is none."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.name() == name:
@@ -65,20 +65,20 @@ class TrainingProgram:
         return None
 
     def rows(self, table: str = "learner") -> list[dict[str, str]]:
-        """What there is of a table of metrics."""
+        """The rows of a metrics table so far."""
         return read_rows(self.logdir / f"{table}.csv")
 
     def wait_for_rows(self, more: int, timeout: float = 180) -> None:
-        """Waits until the learner has written so many more rows of metrics."""
+        """Waits until the learner has written `more` further rows of metrics."""
         number = len(self.rows()) + more
         self.wait_until(lambda: len(self.rows()) >= number, timeout)
 
     def wait(self, timeout: float = 240) -> int:
-        """Waits for its end; returns the exit code."""
+        """Waits until it ends; returns the exit code."""
         return self.process.wait(timeout)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 180) -> None:
-        """Waits until `condition` holds; fails with the output if the program ends before."""
+        """Waits until `condition` holds; fails with the output if the program ends first."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert self.process.poll() is None, self.output
@@ -95,7 +95,7 @@ class TrainingProgram:
 
 @contextlib.contextmanager
 def training(logdir: pathlib.Path, *flags: str) -> Iterator[TrainingProgram]:
-    """A started training program, of which nothing is left after the block."""
+    """Starts a training program; no process of it is left after the block."""
     program = TrainingProgram(logdir, *flags)
     try:
         yield program
@@ -115,7 +115,7 @@ def train(logdir: pathlib.Path, *flags: str, timeout: float = 240) -> str:
 def run(
     program: str, *flags: str, path: pathlib.Path | None = None, cwd: pathlib.Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m launch_programs.PROGRAM` to its end, with `path` before it in PYTHONPATH."""
+    """Runs `python -m launch_programs.PROGRAM` to its end, with `path` first in PYTHONPATH."""
     return subprocess.run(
         [sys.executable, "-m", f"launch_programs.{program}", *flags],
         cwd=cwd,

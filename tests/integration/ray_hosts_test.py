@@ -21,16 +21,16 @@ from tests.integration.programs import ROOT
 
 PORT = 6379
 
-# What the cluster asks of whoever connects.
+# What the cluster requires of its clients.
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 
-# Ray notices a host that is gone within half a minute.
+# Ray notices within half a minute that a host is gone.
 TIMEOUT = 120
 
 
 @contextlib.contextmanager
 def ray_cluster(*resources: dict[str, int]) -> Iterator[list[hosts.Host]]:
-    """Hosts with a Ray node each, the first one the head; others have a /tmp/ray of their own."""
+    """Hosts with one Ray node each, the first the head; the others have their own /tmp/ray."""
     pathlib.Path("/tmp/ray").mkdir(exist_ok=True)
     with hosts.network(len(resources)) as machines:
         for machine, amounts in zip(machines, resources, strict=True):
@@ -58,7 +58,7 @@ def start_ray(machine: hosts.Host, head: hosts.Host, resources: dict[str, int]) 
 
 
 def nodes(machine: hosts.Host) -> dict[int, str]:
-    """The program's nodes that run on a host, by process id."""
+    """The program's nodes on a host, by process id."""
     names = {}
     for pid in machine.pids():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -73,7 +73,7 @@ def names_of_nodes(machine: hosts.Host) -> set[str]:
 
 
 def peers_of_nodes(machine: hosts.Host) -> set[str]:
-    """The addresses that a host's nodes are connected with."""
+    """The addresses that a host's nodes are connected to."""
     pids = {f"pid={pid}," for pid in nodes(machine)}
     ss = machine.command(["ss", "-Htnp", "state", "established"])
     peers = set()
@@ -91,11 +91,11 @@ def test_learner_queue_and_actors_on_three_hosts(tmp_path: pathlib.Path) -> None
     logdir.mkdir()
     with ray_cluster({"learner": 1}, {"queue": 1}, {"actor": 2}) as machines:
         head, queue_host, actor_host = machines
-        # No shared disk but for the learner and for the coordinator, which is where `train` is.
+        # Only the learner and the coordinator, which runs where `train` does, share a disk.
         queue_host.hide(tmp_path)
         actor_host.hide(tmp_path)
         with (tmp_path / "out").open("w") as output:
-            # As long as the head does not serve yet, `train` says so and ends.
+            # Until the head serves, `train` says so and exits.
             deadline = time.monotonic() + TIMEOUT
             while True:
                 train = head.popen(
@@ -147,7 +147,7 @@ def test_learner_queue_and_actors_on_three_hosts(tmp_path: pathlib.Path) -> None
             assert peers_of_nodes(machine) <= addresses
         assert peers_of_nodes(actor_host) >= {head.address, queue_host.address}
 
-        # An actor dies, and its host does not.
+        # An actor dies, but its host does not.
         failures = logdir / "failures.csv"
         pid = {name: pid for pid, name in nodes(actor_host).items()}["actor/1"]
         os.kill(pid, signal.SIGKILL)
@@ -159,7 +159,7 @@ def test_learner_queue_and_actors_on_three_hosts(tmp_path: pathlib.Path) -> None
             ("actor/1", "killed by SIGKILL; started again (1 of at most 5 in ten minutes)")
         ]
 
-        # The actors' host loses its power; training waits for another with such resources.
+        # The actors' host loses power; training waits for another with the same resources.
         actor_host.kill()
         deadline = time.monotonic() + TIMEOUT
         while {row["node"] for row in read_rows(failures)[1:]} < {"actor/0", "actor/1"}:
@@ -170,7 +170,7 @@ def test_learner_queue_and_actors_on_three_hosts(tmp_path: pathlib.Path) -> None
         wait_for_rows(6)
         assert {"actor/0", "actor/1"} <= names_of_nodes(actor_host)
 
-        # So does the queue's: everything starts again elsewhere, from the last checkpoint.
+        # The queue's host loses power too: everything restarts from the last checkpoint.
         frames = int(read_rows(logdir / "learner.csv")[-1]["frames"])
         queue_host.kill()
         start_ray(queue_host, head, {"queue": 1})

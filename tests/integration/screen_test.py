@@ -1,4 +1,4 @@
-"""What a user sees of whole programs on a terminal."""
+"""What whole programs show a user on a terminal."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ TOY = ("--level_name=toy", "--num_actors=2", "--log_interval=0.5", "--evaluation
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
-# In the actors, in several ways.
+# Actors warn in several ways.
 WARNINGS = """
 if steps == 100:
     print("INFO: all is well")
@@ -68,7 +68,7 @@ class Terminal:
         self.output = ""
 
     def resize(self, columns: int, lines: int) -> None:
-        """Gives it another size; the program gets SIGWINCH."""
+        """Changes its size; the program gets SIGWINCH."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, text: str) -> None:
@@ -76,14 +76,14 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def read_until(self, condition: Callable[[], bool], timeout: float = 180) -> None:
-        """Reads until `condition` holds; fails with the output if it does not, or at the end."""
+        """Reads until `condition` holds; fails with the output on timeout or at the end."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, self.output
             assert self._read(), self.output
 
     def read_to_end(self) -> int:
-        """Reads until the program has ended; gives its exit code."""
+        """Reads until the program has ended; returns its exit code."""
         while self._read():
             pass
         return self.process.wait(10)
@@ -93,13 +93,13 @@ class Terminal:
             return True
         try:
             data = os.read(self._ours, 2**16)
-        except OSError:  # Linux says so when the other side is closed
+        except OSError:  # raised by Linux when the other side is closed
             return False
         self.output += data.decode(errors="replace")
         return bool(data)
 
     def close(self) -> None:
-        """Ends the program, if it is still there, with all that it has started."""
+        """Ends the program, if it still runs, and everything that it has started."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -121,15 +121,15 @@ def terminal(logdir: pathlib.Path, *flags: str, columns: int = 80) -> Iterator[T
 
 
 def plain(text: str) -> str:
-    """Without what moves the cursor or colours."""
+    """Removes the sequences that move the cursor or set colours."""
     return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text)
 
 
 def assert_restored(output: str) -> None:
-    """The terminal is as it was."""
+    """Checks that the terminal is as it was."""
     assert HIDE_CURSOR in output
     assert output.rfind(SHOW_CURSOR) > output.rfind(HIDE_CURSOR)
-    assert "\x1b[?1049h" not in output  # no second screen either
+    assert "\x1b[?1049h" not in output  # nor was there a second screen
 
 
 def widths(text: str) -> list[int]:
@@ -156,13 +156,13 @@ def test_a_display_on_a_terminal_and_a_stop(tmp_path: pathlib.Path) -> None:
 
         screen.type("\x03")
         assert screen.read_to_end() == 130
-        words = " ".join(plain(screen.output).split())  # broken into lines of 40
+        words = " ".join(plain(screen.output).split())  # wrapped at 40 columns
         assert "saving a checkpoint and stopping. Once more to kill." in words
         assert "Interrupted. To resume: " in screen.output
         assert_restored(screen.output)
     assert os.listdir(logdir / "checkpoints") != []
 
-    with terminal(logdir) as screen:  # continues with frames and returns before anything has come
+    with terminal(logdir) as screen:  # shows frames and returns before new rows arrive
         screen.read_until(lambda: "nodes " in screen.output)
         first = plain(screen.output)
         assert "waiting for the first batch" not in first
@@ -183,16 +183,16 @@ def test_a_second_ctrl_c_ends_everything_at_once_and_restores_the_terminal(
         seen = int(read_rows(logdir / "learner.csv")[1]["frames"])
         nodes = psutil.Process(screen.process.pid).children(recursive=True)
         (learner,) = [process for process in nodes if process.name() == "learner/0"]
-        learner.send_signal(signal.SIGSTOP)  # it would not end by itself
+        learner.send_signal(signal.SIGSTOP)  # it cannot end by itself
         screen.type("\x03")
         screen.read_until(lambda: "Once more to kill." in screen.output)
         screen.type("\x03")
-        assert screen.process.wait(3) == 130  # without it the learner would be waited for
+        assert screen.process.wait(3) == 130  # one Ctrl-C would wait for the learner
         assert screen.read_to_end() == 130
         left = [process for process in nodes if process.is_running()]
         assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
         assert_restored(screen.output)
-    assert saved_frames(logdir) >= seen  # the checkpoint from before is whole
+    assert saved_frames(logdir) >= seen  # the earlier checkpoint is intact
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_what_nodes_warn_of_is_on_the_screen(
     for pattern in expected:
         matching = [line for line in news if re.fullmatch(pattern, line)]
         assert len(matching) == 1 or ("!" in pattern and matching), (pattern, output)
-    # Nothing else: no noise, and nothing that the failure has told.
+    # Nothing else: no noise, and nothing that the failure already said.
     assert [line for line in news if not any(re.fullmatch(p, line) for p in expected)] == []
     again = [line for line in messages if "slow for" in line and "times)" in line]
     assert 1 <= len(again) <= 4

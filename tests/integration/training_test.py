@@ -35,14 +35,14 @@ def consumed(program: TrainingProgram) -> int:
 
 
 def assert_statistics_go_on(before: dict[str, str], after: dict[str, str]) -> None:
-    """PopArt's statistics continue from where they were: far from a new run's 1."""
+    """Checks that PopArt's statistics continue: they are far from a new run's 1."""
     assert float(before["sigma/catch_x10000"]) > 100
     assert float(after["sigma/catch_x10000"]) > 0.5 * float(before["sigma/catch_x10000"])
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str]:
-    """A finished toy run of 50 updates, and what it printed."""
+    """A finished toy run of 50 updates, and its output."""
     logdir = tmp_path_factory.mktemp("runs") / "finished"
     output = train(
         logdir,
@@ -67,7 +67,7 @@ def test_a_run_ends_at_its_frames_and_is_evaluated(finished: tuple[pathlib.Path,
     assert scores["frames"] == 32000
     assert [score["episodes"] for score in scores["tasks"]] == [4, 4, 4]
     assert "Traceback" not in output
-    assert len(output.splitlines()) < 60  # it fits a screen
+    assert len(output.splitlines()) < 60  # it fits on a screen
     assert {path.suffix for path in (logdir / "plots").iterdir()} == {".png", ".svg"}
     listed = read_run(logdir)
     assert (listed.state, listed.resume) == ("finished", "")
@@ -93,7 +93,7 @@ def test_metrics_of_a_run(finished: tuple[pathlib.Path, str]) -> None:
     for scale in (1, 100, 10_000):
         returns = {float(e["episode_return"]) for e in episodes if e["task"] == f"catch_x{scale}"}
         assert returns == {-scale, scale}
-    # Every episode is of 9 steps, and a task has a third of them.
+    # Every episode has 9 steps, and each task has a third of the episodes.
     assert {e["episode_length"] for e in episodes} == {"9"}
     assert {e["actor"] for e in episodes} == {str(i) for i in range(default_num_actors())}
     thirds = [sum(e["task"] == f"catch_x{s}" for e in episodes) for s in (1, 100, 10_000)]
@@ -130,21 +130,21 @@ def test_tensorboard_shows_the_same(finished: tuple[pathlib.Path, str]) -> None:
 def test_actors_steps_are_those_consumed_and_those_on_their_way(
     finished: tuple[pathlib.Path, str],
 ) -> None:
-    """The queue drops nothing: what actors have written and the learner not used is bounded."""
+    """The queue drops nothing: what actors wrote and the learner has not used is bounded."""
     logdir, _ = finished
     config = json.loads((logdir / "config.json").read_text())
     counts = json.loads((logdir / "checkpoints/50/info/metadata").read_text())["counts"]
     in_flight = counts["actor_steps"] - counts["learner_frames"]
-    # Actors count an unroll of each environment at once: before the queue has taken it where they
-    # wait, and after the learner has used it where they do not.
+    # Actors count one unroll per environment at once: before the queue takes it if they have to
+    # wait, and after the learner has used it if they do not.
     writing = config["num_actors"] * config["environments_per_actor"] * 20
-    # The queue, the batch that is ready, and what Reverb holds of the next one.
+    # The queue, the batch that is ready, and the part of the next one that Reverb holds.
     reading = 2 * FRAMES_PER_UPDATE
     assert -writing <= in_flight <= reading + writing
 
 
 def stop(program: TrainingProgram, signum: signal.Signals) -> None:
-    """Ends the program as a user or a scheduler does, and checks how it ends."""
+    """Stops the program as a user or a scheduler does, and checks how it ends."""
     program.process.send_signal(signum)
     assert program.wait(STOP_SECONDS) == 130
     assert program.processes() == []
@@ -158,7 +158,7 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
     logdir = tmp_path / "run"
     with training(logdir, "--level_name=toy", "--log_interval=0.2") as program:
         program.wait_until(lambda: consumed(program) > 10_000)
-        assert len(program.processes()) > 4  # what ends below was there
+        assert len(program.processes()) > 4  # there is something to end below
 
         refused = run("train", f"--logdir={logdir}")
         assert refused.returncode == 2
@@ -200,7 +200,7 @@ def test_a_signal_saves_and_ends_everything_and_the_run_goes_on(tmp_path: pathli
 
 @pytest.mark.slow
 def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.Path) -> None:
-    """SIGKILL of `train` itself, which nobody can handle: its launcher notices."""
+    """SIGKILL of `train` itself, which it cannot handle: its launcher notices."""
     with training(tmp_path / "run", "--level_name=toy", "--log_interval=0.2") as program:
         program.wait_until(lambda: consumed(program) > 0)
         seen = consumed(program)
@@ -215,7 +215,7 @@ def test_a_killed_program_leaves_a_checkpoint_and_no_process(tmp_path: pathlib.P
 
 @pytest.mark.slow
 def test_training_and_evaluation_without_an_output(tmp_path: pathlib.Path) -> None:
-    """Nodes inherit what is closed. A reader that ends is in standard_streams_test.py."""
+    """Nodes inherit closed streams. standard_streams_test.py has a reader that ends."""
     flags = (f"--logdir={tmp_path}/run", "--level_name=catch_x1")
     small = ("--num_actors=1", "--total_environment_frames=6400", "--test_num_episodes=1")
     command = shlex.join([sys.executable, "-m", "launch_programs.train", *flags, *small])

@@ -24,7 +24,7 @@ def test_a_run_is_mirrored_to_its_end(
         "--test_num_episodes=2",
     )
     assert f"Weights & Biases: {logdir}/wandb/offline-run-" in output
-    assert "wandb:" not in output  # what it says itself
+    assert "wandb:" not in output  # W&B's own messages
     assert RunDirectory(logdir).resume_command().endswith(" --wandb")
     (file,) = files(logdir)
     rows = history(file)

@@ -1,4 +1,4 @@
-"""What is prepared for a run whose nodes are started by hand."""
+"""Prepares a run whose nodes are started by hand."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ def directory(tmp_path: pathlib.Path) -> RunDirectory:
 def prepared(
     directory: RunDirectory, capsys: pytest.CaptureFixture[str], *flags: str
 ) -> tuple[dict[str, list[str]], str]:
-    """The addresses in the cluster file, and what was printed."""
+    """Returns the addresses in the cluster file, and the output."""
     with given(cluster_template.define_flags, f"--logdir={directory.path}", *flags):
         assert cluster_template.main(["cluster_template"]) == 0
     cluster = read_cluster(directory.cluster)
@@ -89,7 +89,7 @@ def test_a_users_addresses_are_kept(
     assert addresses["coordinator"] == ["login-node:4000"]
     assert read_cluster(directory.cluster).run.agent.total_environment_frames == 500_000
 
-    # New addresses are asked for: the old ones can still be had.
+    # New addresses are requested: the old ones are kept.
     addresses, out = prepared(directory, capsys, "--hosts=h8")
     assert addresses["coordinator"] == ["h8:7000"]
     old = directory.path / "cluster.json.old"

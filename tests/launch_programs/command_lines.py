@@ -12,7 +12,7 @@ FLAGS = flags.FLAGS
 
 @contextlib.contextmanager
 def given(define_flags: Callable[[], None], *arguments: str) -> Iterator[None]:
-    """Defines a program's flags and parses `arguments`; afterwards the flags do not exist."""
+    """Defines a program's flags and parses `arguments`; removes the flags afterwards."""
     before = set(FLAGS)
     define_flags()
     try:
@@ -25,7 +25,7 @@ def given(define_flags: Callable[[], None], *arguments: str) -> Iterator[None]:
 
 
 def refused(program: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Runs a program's `main` in this process; gives the one line with which it refuses."""
+    """Runs a program's `main` in this process; returns its one-line refusal."""
     options = [a for a in arguments if a.startswith("--")]
     positional = [a for a in arguments if not a.startswith("--")]
     with given(program.define_flags, *options), pytest.raises(SystemExit) as end:
@@ -35,8 +35,8 @@ def refused(program: ModuleType, capsys: pytest.CaptureFixture[str], *arguments:
 
 
 def one_line(out: str, err: str) -> str:
-    """What stands in the only line of a refusal."""
-    # ale-py says where its ROMs are, if it is told so by a variable.
+    """Returns the message in the only line of a refusal."""
+    # ale-py prints where its ROMs are if a variable tells it.
     assert [line for line in out.splitlines() if not line.startswith("Loading roms ")] == []
     assert err.startswith("error: ")
     assert err.endswith("\n")

@@ -75,7 +75,7 @@ def test_a_run_without_a_checkpoint(tmp_path: pathlib.Path, config: RunConfig) -
             f"{tmp_path} has no checkpoint yet: train it first, with "
             f"python -m launch_programs.train --logdir={tmp_path}"
         )
-        directory.checkpoints.mkdir(exist_ok=True)  # the second time: with an empty folder
+        directory.checkpoints.mkdir(exist_ok=True)  # the second time, with an empty directory
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "config.json"]
 
 
@@ -142,7 +142,7 @@ def test_the_same_seed_plays_the_same_episodes(toy: RunDirectory) -> None:
     first = play(1)
     assert play(1) == first
     assert play(2) != first
-    # A task's episodes do not depend on which others are played.
+    # A task's episodes do not depend on which other tasks are played.
     assert play(1, level_name="catch_x10000,catch_x1") == [first[2], first[0]]
 
     play(1, greedy=True)
@@ -217,7 +217,7 @@ def test_other_tasks_in_the_place_of_one_of_the_run(
     foreign, own = evaluation.tasks
     assert [foreign.task, own.task] == ["catch_x100", "catch_x1"]
     assert (foreign.random, foreign.human) == (-60.0, 100.0)
-    # The policy does not know the task: it catches as many balls as of its own.
+    # The policy is not told the actual task: it catches as many balls as in its own.
     same = evaluate.evaluate(
         directory, episodes=20, greedy=False, seed=3, level_name="catch_x10000"
     ).tasks[0]
@@ -340,7 +340,7 @@ def test_videos_are_named_like_the_evaluation_and_kept(tmp_path: pathlib.Path) -
     before = {p.name: p.read_bytes() for p in directory.videos.iterdir()}
     assert sorted(before) == ["catch_x100-5-2.gif", "catch_x100-5-2.mp4"]
 
-    # A video of an evaluation that did not get to its end is no more overwritten than others.
+    # The video of an unfinished evaluation is not overwritten either.
     (directory.videos / "catch_x1-5-3.partial.mp4").write_text("of another program")
     evaluate.evaluate(directory, episodes=1, greedy=False, seed=2, video=True)
     assert videos("evaluation-5-4") == {
@@ -382,7 +382,7 @@ def failing(seed):
 
 @pytest.fixture
 def endless(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
-    """Where the module `endless_env` of tasks without an end is."""
+    """The directory of the module `endless_env`, whose tasks do not end."""
     (tmp_path / "endless_env.py").write_text(ENDLESS)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -418,7 +418,7 @@ def test_a_brief_evaluation_says_now_and_then_how_a_long_episode_goes(
 
 
 def test_whole_episodes_are_not_cut_off(toy: RunDirectory, capsys: pytest.CaptureFixture) -> None:
-    """The last step of a game may be the one that the limit is at."""
+    """The last step of a game may fall exactly on the limit."""
     scores = evaluate.evaluate(
         toy, episodes=2, greedy=False, seed=3, level_name="catch_x1", max_frames=9
     ).tasks

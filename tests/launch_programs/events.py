@@ -1,4 +1,4 @@
-"""Event files as TensorBoard itself reads them."""
+"""Reads event files as TensorBoard itself does."""
 
 import pathlib
 

@@ -52,7 +52,7 @@ def test_atari(tmp_path: pathlib.Path) -> None:
     info = load_policy(tmp_path / "mine").info
     assert (info.observation_shape, info.stacked) == ((4, 84, 84), True)
     assert info.observation_dtype == np.uint8
-    # What it is played with: whole games, the actions that it knows.
+    # It is played on whole games, with the actions that it knows.
     assert info.environment["action_set"] == "minimal"
     assert info.environment["life_loss"] is False
     with np.load(tmp_path / "mine") as archive:
@@ -72,7 +72,7 @@ def test_the_example_plays_it(tmp_path: pathlib.Path) -> None:
     assert process.returncode == 0, process.stderr
     first, last = process.stdout.splitlines()
     assert first == "pong-5.policy.npz: trained on 3,200 frames of pong"
-    # Games are cut off after 120 frames, as the run's were.
+    # Games are cut off after 120 frames, as in the run.
     assert last in [f"pong: mean return {mean:.1f} of 2 episodes" for mean in (0, -0.5, -1.0)]
 
 

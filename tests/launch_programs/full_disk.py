@@ -1,4 +1,4 @@
-"""A disk that takes no more, without the right to mount one."""
+"""Simulates a full disk, without the right to mount one."""
 
 import contextlib
 import resource
@@ -11,12 +11,12 @@ _LEAST_TIME = "jax_persistent_cache_min_compile_time_secs"
 
 @contextlib.contextmanager
 def full_beyond(size: int) -> Iterator[None]:
-    """Lets every write of this process beyond `size` bytes of a file fail, as the system does it.
+    """Makes the system fail this process's writes beyond `size` bytes of a file.
 
-    What fits is written: a part of the data, as on a disk that becomes full.
+    The part of the data that fits is written, as on a disk that fills up.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # JAX would leave parts of what it compiles in the cache that all tests share.
+    # JAX would leave truncated entries in the compilation cache that all tests share.
     least = jax.config.values[_LEAST_TIME]
     jax.config.update(_LEAST_TIME, 1e9)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

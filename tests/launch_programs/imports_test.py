@@ -1,4 +1,4 @@
-"""How soon programs answer, and where they cannot be."""
+"""How soon programs respond, and where they cannot run."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ from tests.missing_packages import ONLY_JAX_AND_HAIKU
 
 
 def test_programs_answer_without_tensorflow() -> None:
-    """Importing it takes four seconds, and only nodes need Reverb.
+    """Importing TensorFlow takes four seconds, and only nodes need Reverb.
 
-    Flags are checked, tasks and networks made, policies played without.
+    Programs check flags, make tasks and networks, and play policies without them.
     """
     program = """
 import importlib, sys
@@ -36,7 +36,7 @@ print(sorted({"tensorflow", "reverb", "rlax"} & set(sys.modules)))
 
 
 def test_the_core_alone_has_no_programs() -> None:
-    started = "sys.argv = ['-m']\nimport launch_programs"  # as of `python -m launch_programs.X`
+    started = "sys.argv = ['-m']\nimport launch_programs"  # as with `python -m launch_programs.X`
     done = subprocess.run(
         [sys.executable, "-c", ONLY_JAX_AND_HAIKU + started],
         capture_output=True,

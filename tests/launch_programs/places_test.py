@@ -1,4 +1,4 @@
-"""Directories that cannot be written, and programs' lines that can be pasted."""
+"""Directories that cannot be written to, and printed commands that can be pasted."""
 
 import os
 import pathlib
@@ -135,6 +135,6 @@ def test_two_programs_of_one_second(
     outputs = [program.communicate()[0] for program in programs]
     assert [program.returncode for program in programs] == [0, 0]
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["catch_x1-0", "catch_x1-0-2"]
-    for output in outputs:  # the commands are those of each run's own directory
+    for output in outputs:  # all commands name the run's own directory
         assert len(set(p for p in shlex.split(output) if p.startswith("--cluster="))) == 1
     assert "--cluster=" in outputs[0] and outputs[0] != outputs[1]

@@ -1,4 +1,4 @@
-"""Figures of runs: what is in them, in which files, and what is refused."""
+"""Figures of runs: their contents, their files, and refused input."""
 
 import io
 import pathlib
@@ -26,7 +26,7 @@ COLUMNS = [panel.column for panel in figures._LEARNER_PANELS]
 def make_trained(
     path: pathlib.Path, level: str, tasks: Sequence[str], *flags: str, level_of_returns: float = 0.0
 ) -> RunDirectory:
-    """A run of 64,000 frames; returns of its i-th task rise from `level_of_returns` by 100 i."""
+    """A run of 64,000 frames; the i-th task's returns rise from `level_of_returns` by 100 i."""
     random = np.random.default_rng(1)
     actors = [
         episode(f / 640, f, task, level_of_returns + 100 * i * f / 64_000)
@@ -48,7 +48,7 @@ def make_trained(
 
 
 def texts(path: pathlib.Path) -> list[str]:
-    """All that is written in an SVG file, as text."""
+    """All text in an SVG file."""
     root = ElementTree.parse(path).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     return ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("}text")]
@@ -93,7 +93,7 @@ def test_two_groups_of_seeds(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtu
 
 
 def test_lines_and_bands_are_the_runs(tmp_path: pathlib.Path) -> None:
-    """The drawn numbers, against those that the tables were made from."""
+    """Compares the drawn numbers with those that the tables were made from."""
     task = "catch_x1"
     for i in range(3):
         make_trained(tmp_path / str(i), task, [task], f"--seed={i}", level_of_returns=10.0 * i**2)
@@ -180,7 +180,7 @@ def test_curves_that_end_with_the_shortest_run_are_said(tmp_path: pathlib.Path) 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error:constrained_layout")
 def test_many_tasks(tmp_path: pathlib.Path) -> None:
-    """A page with a panel for each of Atari's games, none of which is squeezed to nothing."""
+    """A page with a panel for each Atari game; none of them is squeezed to nothing."""
     games = SUITES["atari57"]
     directory = make_trained(tmp_path, "atari57", games)
     with figure_style.settings():

@@ -1,4 +1,4 @@
-"""Populations without the training."""
+"""Populations without training."""
 
 import pathlib
 from typing import Any
@@ -11,7 +11,7 @@ RANGES = {"learning_rate": Range(1e-4, 1e-2)}
 
 
 def population(level: str = "toy", *more_flags: str, **changes: object) -> PopulationConfig:
-    """Three members of 1,000 frames in intervals of 400, but for the changes."""
+    """Three members of 1,000 frames in intervals of 400, apart from `changes`."""
     flags = ("--total_environment_frames=1000", *more_flags)
     with given(define_run_flags, f"--level_name={level}", *flags):
         run = resolve(None)

@@ -1,4 +1,4 @@
-"""Which node is run, with what, and what is refused before it starts."""
+"""Which node runs, with what, and what is refused before it starts."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.launch_programs.runs import CONFIG
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A cluster file with free ports, of this machine and of others."""
+    """A cluster file with free ports, on this machine and on another."""
     free = []
     for _ in range(3):
         with socket.create_server(("", 0)) as server:
@@ -29,7 +29,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
         tmp_path / "run",
         {
             "coordinator": (f"localhost:{free[0]}",),
-            "learner": (f"203.0.113.9:{free[1]}",),  # RFC 5737: nobody's
+            "learner": (f"203.0.113.9:{free[1]}",),  # RFC 5737: unused
             "queue": (f"203.0.113.9:{free[2]}",),
         },
     )
@@ -43,7 +43,7 @@ Start = Callable[..., tuple[str, dict[str, str]]]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Runs `main`; gives the node that would be run, and the variables that it gets."""
+    """Runs `main`; returns the node that would run, and the variables that it gets."""
     monkeypatch.delenv("CLUSTER_SPEC", raising=False)
     names: list[str] = []
     variables: dict[str, str] = {}
@@ -102,7 +102,7 @@ def test_the_coordinator_claims_the_run_directory(start: Start, file: pathlib.Pa
     assert not directory.path.exists()
     start(f"--cluster={file}", "--job_name=coordinator", "--task=0")
     assert directory.read_config() == CONFIG
-    directory.lock()  # which it has given back
+    directory.lock()  # the coordinator has released it
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Run directories without the training."""
+"""Run directories without training."""
 
 import pathlib
 
@@ -36,7 +36,7 @@ CONFIG = RunConfig(
 def make_tables(
     path: pathlib.Path, level: str, *more_flags: str, **tables: list[Row]
 ) -> RunDirectory:
-    """A run directory with a configuration and these rows of its tables, and no checkpoint."""
+    """A run directory with a configuration and the given table rows, but no checkpoint."""
     with given(define_run_flags, f"--level_name={level}", *more_flags):
         config = resolve(None)
     directory = RunDirectory(path)
@@ -48,7 +48,7 @@ def make_tables(
 
 
 def make_run(path: pathlib.Path, level: str, *more_flags: str, steps: int = 5) -> RunDirectory:
-    """A run directory with a checkpoint of fresh parameters."""
+    """A run directory with a checkpoint of initial parameters."""
     directory = make_tables(path, level, *more_flags)
     config = directory.read_config()
     networks = make_run_networks(config)

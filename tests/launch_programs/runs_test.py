@@ -1,4 +1,4 @@
-"""The list of runs: states, scores, what is wrong, and how runs continue."""
+"""The list of runs: states, scores, problems, and how to resume."""
 
 import pathlib
 import shlex
@@ -21,7 +21,7 @@ FLAGS = ("--total_environment_frames=6400",)
 
 
 def save(directory: RunDirectory, step: int) -> None:
-    """As far as a list of runs looks at a checkpoint. A step is 640 frames of the toy suite."""
+    """Makes what the list reads of a checkpoint. A step is 640 frames of the toy suite."""
     (directory.checkpoints / str(step)).mkdir(parents=True)
 
 
@@ -61,7 +61,7 @@ def test_states(tmp_path: pathlib.Path) -> None:
     assert failed.resume == f"python -m launch_programs.train --logdir={tmp_path}"
 
     directory.lock()  # started again
-    for _ in range(2):  # being asked changes nothing
+    for _ in range(2):  # asking changes nothing
         running = read_run(tmp_path)
         assert (running.state, running.problem, running.resume) == ("running", "", "")
         assert running.frames == 5120
@@ -97,7 +97,7 @@ def test_a_run_goes_on_as_it_was_started(
 
 
 def test_what_a_start_notes_of_its_flags() -> None:
-    """Those that the configuration has not, as they were given."""
+    """Those that the configuration does not hold, as they were given."""
     flags = [
         "--launch_type=ray",
         "--noprivate_network",
@@ -123,7 +123,7 @@ def evaluation(run: pathlib.Path, steps: int, means: dict[str, float], **options
 
 
 def test_scores(tmp_path: pathlib.Path) -> None:
-    """Of three tasks at 0, 50 and 100 % the median is 50, whatever they were before."""
+    """The median of three tasks at 0, 50 and 100 % is 50, whatever they were before."""
     half = (TASKS["catch_x100"].random_score or 0) / 2 + 50
     early = [episode(0.0, 0, task, 1e6) for task in ("catch_x1", "catch_x100", "catch_x10000")]
     late = [
@@ -136,7 +136,7 @@ def test_scores(tmp_path: pathlib.Path) -> None:
     assert score is not None
     assert score.value == pytest.approx(50.0)
     assert score[1:] == ("%", "training")
-    # The evaluation of most frames; one of fewer tasks does not count, nor one of other games.
+    # The evaluation at the most frames; one with fewer tasks or other options does not count.
     evaluation(tmp_path, 2, dict.fromkeys(SUITE, 1.0))
     evaluation(tmp_path, 1, dict.fromkeys(SUITE, 0.0))
     evaluation(tmp_path, 3, {"catch_x1": -0.6})
@@ -201,7 +201,7 @@ def test_the_list(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) ->
     assert "0 of 6,400 │ 0 %" in shown.replace("  ", " ")
     assert f"{tmp_path}/[a] failed: it" in shown
     assert f"To resume:\n  {first['resume']}\n" in shown
-    # One run is a list of itself.
+    # The directory of one run lists that run.
     assert find_runs(tmp_path / "b") == [read_run(tmp_path / "b")]
 
 

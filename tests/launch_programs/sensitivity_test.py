@@ -1,4 +1,4 @@
-"""The sensitivity report: its statistics, and a grown network played."""
+"""The sensitivity report: its statistics, and a grown network at play."""
 
 import pathlib
 
@@ -45,7 +45,7 @@ def test_a_grown_network(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[s
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
     assert (shares > 0).all()
     np.testing.assert_array_equal(measure(config, policy, task=1, steps=24, seed=1), shares)
-    # The old column's own task depends on nothing of the new column.
+    # The old column's own task does not depend on the new column.
     own = measure(config, policy, task=0, steps=24, seed=1)
     np.testing.assert_array_equal(own, [[1.0, 0.0], [1.0, 0.0]])
     refusal = refused(sensitivity, capsys, f"--logdir={parent.path}")

@@ -1,4 +1,4 @@
-"""States of training without the training."""
+"""States of training, without training."""
 
 import dataclasses
 from typing import Any
@@ -9,14 +9,14 @@ from launch_programs.run.metrics import Row
 from launch_programs.run.training_status import TrainingStatus
 from tests.launch_programs.runs import CONFIG
 
-# When the run that statuses are of began; rows are from a second later.
+# When the run of these statuses began; rows are from a second later.
 BEGAN = 1_000.0
 
 
 def make_status(
     level: str, total_frames: int = 200_000_000, since: float = BEGAN
 ) -> TrainingStatus:
-    """A status of tasks that need not exist, without any rows."""
+    """A status without any rows, of tasks that need not exist."""
     tasks = tuple(task.name for task in parse_level_name(level))
     agent = Config(network="mlp", total_environment_frames=total_frames)
     per_actor = len(tasks)
@@ -25,14 +25,14 @@ def make_status(
 
 
 def add_episodes(status: TrainingStatus, task: str, *returns: float, frames: int = 0) -> None:
-    """Training episodes of a task."""
+    """Adds training episodes of a task."""
     for value in returns:
         row: Row = {"time": BEGAN + 1, "frames": frames, "task": task, "episode_return": value}
         status.add_episode(row)
 
 
 def learner_row(**values: Any) -> dict[str, Any]:
-    """A row as the learner writes it, but for the values that are given."""
+    """A row as the learner writes it, except for `values`."""
     return {
         "time": BEGAN + 1,
         "learner_steps": 100,

@@ -110,9 +110,9 @@ def kill_launcher(directory: RunDirectory) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
-    """Two members, of which the worse one continues from the better one's checkpoint.
+    """Has two members; the worse one continues from the better one's checkpoint.
 
-    The second member's rate is far too small, so that it is the worse one after an interval.
+    The second member's learning rate is far too small, so it is the worse one after an interval.
     """
     directory = PopulationDirectory(tmp_path / "population")
     program = start(
@@ -164,7 +164,7 @@ def test_a_population_is_trained(tmp_path: pathlib.Path) -> None:
     assert rows[0, 0].score > rows[0, 1].score
     assert [rows[0, n].parent for n in range(2)] == [-1, -1]
     assert [rows[1, n].parent for n in range(2)] == [0, 0]
-    # Changed, and kept within the range.
+    # Perturbed, but kept within the range.
     assert 1e-7 <= rows[1, 1].tuned["learning_rate"] <= 2e-7
     assert rows[1, 0].tuned == {"learning_rate": 0.005}
     assert all(row.frames >= 80_000 for (interval, _), row in rows.items() if interval == 1)

@@ -1,4 +1,4 @@
-"""What Weights & Biases wrote, offline, into a run directory."""
+"""Reads what Weights & Biases wrote, offline, into a run directory."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ def records(file: pathlib.Path) -> list[Any]:
 
 
 def history(file: pathlib.Path) -> list[dict[str, Any]]:
-    """What was logged, a dict each time; without what W&B adds."""
+    """What was logged, one dict per call, without what W&B adds."""
     return [
         {
             item.key or item.nested_key[0]: json.loads(item.value_json)
@@ -40,7 +40,7 @@ def files(run: pathlib.Path) -> list[pathlib.Path]:
 
 
 def summary(file: pathlib.Path) -> dict[str, Any]:
-    """What the run's summary was set to."""
+    """The values of the run's summary."""
     return {
         (item.key or "/".join(item.nested_key)): json.loads(item.value_json)
         for record in records(file)

@@ -25,7 +25,7 @@ def test_packages_of_another_project_in_front(file: str, tmp_path: pathlib.Path)
     assert result.returncode == 2
     assert one_line(result.stdout, result.stderr) == message
 
-    # Who imports the package gets an exception, and not the end of the process.
+    # Importing the package raises an exception and does not end the process.
     result = subprocess.run(
         [sys.executable, "-c", "import launch_programs"],
         cwd=tmp_path,
@@ -43,7 +43,7 @@ def test_a_folder_that_is_no_package_is_in_nobodys_way(tmp_path: pathlib.Path) -
 
 
 def test_an_interrupt_while_a_program_imports(tmp_path: pathlib.Path) -> None:
-    # In place of a package that all of them need.
+    # Replaces a package that all programs need.
     (tmp_path / "absl.py").write_text("print('imports', flush=True)\nimport time\ntime.sleep(60)\n")
     with subprocess.Popen(
         [sys.executable, "-m", "launch_programs.runs"],
@@ -74,7 +74,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 0)
 
 
 def test_no_program_is_left_without_a_garbage_collector() -> None:
-    """The package turns it off for whatever `python -m` starts."""
+    """The package turns it off for any program that `python -m` starts."""
     for path in (ROOT / "launch_programs").rglob("*.py"):
         code = path.read_text()
         if '__name__ == "__main__"' in code:

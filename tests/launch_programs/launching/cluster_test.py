@@ -14,7 +14,7 @@ from launch_programs.nodes.program import make_program, named_nodes
 from launch_programs.run.run_directory import RunDirectory
 from tests.launch_programs.runs import CONFIG
 
-# Of the run CONFIG, which has no queues of their own.
+# For the run CONFIG, which has no separate queue nodes.
 ADDRESSES = {"coordinator": ["h1:7000"], "learner": ["h1:7001"], "queue": ["h1:7002"]}
 
 
@@ -202,7 +202,7 @@ def test_parts_of_addresses() -> None:
 
 
 def resolved(cluster: Cluster, own: str) -> dict[str, list[str]]:
-    """The addresses of every node that has some, in the process of the node `own`."""
+    """The addresses of all nodes that have any, as seen in the process of the node `own`."""
     nodes = named_nodes(make_program(cluster.run, RunDirectory(cluster.logdir)))
     bind(nodes, cluster, own)
     return {
@@ -218,7 +218,7 @@ def test_the_learners_process_has_the_queue() -> None:
         "coordinator/0": ["h1:7000"],
         "learner/0": ["h2:7002", "h2:7001"],
     }
-    # Reverb's way inside a process.
+    # How Reverb connects within a process.
     assert resolved(cluster, "learner/0")["learner/0"] == ["localhost:7002", "h2:7001"]
     assert cluster.listens_at("learner", 0) == ["h2:7001", "h2:7002"]
     assert cluster.listens_at("actor", 1) == []

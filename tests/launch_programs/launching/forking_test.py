@@ -20,7 +20,7 @@ from launch_programs.launching.process_environments import process_environments
 
 @pytest.fixture(scope="module", autouse=True)
 def fork_server() -> Iterator[None]:
-    """The process that is forked; the environment afterwards is as before."""
+    """Starts the process that is forked; restores the environment afterwards."""
     before = dict(os.environ)
     forking.prepare({"FOR_ALL_NODES": "yes"})
     yield
@@ -31,7 +31,7 @@ def fork_server() -> Iterator[None]:
 def run(
     function: Callable[[], object], environment: Mapping[str, str] | None = None
 ) -> tuple[ForkServerProcess, str]:
-    """Runs a node to its end; gives its process, and what it printed."""
+    """Runs a node to its end; returns its process and its output."""
     process, output = forking.fork_node("actor/3", cloudpickle.dumps(function), environment or {})
     with output:
         text = output.read().decode()
@@ -125,14 +125,14 @@ def test_environment_variables_count_although_libraries_are_loaded() -> None:
 
 
 def test_the_learners_heap_is_one_and_is_kept() -> None:
-    """Large arrays come from the heap, not from fresh pages of the system."""
+    """Large arrays come from the heap, not from fresh pages."""
 
     def node() -> None:
         import re
 
         import numpy as np
 
-        large = np.ones(2**26, np.uint8)  # far above the size from which malloc maps files
+        large = np.ones(2**26, np.uint8)  # far above malloc's threshold for mmap
         address = large.ctypes.data
         for line in pathlib.Path("/proc/self/maps").read_text().splitlines():
             begin, end = (int(x, 16) for x in re.split("[- ]", line)[:2])
@@ -161,7 +161,7 @@ def test_forks_differ_in_numpys_random_numbers() -> None:
 
 @pytest.mark.slow
 def test_a_node_ends_with_its_launcher(tmp_path: pathlib.Path) -> None:
-    """The launcher is killed, and can tell nobody."""
+    """The launcher is killed, so it cannot tell its nodes."""
     program = tmp_path / "launcher.py"
     program.write_text(
         "import time, cloudpickle\n"

@@ -1,4 +1,4 @@
-"""Tests of how a node's process ends."""
+"""How a node's process ends."""
 
 import gc
 import subprocess
@@ -41,7 +41,7 @@ def test_a_node_that_is_a_program_of_its_own_collects_garbage() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(cloudpickle.dumps(lambda: print(gc.isenabled())))
-        process.stdin.flush()  # it stays open: its end would be the launcher's
+        process.stdin.flush()  # stays open: closing it would mean that the launcher ended
         assert process.stdout.read() == b"True\n"
 
 
@@ -68,7 +68,7 @@ def test_the_exit_code_is_what_the_node_ends_with(
         if raised is not None:
             raise raised
 
-    end: Callable[[Callable[[], object]], object] = node_process.end_after  # returns, for once
+    end: Callable[[Callable[[], object]], object] = node_process.end_after  # returns here
     end(run)
     assert codes == [code]
     assert ("OSError: why" in capsys.readouterr().err) == isinstance(raised, OSError)

@@ -1,4 +1,4 @@
-"""What processes print: bounded on the disk, the end in memory."""
+"""The output of processes: bounded on disk, with its end in memory."""
 
 import itertools
 import pathlib

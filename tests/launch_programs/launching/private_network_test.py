@@ -1,4 +1,4 @@
-"""A network of one's own, with real namespaces."""
+"""Private networks, with real namespaces."""
 
 import pathlib
 import socket
@@ -11,7 +11,7 @@ from launch_programs.launching import private_network
 
 ROOT = pathlib.Path(private_network.__file__).parents[2]
 
-# Serves on a port of all interfaces from within, and is its own client.
+# From inside, serves on a port of all interfaces and connects to it.
 INSIDE = """
 import os, socket
 from launch_programs.launching import private_network
@@ -59,7 +59,7 @@ def test_nobody_else_reaches_it() -> None:
 
 
 def test_a_system_that_forbids_it_says_why() -> None:
-    """A process with threads cannot have a new user namespace; without rights, any process."""
+    """A process with threads cannot enter a new user namespace, nor can any without rights."""
     program = (
         "import ctypes, threading, os\n"
         "from launch_programs.launching import private_network\n"

@@ -1,4 +1,4 @@
-"""What a user may ask of a Ray cluster."""
+"""Resources that a user may request from a Ray cluster."""
 
 import re
 

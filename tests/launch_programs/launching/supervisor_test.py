@@ -1,4 +1,4 @@
-"""Nodes that die, over real processes that do nothing else."""
+"""Nodes that die, as real processes that do nothing else."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from launch_programs.launching.supervisor import (
 )
 from launch_programs.nodes.ending import FINISHED, GIVEN_UP
 
-# Ends in order when it is asked to, as nodes do.
+# Ends cleanly when asked to, as nodes do.
 WAITS = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print(flush=True); "
 SLEEPS = WAITS + "time.sleep(600)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
@@ -55,7 +55,7 @@ class Process:
 
 
 class Program:
-    """A program of given nodes under a supervisor."""
+    """A program with given nodes under a supervisor."""
 
     def __init__(self, max_restarts: int = 2, **nodes: str):
         self.code = {"coordinator/0": SLEEPS, "learner/0": SLEEPS}
@@ -80,7 +80,7 @@ class Program:
         return [process for node, process in self.started if node == name]
 
     def wait_for(self, name: str, number: int = 1) -> list[Process]:
-        """The processes of a node, once so many were started."""
+        """Returns a node's processes once `number` of them have been started."""
         deadline = time.monotonic() + 60
         while len(self.processes(name)) < number and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -149,7 +149,7 @@ def test_a_node_that_others_do_not_need_is_started_again(node: str) -> None:
         (node, "killed by SIGKILL; started again (1 of at most 2 in ten minutes)")
     ]
     assert len(program.processes(node)) == 2
-    assert len(program.started) == 6  # nobody else was
+    assert len(program.started) == 6  # no other node was
 
 
 def test_a_node_that_dies_again_and_again_ends_the_program() -> None:

@@ -1,4 +1,4 @@
-"""Vertex AI without XManager; with it: contrib/vertex/vertex_test.py."""
+"""Vertex AI without XManager; contrib/vertex/vertex_test.py has the tests with it."""
 
 import dataclasses
 import sys

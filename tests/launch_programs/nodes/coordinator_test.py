@@ -1,4 +1,4 @@
-"""The line of progress that the coordinator writes."""
+"""The progress line that the coordinator writes."""
 
 from launch_programs.nodes.coordinator import progress_line
 from launch_programs.run.training_status import TrainingStatus

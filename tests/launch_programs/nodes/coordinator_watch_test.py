@@ -14,7 +14,7 @@ from launch_programs.nodes.coordinator_watch import CoordinatorWatch
 
 @pytest.fixture
 def asked_to_end(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when this process has got the signal that stops a node."""
+    """An event that is set once this process gets the signal that stops a node."""
     event = threading.Event()
 
     def kill(pid: int, signum: int) -> None:
@@ -50,7 +50,7 @@ def serve() -> Iterator[Serve]:
 def test_the_program_ends(asked_to_end: threading.Event, serve: Serve) -> None:
     ended = threading.Event()
     watch = CoordinatorWatch("actor/0", f"localhost:{serve(ended.is_set).port}")
-    assert not asked_to_end.wait(1.5)  # it answers, so silence does not count
+    assert not asked_to_end.wait(1.5)  # it answers, so there is no silence
     ended.set()
     assert asked_to_end.wait(10)
     watch.close()
@@ -74,7 +74,7 @@ def test_the_coordinator_goes_away(
 
 
 def test_the_node_ends_before(asked_to_end: threading.Event, serve: Serve) -> None:
-    """Also while it waits for an answer."""
+    """Even while it waits for an answer."""
     CoordinatorWatch("actor/0", f"localhost:{serve(lambda: False).port}").close()
     watch = CoordinatorWatch("actor/0", "localhost:1")
     assert not asked_to_end.wait(0.1)

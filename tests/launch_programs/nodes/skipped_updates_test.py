@@ -1,4 +1,4 @@
-"""When skipped updates are told of."""
+"""When skipped updates are reported."""
 
 from launch_programs.nodes.skipped_updates import SkippedUpdates
 from launch_programs.screen.node_output import Parser

@@ -1,4 +1,4 @@
-"""Waiting for other nodes, and no longer when the program stops; over real Courier servers."""
+"""Waiting for other nodes, but only until the program stops, with real Courier servers."""
 
 import contextlib
 import pathlib
@@ -18,7 +18,7 @@ from launch_programs.nodes.stopping import ProgramStopped, StoppableClient, ends
 
 ROOT = pathlib.Path(stopping.__file__).parents[2]
 
-# Seconds after which a test has failed; nothing here should come near it.
+# Seconds after which a test fails; nothing here should come close.
 DEADLINE = 30.0
 
 # A node that never answers: prints its port, then sleeps in the call.
@@ -31,7 +31,7 @@ print(server.port, flush=True)
 time.sleep(600)
 """
 
-# A node whose peer was never there, and that is asked to stop: must end, not only give up.
+# A node whose peer never existed is asked to stop: it must end, not only give up.
 LONELY = """
 import threading, courier
 from launch_programs.nodes.stopping import ProgramStopped, StoppableClient
@@ -114,15 +114,15 @@ def test_a_call_to_a_peer_that_died_ends_when_the_program_stops() -> None:
     stop.set()
     caller.join(DEADLINE)
     assert not caller.is_alive()
-    # Courier may have noticed the death itself; what must not be is a call that continues.
+    # Courier may have noticed the death itself; either way the call must not continue.
     assert len(ended) == 1
-    # A new call has nobody to answer it.
+    # Nobody is left to answer a new call.
     with pytest.raises(ProgramStopped):
         client.nap()
 
 
 def test_a_node_that_gave_up_can_end() -> None:
-    """What Courier still has in flight must not hold the process back."""
+    """Calls that Courier still has in flight must not keep the process alive."""
     result = subprocess.run(
         [sys.executable, "-c", LONELY],
         stdout=subprocess.PIPE,
@@ -150,7 +150,7 @@ def test_errors_of_a_node_count_unless_the_program_stops() -> None:
     with pytest.raises(ValueError, match="real"):
         fail("real")
 
-    timer = threading.Timer(0.3, stop.set)  # the peer was gone a little before we heard of the stop
+    timer = threading.Timer(0.3, stop.set)  # the peer went just before we heard of the stop
     timer.start()
     fail("a peer has gone")
     assert stop.is_set()

@@ -95,4 +95,4 @@ def test_derived_seeds_differ_and_repeat() -> None:
     assert all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
     assert seeds == [derive_seed(a, b) for a in range(20) for b in range(20)]
     assert derive_seed(2**63 - 1, 0) != derive_seed(2**31 - 1, 0)
-    np.random.RandomState(derive_seed(2**63 - 1))  # NumPy's older generators take it
+    np.random.RandomState(derive_seed(2**63 - 1))  # NumPy's older generators accept it

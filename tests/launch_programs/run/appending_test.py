@@ -1,4 +1,4 @@
-"""What grows on a disk that is full for a while."""
+"""Files that grow on a disk that is full for a while."""
 
 import pathlib
 
@@ -69,7 +69,7 @@ def test_one_warning_and_what_is_missing(tmp_path: pathlib.Path) -> None:
         assert not write("a", add)
         assert not write("b", add)
         assert not write("a", add)
-    assert write("b", add)  # may be a small one that fitted
+    assert write("b", add)  # may be small enough to fit
     [warning] = told
     assert warning.startswith("cannot write a: [Errno 27] File too large; ")
     assert warning.endswith("training continues")

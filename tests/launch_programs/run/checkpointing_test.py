@@ -1,4 +1,4 @@
-"""Checkpoints on the disk."""
+"""Checkpoints on disk."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ FRAMES = 2**40 + 3  # more than an int32 holds
 
 
 def make_state(seed: int, steps: int = 7, width: int = 4) -> TrainingState:
-    """A state like the learner's, of two layers and three tasks, with random contents."""
+    """A state like the learner's, with two layers, three tasks and random contents."""
     random = np.random.default_rng(seed)
 
     def array(*shape: int) -> np.ndarray:
@@ -92,7 +92,7 @@ def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
     for steps in (40, 70, 130, 141, 160, 230, 300):
         checkpointer.save(make_state(steps, steps), {})
     assert kept() == [40, 141, 160, 230, 300]
-    # A resumed run, whose setting may be another one.
+    # A resumed run, whose setting may differ.
     checkpointer = Checkpointer(tmp_path, keep_interval=100)
     for steps in (310, 320, 330):
         checkpointer.save(make_state(steps, steps), {})
@@ -110,7 +110,7 @@ def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("deviation", [None, 3.0])
 def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float | None) -> None:
-    """They had no mean square of rewards, the first ones no deviation and no checksum either.
+    """They lacked the mean square of rewards; the first ones, a deviation and a checksum too.
 
     The first ones saved a NamedTuple.
     """
@@ -160,7 +160,7 @@ def test_no_checkpoint(tmp_path: pathlib.Path) -> None:
 
 def test_the_newest_of_several_and_no_more_than_three(tmp_path: pathlib.Path) -> None:
     checkpointer = Checkpointer(tmp_path)
-    for steps in (9, 10, 100, 101):  # by number: 101 comes after 11 and before 9 in an alphabet
+    for steps in (9, 10, 100, 101):  # by number: in alphabetical order, 9 would be the last
         checkpointer.save(make_state(steps, steps), {"learner_steps": steps})
         assert checkpointer.latest_step == steps
     assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "100", "101"]
@@ -174,7 +174,7 @@ def test_the_newest_of_several_and_no_more_than_three(tmp_path: pathlib.Path) ->
 
 
 def test_a_step_is_saved_once(tmp_path: pathlib.Path) -> None:
-    """The learner saves at its end, perhaps right after it saved at an interval."""
+    """The learner saves at its end, perhaps right after a save at an interval."""
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(make_state(0), {"x": 1})
     checkpointer.save(make_state(0), {"x": 1})
@@ -182,7 +182,7 @@ def test_a_step_is_saved_once(tmp_path: pathlib.Path) -> None:
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path: pathlib.Path) -> None:
-    """A process that is killed while it saves leaves a directory by another name."""
+    """A process that is killed while saving leaves a directory with another name."""
     Checkpointer(tmp_path).save(make_state(0), {})
     (tmp_path / "8.orbax-checkpoint-tmp").mkdir()
     (tmp_path / "8.orbax-checkpoint-tmp" / "state").mkdir()
@@ -221,16 +221,16 @@ def test_the_shapes_of_another_network_are_refused(tmp_path: pathlib.Path) -> No
     Checkpointer(tmp_path).save(make_state(0), {})
     with pytest.raises(ValueError, match=r"7 is of another network.*has shape \(4,\), not \(3,\)"):
         Checkpointer(tmp_path).restore(make_state(0, width=3))
-    assert [p.name for p in tmp_path.iterdir()] == ["7"]  # it is not taken for damaged
+    assert [p.name for p in tmp_path.iterdir()] == ["7"]  # not mistaken for a damaged one
 
 
 # Saves that fail.
 
 
 def in_namespace(function: Callable[[str], None], directory: pathlib.Path, *unshare: str) -> None:
-    """Calls `function(directory)` in a process of its own after `unshare`, or skips the test.
+    """Calls `function(directory)` in a separate process after `unshare`, or skips the test.
 
-    With --map-root-user and --mount it may mount a file system that nobody else sees.
+    With --map-root-user and --mount it may mount a file system that no other process sees.
     """
     command = ["unshare", "--user", *unshare]
     try:
@@ -251,14 +251,14 @@ def mount(directory: str, options: str) -> None:
 
 
 def assert_restores(directory: pathlib.Path, seed: int) -> None:
-    """The newest checkpoint is the state that `seed`, its step too, makes."""
+    """Checks that the newest checkpoint is the state made from `seed`, which is its step too."""
     restored = Checkpointer(directory).restore(make_state(0))
     assert restored is not None
     assert bits(restored[0]) == bits(make_state(seed, steps=seed))
 
 
 def fill_the_disk(directory: str) -> None:
-    """A disk that is full after every 12 KiB of what a checkpoint takes."""
+    """Saves on disks that have 0, 12, 24, ... KiB left."""
     failed = 0
     for blocks in range(0, 20, 3):
         mount(directory, "size=1m")
@@ -279,11 +279,11 @@ def fill_the_disk(directory: str) -> None:
             assert checkpointer.latest_step == 2
             assert sorted(p.name for p in checkpoints.iterdir()) == ["1", "2"]
             assert_restores(checkpoints, 2)
-            if blocks == 0:  # else it may fit: sizes vary by a block or two
+            if blocks == 0:  # otherwise it may fit: sizes vary by a block or two
                 with pytest.raises(CheckpointError):
                     checkpointer.save(make_state(4, 4), {})
             filler.unlink()
-            # The learner may end in the step in which it could not save.
+            # The learner may end at the step that it could not save.
             checkpointer.save(make_state(3, 3), {})
         else:
             assert failed > 2, "the disk was never full"
@@ -313,7 +313,7 @@ def make_the_disk_read_only(directory: str) -> None:
     mount(directory, "remount,rw")
     checkpointer.save(make_state(3, 3), {})
     assert_restores(checkpoints, 3)
-    # A damaged checkpoint that cannot be renamed would be in the way of the next save.
+    # A damaged checkpoint that cannot be renamed would block the next save.
     (checkpoints / "3" / "info" / "metadata").unlink()
     mount(directory, "remount,ro")
     with pytest.raises(CheckpointError, match="3 is damaged .* cannot be renamed: .*Read-only"):
@@ -351,7 +351,7 @@ def test_a_wrong_argument_is_no_failure_of_the_disk(tmp_path: pathlib.Path) -> N
 
 
 def test_a_step_before_the_newest_is_refused(tmp_path: pathlib.Path) -> None:
-    """Orbax would not save it, and not say so."""
+    """Orbax would silently skip it."""
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(make_state(9, 9), {})
     with pytest.raises(CheckpointError, match="/8: there is a newer checkpoint, 9"):
@@ -370,14 +370,14 @@ def truncate_to_nothing(path: pathlib.Path) -> None:
 
 
 def flip_a_bit(path: pathlib.Path) -> None:
-    """Of the value of `frames` in the file of the counts, else in the middle."""
+    """In the value of `frames` in the file of counts, otherwise in the middle of the file."""
     contents = bytearray(path.read_bytes())
     frames = contents.find(b'"frames": ')
     contents[frames + 12 if frames >= 0 else len(contents) // 2] ^= 1
     path.write_bytes(contents)
 
 
-# A file that is shorter, empty, gone, or, which only a checksum tells, as long with other contents.
+# A shorter, empty or missing file, or one of the same length whose change only a checksum shows.
 DAMAGES = [truncate_to_half, truncate_to_nothing, flip_a_bit, pathlib.Path.unlink]
 
 
@@ -385,8 +385,8 @@ DAMAGES = [truncate_to_half, truncate_to_nothing, flip_a_bit, pathlib.Path.unlin
 def test_every_damage_of_every_file_is_harmless_or_noticed(
     damage: Callable[[pathlib.Path], None], tmp_path: pathlib.Path
 ) -> None:
-    """Restoring gives exactly what was saved: then, or before then."""
-    width = 500  # such arrays have files of their own; small ones share one
+    """Restoring returns exactly what was saved in this checkpoint or in the one before."""
+    width = 500  # arrays this large have their own files; small ones share one
     states = {step: make_state(step, step, width) for step in (1, 2)}
     for state in states.values():
         Checkpointer(tmp_path / "whole").save(state, {"x": state.steps})
@@ -413,7 +413,7 @@ def test_every_damage_of_every_file_is_harmless_or_noticed(
         if state.steps == 1:
             fell_back.add(name.parts[1] if name.parts[1] == "info" else name.parts[2])
             assert (directory / "broken-2").is_dir(), name
-        # Either way learning continues from there, and what it saves can be restored.
+        # Either way learning continues from there, and its saves can be restored.
         again = make_state(5, 2, width)
         checkpointer.save(again, {})
         restored = Checkpointer(directory).restore(make_state(0, width=width))
@@ -436,7 +436,7 @@ def test_a_directory_that_is_gone(
     assert policy.steps == checkpointer.latest_step == 2
     warning = capsys.readouterr().err
     assert f"{tmp_path}/3 is damaged, now named broken-3; using 2 instead: " in warning
-    assert_restores(tmp_path, 2)  # from now on without a word
+    assert_restores(tmp_path, 2)  # without a warning from now on
     assert "damaged" not in capsys.readouterr().err
 
 
@@ -459,7 +459,7 @@ def test_falling_back_by_two_and_again(tmp_path: pathlib.Path) -> None:
     assert_restores(tmp_path, 1)
     names = ["1", "broken-2", "broken-2-2", "broken-3"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
-    # They are not counted among those that are kept.
+    # Broken ones do not count towards the checkpoints to keep.
     for step in (4, 5, 6):
         checkpointer = Checkpointer(tmp_path)
         checkpointer.save(make_state(step, step), {})

@@ -80,7 +80,7 @@ def test_a_half_row_is_not_there_yet(tmp_path: pathlib.Path) -> None:
 
 
 def resumed_run(seed: int) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
-    """Rows of a run that is killed and resumed several times, and those of them that count."""
+    """Rows of a run that is killed and resumed several times, and the rows that count."""
     random = np.random.default_rng(seed)
     frames, time = 0, 0.0
     rows: list[tuple[str, Row]] = []
@@ -98,7 +98,7 @@ def resumed_run(seed: int) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
                 rows.append(("learner", learned(time, frames, loss=random.normal())))
             if random.random() < 0.05:
                 checkpoints.append(frames)
-        # Resumed from the newest checkpoint, or, if that is damaged, from the one before.
+        # Resumed from the newest checkpoint or, if that is damaged, from the one before.
         del checkpoints[max(1, len(checkpoints) - random.integers(0, 2)) :]
         frames = checkpoints[-1]
         time += 60.0
@@ -106,7 +106,7 @@ def resumed_run(seed: int) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
     kept: dict[str, list[Row]] = {"learner": [], "actors": [], "evaluator": []}
     for i, (table, row) in enumerate(rows):
         tables[table].append(row)
-        # By definition: nothing that was written later is of fewer frames.
+        # By definition: no row that was written later has fewer frames.
         if all(later["frames"] >= row["frames"] for _, later in rows[i + 1 :]):  # type: ignore[operator]
             kept[table].append(row)
     return tables, kept
@@ -174,6 +174,6 @@ def test_the_end_of_a_table_is_the_end_of_the_whole(last: int, tmp_path: pathlib
     whole = read_history(tmp_path).actors["catch_x1"].returns
     end = read_history(tmp_path, last=last).actors["catch_x1"].returns
     assert end.tolist() == whole[len(whole) - len(end) :].tolist()
-    # All rows but the one that is cut through: a row is at most 36 bytes.
+    # All rows but the one that is cut in two; a row has at most 36 bytes.
     assert len(end) >= min(100, last // 36 - 1)
     assert (len(end) == 100) == (last >= table.stat().st_size)

@@ -1,4 +1,4 @@
-"""Rows of metrics: plain values on the wire, CSV files on the disk."""
+"""Rows of metrics: plain values on the wire, CSV files on disk."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.launch_programs.full_disk import full_beyond
 
 TASKS = ("pong", "seaquest")
 
-# What a learner writes: Python's, NumPy's and JAX's values, of all kinds.
+# What a learner writes: values of all kinds from Python, NumPy and JAX.
 DATA: dict[str, Any] = {
     "name": "x",
     "flag": True,
@@ -89,7 +89,7 @@ def test_a_logged_row_arrives_at_a_courier_server() -> None:
     finally:
         server.Stop()
     assert received == [("learner", [ROW]), ("learner", [{"steps": 4}])]
-    json.dumps(received)  # no NumPy value came out either
+    json.dumps(received)  # and no NumPy value arrived
 
 
 def read(path: pathlib.Path) -> list[list[str]]:
@@ -125,7 +125,7 @@ def test_a_float_is_read_back_exactly(tmp_path: pathlib.Path) -> None:
 
 
 def test_other_columns_than_before(tmp_path: pathlib.Path) -> None:
-    """A run that an earlier version began, or a later one: it resumes, and nothing is lost."""
+    """A run begun by an earlier or later version resumes, and nothing is lost."""
     path = tmp_path / "table.csv"
     CSVTable(path).append([{"x": 1, "y": "a, b"}, {"x": 2, "y": "c"}])
     table = CSVTable(path)
@@ -167,7 +167,7 @@ def test_an_empty_file_is_a_new_one(tmp_path: pathlib.Path) -> None:
 def test_a_reader_of_a_growing_table_sees_complete_rows(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "table.csv"
     assert read_rows(path) == []
-    path.write_text("a,b\n1,2\n3,")  # a row on its way
+    path.write_text("a,b\n1,2\n3,")  # a row being written
     assert read_rows(path) == [{"a": "1", "b": "2"}]
     path.write_text("a,b\n1,2\n3,4\n")
     assert read_rows(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
@@ -177,7 +177,7 @@ def test_a_follower_sees_each_row_once_and_whole(tmp_path: pathlib.Path) -> None
     path = tmp_path / "table.csv"
     follower = TableFollower(path)
     assert follower.new_rows() == []
-    path.write_text("a,b")  # a header on its way
+    path.write_text("a,b")  # a header being written
     assert follower.new_rows() == []
     path.write_text("a,b\n1,2\n3,")
     assert follower.new_rows() == [{"a": "1", "b": "2"}]
@@ -191,7 +191,7 @@ def test_a_follower_of_a_table_that_another_run_goes_on_with(tmp_path: pathlib.P
     follower = TableFollower(path)
     path.write_text("a,b\n1,2\n3,")
     follower.new_rows()
-    CSVTable(path).append([{"a": 5, "b": 6}])  # cuts the half row off
+    CSVTable(path).append([{"a": 5, "b": 6}])  # cuts off the incomplete row
     assert follower.new_rows() == [{"a": "5", "b": "6"}]
 
 

@@ -59,7 +59,7 @@ def test_out_of_range(changes: dict[str, Any], message: str) -> None:
 
 
 def test_several_tasks_need_scores_or_references() -> None:
-    population("gym:CartPole-v1")  # its return will do
+    population("gym:CartPole-v1")  # its return is enough
     with pytest.raises(ValueError, match="gym:Acrobot-v1 has no scores to normalise by"):
         population("gym:Acrobot-v1,gym:MountainCar-v0")
     one, two = "minatar:breakout", "minatar:freeway"
@@ -77,7 +77,7 @@ def test_references() -> None:
     texts = ["gym:Acrobot-v1:-500:-90", "pong:0:21"]
     found = parse_references(texts)
     assert found == {"gym:Acrobot-v1": Range(-500.0, -90.0), "pong": Range(0.0, 21.0)}
-    # They win over a task's own scores.
+    # They override a task's own scores.
     config = population("pong", references={"pong": Range(0.0, 20.0)})
     (pong,) = config.run.task_list()
     assert config.normalised(pong, 5.0) == pytest.approx(25.0)
@@ -112,7 +112,7 @@ def test_runs_of_the_members() -> None:
     assert run.agent.learning_rate == 0.003
     assert run.agent.entropy_cost == config.run.agent.entropy_cost
     assert run.seed == config.run.seed + 2
-    assert run.agent.total_environment_frames == 1000  # the schedule is that of the whole
+    assert run.agent.total_environment_frames == 1000  # the schedule spans the whole run
     ends = [config.member_run(0, {}, interval).last_frame for interval in range(3)]
     assert ends == [400, 800, 1000]
     assert config.member_run(0, {}).last_frame == 1000

@@ -46,7 +46,7 @@ def test_commit_and_changes(repository: pathlib.Path) -> None:
 def test_code_without_git(repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
     installed = {"unknown": "installed without git"}
     assert provenance.code(tmp_path) == installed
-    # In the environment of another project, which has git.
+    # Installed in another project's environment, and that project uses git.
     site_packages = repository / ".venv" / "site-packages"
     site_packages.mkdir(parents=True)
     assert provenance.code(site_packages) == installed

@@ -1,4 +1,4 @@
-"""What a run is defined by."""
+"""The settings that define a run."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ from launch_programs.run import run_config
 from launch_programs.run.run_config import RunConfig, contradictions, from_json
 from tests.launch_programs.runs import CONFIG
 
-# A value other than CONFIG's for every setting, and whether a resumed run may have it.
+# For every setting, a value other than CONFIG's, and whether a resumed run may change to it.
 OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "tasks": (("seaquest", "pong"), False),
     "grow_from": ("runs/earlier", False),
@@ -75,7 +75,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
 
 
 def changed(field: str, value: Any) -> RunConfig:
-    """CONFIG with one field, of it or of a part of it, replaced."""
+    """CONFIG with one field replaced, either its own or that of a part."""
     if "." not in field:
         return dataclasses.replace(CONFIG, **{field: value})
     part, name = field.split(".")
@@ -200,7 +200,7 @@ def test_environments_spread_evenly_over_tasks(num_tasks: int) -> None:
                 indices = config.task_indices(actor)
                 assert len(indices) == per_actor
                 shares = collections.Counter(indices)
-                # Within an actor, too, no task has more than one environment above another's.
+                # Within an actor, too, tasks differ by at most one environment.
                 least = 0 if len(shares) < num_tasks else min(shares.values())
                 assert max(shares.values()) - least <= 1
                 total.update(shares)

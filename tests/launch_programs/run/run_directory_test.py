@@ -74,7 +74,7 @@ def test_creating_makes_parents_and_leaves_what_is_there(tmp_path: pathlib.Path)
 
 @pytest.mark.parametrize("path", ["file", "file/below"])
 def test_a_directory_that_cannot_be_made(tmp_path: pathlib.Path, path: str) -> None:
-    """A path at or below a file: tests may run as root, whom no permission stops."""
+    """A path at or below a file: tests may run as root, which ignores permissions."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"^logdir='{tmp_path / path}': cannot be written to: "):
         RunDirectory(tmp_path / path).create()
@@ -82,7 +82,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: pathlib.Path, path: str) -> N
 
 
 def test_a_directory_that_cannot_be_written_to() -> None:
-    """/proc refuses new files, whoever asks."""
+    """/proc refuses new files, even from root."""
     with pytest.raises(ValueError, match="^logdir='/proc/run': cannot be written to: "):
         RunDirectory("/proc/run").create()
 
@@ -96,7 +96,7 @@ def test_one_process_at_a_time(tmp_path: pathlib.Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
-        for _ in range(2):  # a refused claim must not weaken the other's
+        for _ in range(2):  # a refused claim must not weaken the other one
             with pytest.raises(ValueError, match=f"^logdir='{tmp_path}': another run is using it"):
                 RunDirectory(tmp_path).lock()
         holder.send_signal(signal.SIGKILL)

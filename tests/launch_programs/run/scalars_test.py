@@ -72,7 +72,7 @@ def test_episodes_are_averaged_between_rows_of_the_learner() -> None:
         "charts/human_normalised_percent/pong": 100 * (-5.0 - random) / (human - random),
         "charts/episodic_return/seaquest": 68.4,
         "charts/episodic_length/seaquest": 7.0,
-        "charts/human_normalised_percent/seaquest": 0.0,  # 68.4 is the random policy's
+        "charts/human_normalised_percent/seaquest": 0.0,  # the random policy's return is 68.4
     }
     second = stream.add("learner", {**LEARNER, "frames": "200000"})
     assert second is not None

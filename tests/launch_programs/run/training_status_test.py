@@ -1,4 +1,4 @@
-"""The state of training from the rows of its tables."""
+"""The state of training, computed from the rows of its tables."""
 
 import pathlib
 
@@ -20,7 +20,7 @@ def test_returns_of_a_task() -> None:
     pong, seaquest = status.tasks
     assert figures(pong) == (0, None, None, None)
     add_episodes(status, "pong", *[-21.0] * 50, *[0.0] * 99, 10.0)
-    # The mean is of the last hundred.
+    # The mean is over the last hundred.
     assert figures(pong) == (150, 10.0, 0.1, pong.task.human_normalised(0.1))
     assert figures(seaquest) == (0, None, None, None)
 
@@ -55,7 +55,7 @@ def test_time_left() -> None:
         status.add_learner_row(learner_row(frames=frames, frames_per_second=speed))
         shares.append(status.share)
     left.append(status.seconds_left)
-    # The first speed has the start in it; with a speed of 0 nobody knows.
+    # The first speed includes the start; with a speed of 0 the time left is unknown.
     assert left == [None, 60.0, None, 0.0, 0.0]
     assert shares == [0.4, 0.5, 1.0, 1.0]  # the last update had more frames than were left
 
@@ -109,7 +109,7 @@ def test_a_run_directory_is_followed_and_a_resumed_run_goes_on(tmp_path: pathlib
     assert resumed.frames == 640
     assert resumed.tasks[0].mean_return == -20.0
     assert (resumed.restarts, resumed.failures) == (1, 2)
-    assert resumed.frames_per_second is None  # that was another start's
+    assert resumed.frames_per_second is None  # that was an earlier start's
 
 
 def test_a_clock_that_is_set_back_stops_nothing() -> None:

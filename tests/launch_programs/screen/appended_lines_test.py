@@ -14,7 +14,7 @@ def append(path: pathlib.Path, data: bytes) -> None:
 def test_each_line_once_and_whole(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "log"
     follower = LineFollower(path)
-    assert follower.new_lines() == []  # it is not there yet
+    assert follower.new_lines() == []  # the file is not there yet
     append(path, b"one\n\nthr")
     assert follower.new_lines() == ["one", ""]
     assert follower.new_lines() == []

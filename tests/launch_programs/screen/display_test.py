@@ -1,4 +1,4 @@
-"""What is drawn, at the sizes that terminals have."""
+"""What the display draws at the sizes of terminals."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from tests.launch_programs.statuses import add_episodes, learner_row, make_statu
 
 
 def draw(status: TrainingStatus, width: int, height: int, path: str = "runs/mine") -> list[str]:
-    """The lines of the picture."""
+    """The lines that are drawn."""
     console = Console(width=width, height=height, force_terminal=True, color_system=None)
     with console.capture() as capture:
         console.print(render(status, path, width, height))

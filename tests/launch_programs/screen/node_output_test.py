@@ -8,7 +8,7 @@ import pytest
 from launch_programs.run.run_directory import RunDirectory
 from launch_programs.screen.node_output import NodeOutput, Parser, Raised
 
-# Lines as the libraries print them, and what is said of each.
+# Lines as the libraries print them, and what the user is shown for each.
 WARNINGS = {
     "W1124 13:55:45.123456 140256 api.py:12] deprecated": "warning: deprecated (api.py:12)",
     "E1124 13:55:45.123456 140256 a/b.py:12] no GPU": "error: no GPU (a/b.py:12)",
@@ -32,7 +32,7 @@ WARNINGS = {
 }
 
 # What nodes print when all is well, in toy, Atari, Gymnasium, bsuite, threaded and Ray runs, with
-# TensorFlow's messages not turned off.
+# TensorFlow's messages left on.
 NOISE = [
     "",
     "Waiting for workers to stop for 10s.",
@@ -96,7 +96,7 @@ def test_exceptions(line: str) -> None:
 
 
 class Run:
-    """A run directory in which nodes print, and what the user has been shown."""
+    """A run directory with the output of nodes, and what the user has been shown."""
 
     def __init__(self, path: pathlib.Path):
         self.directory = RunDirectory(path)
@@ -115,7 +115,7 @@ class Run:
             file.write(text)
 
     def update(self, later: float = 0.0) -> list[str]:
-        """What one more look shows."""
+        """Updates once more, and returns what that shows the user."""
         self.now += later
         before = len(self.shown)
         self.output.update()
@@ -185,7 +185,7 @@ def test_a_flood_is_bounded(run: Run) -> None:
     assert run.update(later=1.0) == [f"4,970 more warnings are in {run.directory.logs}"]
     assert run.update(later=60.0) == []
     run.write("actor/0", f"WARNING: {words(7)}\nWARNING: {words(4_999)}\n")
-    assert run.update() == []  # one is known, the other one too many to be remembered
+    assert run.update() == []  # one is known, the other was one too many to remember
     assert run.close() == [
         "actor/0: warning: h (2 times)",
         f"1 more warnings are in {run.directory.logs}",

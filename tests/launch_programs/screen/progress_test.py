@@ -1,4 +1,4 @@
-"""Screens: which there are for what, and what the plain one prints when."""
+"""Screens: which one is used when, and what the plain one prints when."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def test_lines_become_rarer(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[:9] == [10, 20, 30, 40, 60, 80, 110, 150, 200]
     assert printed[-2] == printed[-1] - 600
     screen.close()
-    assert capsys.readouterr().out == f"{now:.0f}\n"  # the last one is always there
+    assert capsys.readouterr().out == f"{now:.0f}\n"  # the last line is always printed
     screen.close()
     assert capsys.readouterr().out == ""
 
@@ -53,7 +53,7 @@ def test_the_display_is_for_terminals(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, term: str, kind: type
 ) -> None:
     monkeypatch.setenv("TERM", term)
-    monkeypatch.setenv("FORCE_COLOR", "1")  # colours do not make a terminal of a file
+    monkeypatch.setenv("FORCE_COLOR", "1")  # colours do not make a file a terminal
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as file:
         monkeypatch.setattr(sys, "stdout", file if terminal else io.StringIO())

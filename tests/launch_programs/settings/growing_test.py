@@ -1,4 +1,4 @@
-"""--grow_from: settings, tasks and the first checkpoint of a network with one column more."""
+"""--grow_from: settings, tasks and the first checkpoint of a network with one more column."""
 
 import pathlib
 
@@ -41,7 +41,7 @@ def test_settings(parent: RunDirectory) -> None:
     assert (config.agent.use_lstm, config.agent.hidden_size) == (True, 32)
     assert config.agent.batch_size == 8
     assert config.grow_from == str(parent.path)
-    # Only the new task is played to learn.
+    # Only the new task is played for learning.
     assert config.environments_per_actor == 16
     assert config.task_indices(0) == config.task_indices(1) == [2] * 16
 
@@ -62,7 +62,7 @@ def test_a_grown_run_resumes_and_grows_again(parent: RunDirectory, tmp_path: pat
 
 
 def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
-    # Statistics other than the initial ones, and a checkpoint that is newer.
+    # Statistics other than the initial ones, in a newer checkpoint.
     state, _ = Checkpointer(parent.checkpoints).restore(_state(parent)) or (None, None)
     assert state is not None
     statistics = settled([3.0, -7.0], np.full(2, 9.0))
@@ -81,19 +81,19 @@ def test_the_first_state(parent: RunDirectory, tmp_path: pathlib.Path) -> None:
             np.testing.assert_array_equal(kept, x)
     assert first.params[VALUE_HEAD]["b"].shape == (3,)
     assert not directory.path.exists()
-    # It can be saved and restored as any other, and a run with a checkpoint continues from that.
+    # It can be saved and restored like any other, and a run with a checkpoint continues from it.
     directory.create()
     Checkpointer(directory.checkpoints).save(first, {})
     restored = restore_policy(directory)
     jax.tree.map(np.testing.assert_array_equal, restored.params, first.params)
     jax.tree.map(np.testing.assert_array_equal, restored.popart, first.popart)
     assert first_state(config, directory) is None
-    # A run that does not grow starts from nothing.
+    # A run that does not grow starts from scratch.
     assert first_state(parent.read_config(), RunDirectory(tmp_path / "other")) is None
 
 
 def _state(directory: RunDirectory) -> TrainingState:
-    """A state of the structure of the run's."""
+    """A state with the structure of the run's."""
     config = directory.read_config()
     networks = make_run_networks(config)
     params = jax.device_get(networks.init(jax.random.PRNGKey(0)))

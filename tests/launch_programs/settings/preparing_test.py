@@ -1,4 +1,4 @@
-"""What is said before a run starts."""
+"""How a run is described before it starts."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Presets: the papers' values, overridden by flags, and said so."""
+"""Presets: the papers' values, and flags that override them and are reported."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_a_preset_sets_its_values(name: str) -> None:
 
 
 def test_what_the_papers_say() -> None:
-    """The values by hand from the papers' tables (arXiv 1802.01561, 1809.04474, 1907.02874)."""
+    """Values copied from the papers' tables (arXiv 1802.01561, 1809.04474, 1907.02874)."""
     papers = Config(
         normalise_images=False,
         unroll_length=20,
@@ -79,7 +79,7 @@ def test_a_resumed_run_with_its_preset() -> None:
     saved, _ = resolved("--preset=impala_shallow", "--level_name=pong")
     assert resolved(saved=saved) == (saved, [])
     assert resolved("--preset=impala_shallow", saved=saved)[0] == saved
-    # Another preset asks for something else, which the run's directory then refuses.
+    # Another preset sets other values, which the run's directory then refuses.
     assert resolved("--preset=amt", saved=saved)[0].agent.network == "attentive"
 
 

@@ -1,4 +1,4 @@
-"""A member of a population: its score, and its states, which others continue from."""
+"""A member of a population: its score, and the states that others continue from."""
 
 import json
 import pathlib
@@ -57,7 +57,7 @@ def test_score_of_one_task(tmp_path: pathlib.Path) -> None:
 
 
 def test_states(tmp_path: pathlib.Path) -> None:
-    """What the learner's part in a state is, real checkpoints tell; programs are in tune_test."""
+    """Uses real checkpoints for the learner's part of a state; tune_test runs the programs."""
     directory = make_population(tmp_path / "population", population())
     make_run(directory.member(0).path, "toy", steps=3)
     make_run(directory.member(0).path, "toy", steps=7)
@@ -77,11 +77,11 @@ def test_states(tmp_path: pathlib.Path) -> None:
     beginning = json.loads((copied.path / "beginning.json").read_text())
     assert beginning == {"interval": 5, "parent": 0, "tuned": {"learning_rate": 0.5}}
 
-    # The interval was interrupted after another checkpoint, and begins again.
+    # The interval was interrupted after another checkpoint, and is begun again.
     make_run(copied.path, "toy", steps=8)
     second.begin(state, {"learning_rate": 0.5})
     assert sorted(checkpoint_steps(copied.checkpoints)) == [7, 8]
-    # With another rate it is another interval.
+    # With another learning rate it is another interval.
     second.begin(state, {"learning_rate": 0.25})
     assert checkpoint_steps(copied.checkpoints) == [7]
     second.begin(None, {"learning_rate": 0.25})

@@ -25,7 +25,7 @@ def state(**changes: Any) -> PanelState:
 
 
 def lengths(panel: np.ndarray, colour: tuple[int, int, int]) -> list[int]:
-    """Widths of the filled bars of a colour, from above."""
+    """Widths of the filled bars of a colour, from top to bottom."""
     rows = (panel == colour).all(-1).sum(1)
     bars = [int(n) for n in rows if n > 4]
     return [n for i, n in enumerate(bars) if i == 0 or bars[i - 1] != n]
@@ -81,7 +81,7 @@ def test_the_curve_rises_with_the_value_and_moves_on() -> None:
     y, x = curve([0.0] * 50 + [1.0] * 50)
     assert y[x < 40].mean() > y[(x > 70)].mean() + 40
     y, x = curve([0.0] * 50 + [1.0] * CURVE_LENGTH)
-    assert (y == y[0]).all()  # the zeros have left
+    assert (y == y[0]).all()  # the zeros have scrolled out
     assert len(set(x)) >= CURVE_LENGTH - 6  # all but the dot at its end
 
 
@@ -93,7 +93,7 @@ def test_attention(count: int) -> None:
     without = draw_panel(state(choice=choice._replace(attention=None)))
     np.testing.assert_array_equal(with_bars[:370], without[:370])
     strip = (with_bars[370:] == BAR).all(-1)
-    assert abs(strip.any(1).sum() - 1 - 0.5 * 19) <= 1  # half of their height
+    assert abs(strip.any(1).sum() - 1 - 0.5 * 19) <= 1  # half their height
     assert strip.any(0).sum() == pytest.approx(WIDTH - 20, abs=3 * count + 2)
 
 

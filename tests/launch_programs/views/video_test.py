@@ -1,4 +1,4 @@
-"""Videos: the files, and that what they show is what happened."""
+"""Videos: the files, and whether they show what happened."""
 
 import pathlib
 from typing import Any
@@ -39,7 +39,7 @@ def read_mp4(path: pathlib.Path) -> np.ndarray:
 
 
 def frames(number: int, height: int = 64, width: int = 96) -> np.ndarray:
-    """Each of one colour, with a white block that moves."""
+    """Frames of one colour with a white block that moves."""
     shown = np.zeros((number, height, width, 3), np.uint8)
     shown[:] = (200, 40, 90)
     for i in range(number):
@@ -62,10 +62,10 @@ def test_files_read_back(tmp_path: pathlib.Path) -> None:
     writer = VideoWriter(paths(tmp_path / "videos"), 60)
     for frame in shown:
         writer.write(frame)
-        assert not writer.paths.mp4.exists()  # never a part of a file
+        assert not writer.paths.mp4.exists()  # never a partial file
         assert writer.paths.taken
     writer.finish()
-    writer.abandon()  # has no effect then
+    writer.abandon()  # has no effect any more
     assert sorted(p.name for p in (tmp_path / "videos").iterdir()) == ["game-5.gif", "game-5.mp4"]
 
     meta = iio.immeta(writer.paths.mp4, plugin="FFMPEG")
@@ -73,13 +73,13 @@ def test_files_read_back(tmp_path: pathlib.Path) -> None:
     assert meta["pix_fmt"].startswith("yuv420p(tv, bt709")
     mp4 = read_mp4(writer.paths.mp4)
     assert mp4.shape == shown.shape
-    # H.264 is not exact, and colours have half the resolution.
+    # H.264 is lossy, and colours have half the resolution.
     assert np.abs(mp4.astype(int) - shown).mean() < 5
 
     gif = iio.imread(writer.paths.gif, plugin="pillow", mode="RGB")
     assert gif.shape == (10, 64, 96, 3)  # 20 of 60 frames per second
     assert [iio.immeta(writer.paths.gif, index=i)["duration"] for i in (0, 5, 9)] == [50] * 3
-    # The first frame of the block moves by 6 pixels from one to the next.
+    # The left edge of the block moves by 6 pixels from one frame to the next.
     for i in range(9):
         step = (gif[i + 1, 8].min(-1) > 240).argmax() - (gif[i, 8].min(-1) > 240).argmax()
         assert step == pytest.approx(6, abs=2)
@@ -174,7 +174,7 @@ def test_without_pictures_there_is_the_panel_alone() -> None:
 
 
 class Tape(observers.EnvLoopObserver):
-    """Keeps what happened."""
+    """Records what happened."""
 
     def __init__(self) -> None:
         self.timesteps: list[dm_env.TimeStep] = []
@@ -199,7 +199,7 @@ recorders: list[EpisodeRecorder] = []
 def film(
     directory: RunDirectory, index: int, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Tape, list[tuple[Any, PanelState]], VideoWriter, EpisodeResult]:
-    """Films an episode; gives what happened, what was drawn, and the video."""
+    """Films an episode; returns what happened, what was drawn, the video and the result."""
     drawn: list[tuple[Any, PanelState]] = []
 
     def draw(pictures: Any, state: PanelState) -> list[np.ndarray]:
@@ -337,7 +337,7 @@ def test_an_environment_whose_render_fails(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The panel alone, or black where a picture is missing; the episode is played."""
+    """Shows the panel alone, or black for a missing picture; the episode is played."""
     directory = make_run(tmp_path, "catch_x1")
     from environments.toy.catch import Catch
 

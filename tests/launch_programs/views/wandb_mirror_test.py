@@ -27,7 +27,7 @@ EPISODE: Row = {
 
 @pytest.fixture
 def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDirectory]:
-    wandb.teardown()  # it reads its variables once in a process
+    wandb.teardown()  # it reads its variables once per process
     monkeypatch.setenv("WANDB_MODE", "offline")
     directory = RunDirectory(tmp_path / "run")
     directory.create()
@@ -46,7 +46,7 @@ def test_rows_become_history_and_a_resumed_run_goes_on(directory: RunDirectory) 
     CSVTable(directory.path / "learner.csv").append([{**LEARNER, "frames": 1280}])
     mirror.close()
     mirror.finish(130)
-    wandb.teardown()  # its process writes the file; `finish` does not wait for that offline
+    wandb.teardown()  # its process writes the file; offline, `finish` does not wait for it
     (first,) = files(directory.path)
     assert [row["frames"] for row in history(first)] == [640, 1280]
     assert history(first)[0]["charts/episodic_return/pong"] == -21.0
