@@ -76,9 +76,7 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
     "unnormalised": Configuration(("--nopopart",)),
     # On MinAtar's five games as many parameters as the others: 134,560, where `default` has 134,152
     # and `told` 134,792.
-    "attentive": Configuration(
-        ("--network=attentive", "--hidden_size=125", "--learning_rate=1e-3")
-    ),
+    "attentive": Configuration(("--network=attentive", "--hidden_size=125")),
     "told": Configuration(("--task_input",)),
     "sb3_ppo": Configuration(program="sb3_ppo"),
     "sample_factory": Configuration(program="sample_factory"),

@@ -1,8 +1,8 @@
 """The agent's settings.
 
 The defaults are settings that learn on a small machine (docs/results.md). They derive from those of
-IMPALA for Atari (arXiv 1802.01561) and of PopArt's multi-task paper (arXiv 1809.04474); the README
-lists the differences.
+IMPALA for Atari (arXiv 1802.01561) and of PopArt's multi-task paper (arXiv 1809.04474);
+docs/guides/deviations.md lists the differences.
 """
 
 import dataclasses
@@ -92,10 +92,7 @@ class Config(NetworkConfig):
     # Optimiser. The learning rate warms up and decays linearly to 0.
     optimiser: str = setting("adam", "Adam, or RMSProp as in the papers.", choices=OPTIMISERS)
     learning_rate: float = setting(
-        5e-4,
-        "Largest learning rate, by default 5e-4, with the network minatar 1e-3; falls linearly to "
-        "0 at --total_environment_frames.",
-        derived=True,
+        1e-3, "Largest learning rate; falls linearly to 0 at --total_environment_frames."
     )
     warmup_updates: int = setting(
         50,

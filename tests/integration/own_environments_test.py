@@ -1,4 +1,4 @@
-"""Environments that are no part of the project: trained on and evaluated by their names."""
+"""Environments from outside the project, trained on and evaluated by name."""
 
 import json
 import pathlib
@@ -10,12 +10,11 @@ from launch_programs.evaluate import evaluate
 from launch_programs.run.run_directory import RunDirectory
 from tests.integration.programs import train
 
-# As README, with fewer frames, and environments whose number does not depend on the machine.
+# As in the README, with fewer frames, and as many environments on any machine.
 CARTPOLE = (
     "--level_name=gym:CartPole-v1",
     "--total_environment_frames=200000",
     "--batch_size=16",
-    "--learning_rate=1e-3",
     "--entropy_cost=0.001",
     "--num_actors=1",
     "--environments_per_actor=32",
@@ -45,7 +44,7 @@ def test_cartpole_is_learned(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_two_tasks_are_trained_and_evaluated(tmp_path: pathlib.Path) -> None:
-    """They differ in their time limit. With --quiet, only what the program does is printed."""
+    """The tasks differ in their time limit. --quiet prints only what the program does."""
     logdir = tmp_path / "run"
     names = ["gym:CartPole-v0", "gym:CartPole-v1"]
     flags = ["--launch_type=local_mt", "--num_actors=1", "--environments_per_actor=8"]
@@ -58,7 +57,7 @@ def test_two_tasks_are_trained_and_evaluated(tmp_path: pathlib.Path) -> None:
         *flags,
     )
     assert json.loads((logdir / "config.json").read_text())["tasks"] == names
-    # Besides that CartPole-v0 is old, which Gymnasium says before, and in the launcher.
+    # Gymnasium warns that CartPole-v0 is old, before this line and in the launcher.
     lines = output[output.index("run directory ") :].splitlines()
     first, second, *table = [line for line in lines if "DeprecationWarning" not in line]
     assert first == f"run directory {logdir}"

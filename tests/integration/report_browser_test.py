@@ -1,4 +1,4 @@
-"""A report in a real browser, of a toy run that is trained, resumed, evaluated and filmed."""
+"""The report of a trained, resumed, evaluated and filmed toy run, in a real browser."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-# Those that the machines of continuous integration need, and no request of the browser's own.
+# What CI machines need; the rest stop the browser from making requests of its own.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -46,7 +46,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         path,
         "--level_name=toy",
         "--total_environment_frames=60000",
-        "--learning_rate=1e-3",
+        "--learning_rate=2e-3",
         "--log_interval=1",
         "--test_num_episodes=0",
     )
@@ -62,7 +62,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 @pytest.fixture
 def messages() -> list[str]:
-    """What the browser complained of, and what it asked for besides the page."""
+    """What the browser complained about, and its requests for anything but the page."""
     return []
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_missing_and_nothing_is_fetched(page: Page, messages: list[st
     assert len(widths) == 5
     assert min(widths) > 300
     assert all(page.evaluate("[...document.images].map(image => image.alt.length > 20)"))
-    page.wait_for_timeout(500)  # whatever would still be asked for
+    page.wait_for_timeout(500)  # for late requests
     assert messages == []
     assert page.title() == page.text_content("h1") == "a <b> & 'c'"
 
@@ -108,8 +108,8 @@ def test_videos_play(page: Page, directory: RunDirectory) -> None:
                         video.error];
             }"""
         )
-        assert played[0] >= 2  # it has what it shows
-        # Ten pictures, five a second.
+        assert played[0] >= 2  # the current frame is loaded
+        # Ten frames at five per second.
         assert played[1:] == [pytest.approx(2.0, abs=0.05), 530, 420, None]
 
 
@@ -136,7 +136,7 @@ def test_scores_are_those_of_the_evaluation(page: Page, directory: RunDirectory)
 def test_settings_and_what_it_was_trained_with(page: Page) -> None:
     marked = page.locator("#settings > .wide tr.differs")
     assert [marked.nth(i).locator("th, td").all_inner_texts() for i in range(marked.count())] == [
-        ["learning_rate", "0.001", "0.0005"],
+        ["learning_rate", "0.002", "0.001"],
         ["total_environment_frames", "200,000", "200,000,000"],
         ["log_interval", "1.0", "10.0"],
     ]
@@ -156,7 +156,7 @@ def test_it_fits_a_phone(page: Page, opened: bool) -> None:
     if opened:
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    # Whatever is wider scrolls by itself.
+    # Anything wider scrolls on its own.
     assert (
         page.evaluate(
             """[...document.body.querySelectorAll("*")].filter(element =>
@@ -173,7 +173,7 @@ def test_it_fits_a_phone(page: Page, opened: bool) -> None:
 
 
 def test_everything_is_printed(page: Page) -> None:
-    """Also what is folded, and all of a wide figure."""
+    """Including folded sections and the whole of a wide figure."""
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 900})
     assert page.evaluate("document.querySelector('details').open") is False
@@ -186,7 +186,7 @@ def test_everything_is_printed(page: Page) -> None:
 
 
 def test_a_damaged_video_does_not_play(chromium: Browser, tmp_path: pathlib.Path) -> None:
-    """So that the test above can fail."""
+    """Shows that `test_videos_play` can fail."""
     directory = make_run(tmp_path, "catch_x1")
     assert run("evaluate", f"--logdir={tmp_path}", "--video").returncode == 0
     (path,) = directory.videos.glob("*.mp4")

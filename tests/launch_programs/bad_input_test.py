@@ -1,4 +1,4 @@
-"""Bad input, as a user meets it: one line on stderr, exit code 2, and nothing started or left."""
+"""Bad input as a user sees it: one line on stderr, exit code 2, nothing started or left."""
 
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refusal:
-    """Runs a program's `main` in this process, and gives the one line with which it refuses."""
+    """Runs a program's `main` in this process; returns its one-line refusal."""
 
     def start(*arguments: object) -> None:
         raise AssertionError(f"a program was started: {arguments}")
@@ -157,7 +157,7 @@ def test_a_refused_run_without_logdir_leaves_no_default_one(
 def test_a_logdir_that_cannot_be_written_to(
     path: str, refusal: Refusal, tmp_path: pathlib.Path
 ) -> None:
-    """At or below a file, and in /proc: tests may run as root, whom no permission stops."""
+    """At or below a file, and in /proc: tests may run as root, which ignores permissions."""
     (tmp_path / "file").write_text("mine")
     message = refusal(train, "--level_name=toy", f"--logdir={tmp_path / path}")
     assert message.startswith(f"logdir='{tmp_path / path}': cannot be written to: ")
@@ -185,7 +185,7 @@ def contents(directory: RunDirectory) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("flags", "differences"),
     [
-        ("--learning_rate=0.5", "learning_rate is 0.0005 in the run, 0.5 is asked for"),
+        ("--learning_rate=0.5", "learning_rate is 0.001 in the run, 0.5 is asked for"),
         ("--nopopart", "popart is True in the run, False is asked for"),
         (
             "--seed=3 --unroll_length=10",
@@ -257,7 +257,7 @@ def test_a_missing_rom(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """ale-py looks for ROMs in ALE_ROMS_DIR, if that is set."""
+    """ale-py looks for ROMs in ALE_ROMS_DIR if that is set."""
     logdir = tmp_path / "run"
     flags = [f"--logdir={logdir}"]
     if program is train:
@@ -285,7 +285,7 @@ def test_a_missing_rom(
 def test_programs_refuse_by_themselves(
     program: str, flags: str, message: str, tmp_path: pathlib.Path
 ) -> None:
-    """Through the real command line, and what absl finds while it parses that."""
+    """Through the real command line, including an error that absl finds in parsing it."""
     logdir = tmp_path / "run"
     result = run(program, f"--logdir={logdir}", flags)
     assert result.returncode == 2
@@ -297,7 +297,7 @@ def test_programs_refuse_by_themselves(
 def test_a_traceback_only_on_demand(
     tmp_path: pathlib.Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a user's module raises; the traceback through the real command line."""
+    """An error in a user's module; the traceback comes through the real command line."""
     (tmp_path / "own.py").write_text("def make(seed):\n    raise RuntimeError('no display')\n")
     flags = (f"--logdir={tmp_path / 'run'}", "--level_name=dm_env:own:make")
     message = "task 'dm_env:own:make': RuntimeError: no display"
@@ -314,7 +314,7 @@ def test_a_traceback_only_on_demand(
 def test_wandb_without_its_package(
     refusal: Refusal, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)  # as Python notes what cannot be imported
+    monkeypatch.setitem(sys.modules, "wandb", None)  # how Python marks a failed import
     message = refusal(train, "--level_name=toy", "--wandb", f"--logdir={tmp_path / 'run'}")
     assert message == "wandb=True: needs the package wandb: install the extra [wandb]"
     assert list(tmp_path.iterdir()) == []

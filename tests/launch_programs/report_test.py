@@ -1,4 +1,4 @@
-"""The report's page and what it is made from; `report_browser_test` opens one."""
+"""The report's page and its sources; `report_browser_test` opens a page."""
 
 import html.parser
 import pathlib
@@ -48,7 +48,7 @@ VOID = {"meta", "link", "img"}
 
 
 class Page(html.parser.HTMLParser):
-    """Reads a page strictly: every element is closed, in order, and no id comes twice."""
+    """Parses a page strictly: every element is closed, in order, and no id occurs twice."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -151,14 +151,14 @@ def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
         "seed",
         "subnets",
     }
-    assert rows["learning_rate"] == Setting("learning_rate", "0.01", "0.0005", True)
+    assert rows["learning_rate"] == Setting("learning_rate", "0.01", "0.001", True)
     assert rows["network"] == Setting("network", "attentive", "shallow", True)
     assert rows["subnets"] == Setting("subnets", "2", "none", True)
     assert rows["tasks"] == Setting("tasks", "pong, seaquest", "", False)
     assert rows["total_environment_frames"].default == "200,000,000"
     page = page_of(directory)
     marks = [i for i, (tag, _) in enumerate(page.tags) if tag == "mark"]
-    assert len(marks) == 10  # of five settings, in the short table and in the whole one
+    assert len(marks) == 10  # of five settings, in the short table and in the full one
 
 
 @pytest.mark.parametrize("level", ["pong", "toy", "minatar", "gym:CartPole-v1"])
@@ -232,7 +232,7 @@ def test_the_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) ->
     directory = make_tables(tmp_path / "run", "toy")
     with given(report.define_flags):
         report.main(["report", str(directory.path)])
-        report.main(["report", str(directory.path)])  # replaces its own
+        report.main(["report", str(directory.path)])  # replaces its own file
     line = f"written to {directory.path}/report.html: 0.0 MB\n"
     assert capsys.readouterr().out == 2 * line
     with given(report.define_flags, f"--output={tmp_path}/else.html"):

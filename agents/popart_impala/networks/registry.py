@@ -37,8 +37,7 @@ NETWORKS: dict[str, Entry] = {
     "minatar": Entry(
         with_torso(MinAtarTorso),
         ("task_input",),
-        # With the rate that is best for Atari's screens it learns far less (docs/experiments.md).
-        {"hidden_size": HIDDEN_SIZE, "learning_rate": 1e-3},
+        {"hidden_size": HIDDEN_SIZE},
         takes_observations=True,
     ),
     "mlp": Entry(with_torso(MLPTorso), ("task_input",), takes_observations=True),

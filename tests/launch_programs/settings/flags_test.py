@@ -1,4 +1,4 @@
-"""Flags -> the run that they ask for."""
+"""Flags -> the run that they define."""
 
 import dataclasses
 import re
@@ -26,7 +26,7 @@ NO_FLAG = {
     "agent.frozen_columns": "--grow_from sets them",
 }
 
-# For every flag, a value other than its default, and the setting that it must become.
+# For every flag, a value other than its default, and the setting's value that results.
 OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "network": ("mlp", "mlp"),
     "use_lstm": ("true", True),
@@ -135,7 +135,7 @@ def test_a_game_alone_has_the_actions_that_it_uses() -> None:
         (["--level_name=pong"], "minimal"),
         (["--level_name=pong", "--action_set=full"], "full"),
         (["--level_name=pong,seaquest"], "full"),
-        (["--level_name=pong", "--network=progressive"], "full"),  # others may follow
+        (["--level_name=pong", "--network=progressive"], "full"),  # other games may follow
         (["--level_name=pong", "--preset=impala_deep"], "full"),
     ):
         assert resolved(*arguments).atari.action_set == expected, arguments
@@ -145,11 +145,9 @@ def test_a_game_alone_has_the_actions_that_it_uses() -> None:
 
 def test_minatar_has_a_network_of_its_own_and_that_settings() -> None:
     config, toy = resolved("--level_name=minatar"), resolved("--level_name=toy")
-    assert config.agent == dataclasses.replace(
-        toy.agent, network="minatar", hidden_size=128, learning_rate=1e-3
-    )
+    assert config.agent == dataclasses.replace(toy.agent, network="minatar", hidden_size=128)
     other = resolved("--level_name=minatar", "--network=attentive").agent
-    assert (other.network, other.hidden_size, other.learning_rate) == ("attentive", 256, 5e-4)
+    assert (other.network, other.hidden_size) == ("attentive", 256)
     larger = resolved("--level_name=minatar", "--hidden_size=256")
     assert larger.agent.hidden_size == resolved(saved=larger).agent.hidden_size == 256
 
@@ -200,7 +198,7 @@ def test_a_resumed_run_keeps_what_no_flag_changes(name: str) -> None:
     )
 
 
-# The default of these is to leave them out, which cannot be given.
+# These are unset by default, which no flag value can express.
 @pytest.mark.parametrize(
     "name",
     sorted(set(OTHER_VALUES) - {"evaluation_max_frames", "queue_size", "subnets", "minibatches"}),
@@ -215,7 +213,7 @@ def test_a_given_flag_overrides_the_resumed_run_even_with_the_default(name: str)
 
 
 def setting_of(name: str) -> str:
-    """The setting that a flag is for, with the prefix of the part that it is in."""
+    """The setting that a flag sets, prefixed with the part that it belongs to."""
     (setting,) = (s for s in flatten(resolved()) if s.split(".")[-1] == name)
     return setting
 
@@ -223,7 +221,7 @@ def setting_of(name: str) -> str:
 def test_tasks_of_a_resumed_run() -> None:
     saved = resolved("--level_name=seaquest,pong")
     assert resolved(saved=saved).tasks == ("seaquest", "pong")
-    # Even the default, where it is given.
+    # An explicit flag wins, even with the default.
     assert resolved("--level_name=atari3", "--environments_per_actor=3", saved=saved).tasks == (
         "pong",
         "riverraid",

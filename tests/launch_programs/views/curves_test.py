@@ -1,4 +1,4 @@
-"""Smoothing, groups of seeds, mean and spread, against plain loops."""
+"""Smoothing, groups of seeds, mean and spread, compared with plain loops."""
 
 import pathlib
 
@@ -43,7 +43,7 @@ def test_recent_mean_is_a_plain_loops(number: int, window: int) -> None:
 
 
 def test_no_episode_is_left_out_between_points() -> None:
-    """Means of 50 points with 40 new episodes each, though a window has only one."""
+    """Means at 50 points with 40 new episodes each, although a window has only one."""
     episodes = random_episodes(2_000, 10_000)
     at = np.linspace(0, 10_000, 51)[1:]
     counts = np.histogram(episodes.frames, np.concatenate([[-1], at + 0.5]))[0]
@@ -77,7 +77,7 @@ def test_two_groups_are_named_by_all_that_differs(tmp_path: pathlib.Path) -> Non
     )
     assert [g.label for g in groups] == [
         "tasks=catch_x1, learning_rate=0.01, total_environment_frames=200,000,000",
-        "tasks=toy, learning_rate=0.0005, total_environment_frames=1,000,000",
+        "tasks=toy, learning_rate=0.001, total_environment_frames=1,000,000",
     ]
 
 
@@ -91,14 +91,14 @@ def test_more_groups_are_named_by_what_is_their_own(tmp_path: pathlib.Path) -> N
     }
     groups = curves.group([history(tmp_path / name, *own) for name, own in flags.items()])
     assert [(g.label, len(g.runs)) for g in groups] == [
-        ("hidden_size=256", 2),  # as often as 64
+        ("hidden_size=256", 2),  # as frequent as 64
         ("hidden_size=256, learning_rate=0.01", 1),
         ("hidden_size=64", 1),
         ("hidden_size=64, popart=False", 1),
     ]
     groups = curves.group([history(tmp_path / f"{name}2", *flags[name]) for name in "abc"])
     assert [g.label for g in groups] == [
-        "hidden_size=256, learning_rate=0.0005",  # it has nothing of its own
+        "hidden_size=256, learning_rate=0.001",  # it has no value of its own
         "learning_rate=0.01",
         "hidden_size=64",
     ]
@@ -119,7 +119,7 @@ def test_mean_and_spread_over_runs(tmp_path: pathlib.Path) -> None:
     band = curves.band(runs, lambda h: curves.task_curve(h, "catch_x1", 1, at))
     last = np.floor(at / 100) * 100  # frames of the last episode
     short = at <= 2_000
-    np.testing.assert_allclose(band.mean[short], last[short])  # of 0, 1 and 2 times the frames
+    np.testing.assert_allclose(band.mean[short], last[short])  # mean of 0, 1 and 2 times frames
     np.testing.assert_allclose(band.low[short], 0)
     np.testing.assert_allclose(band.high[short], 2 * last[short])
     for curve in band:
@@ -142,7 +142,7 @@ def test_normalised_by_random_and_human_play(tmp_path: pathlib.Path) -> None:
     make_tables(tmp_path, "pong,seaquest", actors=rows)
     found = curves.normalised_curves(read_history(tmp_path), 1, np.array([50.0, 100.0, 200.0]))
     assert found is not None
-    pong = 100 * (20.0 - -20.7) / (14.6 - -20.7)  # the scores of the README's table
+    pong = 100 * (20.0 - -20.7) / (14.6 - -20.7)  # scores from the README's table
     np.testing.assert_allclose(found, [[np.nan, 0, pong], [np.nan, 100, 100]], rtol=1e-6)
 
 
