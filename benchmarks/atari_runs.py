@@ -84,13 +84,15 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "breakout": Experiment(
-        "Breakout alone", ("default",), ("breakout",), 3, minutes=60, moments=(30,)
+        "Breakout alone", ("default",), ("breakout",), 3, frames=12_000_000, moments=(30,)
     ),
     "pong": Experiment("Pong alone", ("default",), ("pong",), 3, frames=12_000_000, moments=(30,)),
     "minatar": Experiment(
         "MinAtar's five games at once", ("default",), ("minatar",), 5, minutes=10
     ),
-    "atari3": Experiment("Three games at once", ("default",), ("atari3",), 3, minutes=90),
+    "atari3": Experiment(
+        "Three games at once", ("default",), ("atari3",), 3, frames=18_000_000, moments=(60,)
+    ),
     "peers": Experiment(
         "Single games, with other agents",
         ("default", "sb3_ppo", "sample_factory"),
@@ -117,7 +119,11 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "Attention on MinAtar", ("attentive", "told", "default"), ("minatar",), 5, minutes=10
     ),
     "popart_atari3": Experiment(
-        "PopArt on three games", ("default", "clipped", "unnormalised"), ("atari3",), 3, minutes=90
+        "PopArt on three games",
+        ("default", "clipped", "unnormalised"),
+        ("atari3",),
+        3,
+        frames=18_000_000,
     ),
 }
 

@@ -100,8 +100,9 @@ class Config(NetworkConfig):
         "0, as the papers.",
     )
     total_environment_frames: int = setting(
-        200_000_000,
-        "Environment frames to train for: agent steps times action repeat.",
+        12_000_000,
+        "Environment frames to train for, agent steps times action repeat; by default about an "
+        "hour of one Atari game on two cores.",
     )
     rmsprop_decay: float = setting(0.99, "Decay of RMSProp's mean square.")
     rmsprop_epsilon: float = setting(0.01, "RMSProp's epsilon, inside the square root.")

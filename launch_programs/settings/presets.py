@@ -36,6 +36,7 @@ _IMPALA = {
     "minibatches": 1,
     "optimiser": "rmsprop",
     "learning_rate": 6e-4,
+    "total_environment_frames": 200_000_000,
     "warmup_updates": 0,
     "rmsprop_decay": 0.99,
     "rmsprop_epsilon": 0.01,

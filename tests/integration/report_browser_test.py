@@ -137,7 +137,7 @@ def test_settings_and_what_it_was_trained_with(page: Page) -> None:
     marked = page.locator("#settings > .wide tr.differs")
     assert [marked.nth(i).locator("th, td").all_inner_texts() for i in range(marked.count())] == [
         ["learning_rate", "0.002", "0.001"],
-        ["total_environment_frames", "200,000", "200,000,000"],
+        ["total_environment_frames", "200,000", "12,000,000"],
         ["log_interval", "1.0", "10.0"],
     ]
     commit = subprocess.run(

@@ -86,7 +86,7 @@ def test_a_run_that_has_only_begun(tmp_path: pathlib.Path) -> None:
     directory = make_tables(tmp_path / "run", "toy")
     page = page_of(directory)
     for text in (
-        "0 of 200,000,000 (0.0%)",
+        "0 of 12,000,000 (0.0%)",
         "The run has not been evaluated.",
         "There are none; python -m launch_programs.evaluate --logdir=RUN --video makes them.",
         "No training episode has ended yet.",
@@ -155,7 +155,7 @@ def test_settings_beside_their_defaults(tmp_path: pathlib.Path) -> None:
     assert rows["network"] == Setting("network", "attentive", "shallow", True)
     assert rows["subnets"] == Setting("subnets", "2", "none", True)
     assert rows["tasks"] == Setting("tasks", "pong, seaquest", "", False)
-    assert rows["total_environment_frames"].default == "200,000,000"
+    assert rows["total_environment_frames"].default == "12,000,000"
     page = page_of(directory)
     marks = [i for i, (tag, _) in enumerate(page.tags) if tag == "mark"]
     assert len(marks) == 10  # of five settings, in the short table and in the full one

@@ -47,6 +47,7 @@ def test_what_the_papers_say() -> None:
         minibatches=1,
         optimiser="rmsprop",
         learning_rate=6e-4,
+        total_environment_frames=200_000_000,
         warmup_updates=0,
         rmsprop_decay=0.99,
         rmsprop_epsilon=0.01,

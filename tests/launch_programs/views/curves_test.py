@@ -76,7 +76,7 @@ def test_two_groups_are_named_by_all_that_differs(tmp_path: pathlib.Path) -> Non
         ]
     )
     assert [g.label for g in groups] == [
-        "tasks=catch_x1, learning_rate=0.01, total_environment_frames=200,000,000",
+        "tasks=catch_x1, learning_rate=0.01, total_environment_frames=12,000,000",
         "tasks=toy, learning_rate=0.001, total_environment_frames=1,000,000",
     ]
 
