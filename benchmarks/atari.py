@@ -105,7 +105,9 @@ def chosen() -> dict[str, Experiment]:
                     f"{level_name!r}"
                 )
         if FLAGS.frames is not None:
-            experiment = dataclasses.replace(experiment, frames=FLAGS.frames, minutes=None)
+            experiment = dataclasses.replace(
+                experiment, frames=FLAGS.frames, minutes=None, peer_minutes=None
+            )
         if FLAGS.seeds is not None:
             experiment = dataclasses.replace(experiment, seeds=FLAGS.seeds)
         experiments[name] = experiment

@@ -35,7 +35,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Configurations on the same tasks, for the same time.
+    """Configurations on the same tasks, for the same number of frames or minutes.
 
     Raises:
       ValueError: it has no runs, or not one length.
@@ -47,6 +47,8 @@ class Experiment:
     seeds: int  # 1, 2, ...
     frames: int | None = None  # environment frames of a run
     minutes: float | None = None  # or minutes of training
+    # Minutes of a peer's run, for which the same number of frames would take too long.
+    peer_minutes: float | None = None
     moments: tuple[float, ...] = ()  # minutes besides the end at which scores are compared
 
     def __post_init__(self) -> None:
@@ -63,11 +65,17 @@ class Experiment:
     def runs(self) -> list[Run]:
         """All runs: the first seed of everything, then the second, and so on."""
         return [
-            Run(configuration, level_name, seed, self.frames, self.minutes)
+            Run(configuration, level_name, seed, *self._length(configuration))
             for seed in range(1, self.seeds + 1)
             for level_name in self.level_names
             for configuration in self.configurations
         ]
+
+    def _length(self, configuration: str) -> tuple[int | None, float | None]:
+        """Frames and minutes of a configuration's runs."""
+        if self.peer_minutes and CONFIGURATIONS[configuration].program != "train":
+            return None, self.peer_minutes
+        return self.frames, self.minutes
 
 
 CONFIGURATIONS: Mapping[str, Configuration] = {
@@ -98,7 +106,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         ("default", "sb3_ppo", "sample_factory"),
         ("breakout", "pong", "seaquest", "riverraid"),
         3,
-        minutes=60,
+        frames=12_000_000,
+        peer_minutes=30,
         moments=(30,),
     ),
     "popart_minatar": Experiment(

@@ -1,5 +1,6 @@
 """The benchmark on games: its list of runs, their curves, aggregates, figures, stopping."""
 
+import dataclasses
 import json
 import math
 import os
@@ -84,6 +85,16 @@ def test_a_run_that_two_experiments_ask_for_is_one_run() -> None:
         "default-seaquest-100frames-seed1",
         "default-pong-200frames-seed1",
     ]
+
+
+def test_a_peer_may_have_minutes_where_the_agent_has_frames() -> None:
+    mixed = Experiment("mixed", ("default", "sb3_ppo"), ("pong",), 1, frames=100, peer_minutes=30)
+    assert [run.name for run in mixed.runs()] == [
+        "default-pong-100frames-seed1",
+        "sb3_ppo-pong-30minutes-seed1",
+    ]
+    short = dataclasses.replace(mixed, peer_minutes=None)  # as with --frames
+    assert {run.frames for run in short.runs()} == {100}
 
 
 @pytest.mark.parametrize(
