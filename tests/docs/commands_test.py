@@ -170,12 +170,6 @@ HOW: list[tuple[str, Way]] = [
     ),
     # On several hosts.
     (
-        r"--launch_type=ray .*GPU=1 +--total_environment_frames=11400000000$",
-        ByAnotherTest(
-            "tests/integration/ray_hosts_test.py::test_learner_queue_and_actors_on_three_hosts"
-        ),
-    ),
-    (
         r"--launch_type=ray .*--level_name=atari57",
         ByAnotherTest(
             "tests/integration/ray_hosts_test.py::test_learner_queue_and_actors_on_three_hosts"
