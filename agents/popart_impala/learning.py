@@ -22,7 +22,7 @@ MAX_SKIPPED_IN_A_ROW = 10
 
 
 class NonFiniteUpdates(Exception):
-    """Many updates in a row were not finite and were skipped.
+    """Many updates in a row were not finite and were skipped, each of them at least in part.
 
     Skipped gradient steps leave the learner's state as it was, so it is finite unless training
     started from a state that was not.
@@ -55,9 +55,9 @@ class NonFiniteUpdates(Exception):
                 "size of the batch's rewards and behaviour_logits, and at the learning rate."
             )
         super().__init__(
-            f"learner step {step}: the last {MAX_SKIPPED_IN_A_ROW} updates were skipped, since the "
-            f"loss, the gradient or PopArt's statistics were not finite. {cause} The last batch is "
-            "this exception's `batch`."
+            f"learner step {step}: the last {MAX_SKIPPED_IN_A_ROW} updates were skipped, at least "
+            "in part, since the loss, the gradient or PopArt's statistics were not finite. "
+            f"{cause} The last batch is this exception's `batch`."
         )
 
 

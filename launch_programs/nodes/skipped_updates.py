@@ -25,6 +25,7 @@ class SkippedUpdates:
         if lost <= _SHARE * made:
             return None
         return (
-            f"{lost} of the last {made} updates were skipped, since the loss, the gradient or "
-            "PopArt's statistics were not finite: nothing is learned from their batches"
+            f"{lost} of the last {made} updates were skipped, at least in part, since the loss, "
+            "the gradient or PopArt's statistics were not finite: nothing is learned from those "
+            "minibatches"
         )
