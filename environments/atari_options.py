@@ -29,8 +29,8 @@ class AtariOptions:
         default="full",
         metadata={
             "help": "Atari actions: full (all 18) or minimal (only those the game uses); "
-            "by default minimal for a game alone, except with "
-            "--network=progressive, which may get others later.",
+            "by default minimal when one game is trained alone, except with "
+            "--network=progressive, to which other games may be added later.",
             "choices": ACTION_SETS,
             "derived": True,
         },

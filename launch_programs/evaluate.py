@@ -73,7 +73,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "all_checkpoints",
         False,
-        "Evaluates every checkpoint that there is, oldest first, and draws their scores "
+        "Evaluates every checkpoint of the run, oldest first, and draws their scores "
         "(--keep_interval of `train`).",
     )
     run_flags.define_option_flags()

@@ -53,7 +53,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "test_num_episodes",
         3,
-        "Episodes per task that the result is evaluated with at the end; 0 for no evaluation.",
+        "Episodes per task in the evaluation at the end; 0 for no evaluation.",
         lower_bound=0,
     )
     flags.DEFINE_bool(
@@ -64,8 +64,8 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "wandb",
         False,
-        "Also sends the metrics to Weights & Biases (extra [wandb]), whose own variables say "
-        "where to: WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE=offline and others.",
+        "Also sends the metrics to Weights & Biases (extra [wandb]), configured by its own "
+        "variables: WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE=offline and others.",
     )
 
 

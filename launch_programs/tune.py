@@ -96,8 +96,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "member_resources",
         None,
-        "What each member asks of a host of Ray, such as CPU=4,GPU=1; by default all CPUs of "
-        "the largest host, so that one trains there at a time.",
+        "Resources that each member requests, such as CPU=4,GPU=1; by default all CPUs of the "
+        "largest host, so that one member trains there at a time.",
     )
     ray_backend.define_address("local")
     flags.adopt_module_key_flags(ray_backend)
@@ -174,7 +174,7 @@ def _check_same(saved: PopulationConfig) -> None:
             given = getattr(FLAGS, name)
             asked = parsers[name](given) if name in parsers else given
             if asked != value:
-                differences.append(f"{name} is {value} in the population, {asked} is asked for")
+                differences.append(f"{name} is {value} in the population, not {asked}")
     if differences:
         raise ValueError(
             f"the population in {FLAGS.logdir} cannot be continued with other settings: "

@@ -66,15 +66,15 @@ class Config(NetworkConfig):
     ratio_clip: float | None = setting(
         0.2,
         "PPO's bound c: a step is learned from while its probability is within 1 +- c of the "
-        "one with which it was chosen. The presets have none, as IMPALA.",
+        "one with which it was chosen. The presets have none, like IMPALA.",
     )
 
     # How a batch is used: in several passes, each over random minibatches.
-    passes: int = setting(2, "How often a batch is learned from; the papers: once.")
+    passes: int = setting(2, "Times that a batch is learned from; the papers: once.")
     minibatches: int | None = setting(
         None,
-        "Random parts of a batch, each with a gradient step of its own; by default 4, or as "
-        "many less as batch and devices want.",
+        "Random parts of a batch, one gradient step each; by default 4, or fewer if the batch "
+        "size or the number of devices requires it.",
     )
 
     # PopArt; with popart=False the statistics stay at mean 0, scale 1: plain IMPALA.
@@ -96,8 +96,8 @@ class Config(NetworkConfig):
     )
     warmup_updates: int = setting(
         50,
-        "Updates (batches) over which the learning rate rises to its full value. The presets have "
-        "0, as the papers.",
+        "Updates (batches) over which the learning rate rises to its full value; 0 in the presets, "
+        "as in the papers.",
     )
     total_environment_frames: int = setting(
         12_000_000,

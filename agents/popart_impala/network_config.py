@@ -28,7 +28,7 @@ class NetworkConfig:
     use_lstm: bool = setting(False, "Puts an LSTM of 256 units between torso and heads.")
     hidden_size: int = setting(
         256,
-        "Units of the linear layers in front of LSTM or heads; by default 256, of minatar 128.",
+        "Units of the linear layers before the LSTM or the heads; by default 256, for minatar 128.",
         derived=True,
     )
     normalise_images: bool = setting(

@@ -89,8 +89,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "max_restarts",
         5,
-        "Times in ten minutes that an actor, or the evaluator, that died is started again before "
-        "the program stops; with Ray, also the whole program from its last checkpoint.",
+        "Restarts of a dead actor or evaluator within ten minutes before the program ends; with "
+        "Ray, also restarts of the whole program from its last checkpoint.",
         lower_bound=0,
     )
     for module in (private_network, *modules.values()):

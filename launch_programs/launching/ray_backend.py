@@ -49,8 +49,8 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "ray_resources",
         [],
-        "What each node of a group asks of a Ray host, such as learner:CPU=4,GPU=1; any resource "
-        "of the cluster's. Groups: coordinator (on this machine), learner, queue, actor, "
+        "Resources that each node of a group requests, such as learner:CPU=4,GPU=1; any resource "
+        "of the cluster. Groups: coordinator (on this machine), learner, queue, actor, "
         "evaluator; by default CPU=1, for the coordinator CPU=0.",
     )
 

@@ -59,8 +59,8 @@ class RunConfig:
     )
     environments_per_actor: int = setting(
         dataclasses.MISSING,
-        "Environments that one actor steps together, all actors' a multiple of the tasks; by "
-        "default about 16.",
+        "Environments that one actor steps together; times the actors, a multiple of the number "
+        "of tasks. By default about 16.",
     )
     grow_from: str | None = setting(
         None,
@@ -69,8 +69,8 @@ class RunConfig:
     )
     num_queues: int = setting(
         0,
-        "Reverb servers in processes of their own, which share the actors' unrolls; 0 for one "
-        "in the learner's process (when: docs/performance.md).",
+        "Reverb servers, each in its own process, that share the actors' unrolls; 0 for one in "
+        "the learner's process. docs/performance.md says when several help.",
     )
     seed: int = setting(1, "Seed of parameters, games and actions.")
     evaluation_interval: int = setting(
@@ -98,9 +98,9 @@ class RunConfig:
     )
     max_environment_failures: int = setting(
         5,
-        "Failures of an actor's environments in a row (an exception, no answer, numbers that "
-        "are not finite, arrays of another shape) with which the program ends; before, they "
-        "are recreated.",
+        "Consecutive failures of an actor's environments (an exception, no answer, a number that "
+        "is not finite, an array of another shape) after which the program ends; until then "
+        "they are recreated.",
     )
     # Environment frames at which the program ends before its schedule does, to be resumed by a
     # program that compares runs (launch_programs/tune.py); None for the schedule's end.
@@ -244,7 +244,7 @@ def contradictions(
     """
     old, new = flatten(saved), flatten(wanted)
     return [
-        f"{name.split('.')[-1]} is {old[name]!r} in the run, {new[name]!r} is asked for"
+        f"{name.split('.')[-1]} is {old[name]!r} in the run, not {new[name]!r}"
         for name in old
         if old[name] != new[name] and name not in changeable
     ]

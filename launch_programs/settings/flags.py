@@ -40,10 +40,10 @@ def define_run_flags() -> None:
         "level_name",
         "atari3",
         "What to learn: one or several comma-separated tasks, or a suite: "
-        f"{', '.join(SUITES)}. Games of ale-py as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5, "
-        "sticky actions are another flag; MinAtar's as minatar:breakout, minatar:breakout_x100 "
-        "with rewards of 100; Procgen's as procgen:coinrun, ViZDoom's as doom:basic. Other "
-        f"environments: {', '.join(SPELLINGS.values())}.",
+        f"{', '.join(SUITES)}. Games of ale-py as pong, Pong, PongNoFrameskip-v4 or ALE/Pong-v5 "
+        "(sticky actions have their own flag); MinAtar's as minatar:breakout, or as "
+        "minatar:breakout_x100 with rewards of 100; Procgen's as procgen:coinrun, ViZDoom's as "
+        f"doom:basic. Other environments: {', '.join(SPELLINGS.values())}.",
     )
     flags.DEFINE_enum(
         "preset",

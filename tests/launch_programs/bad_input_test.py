@@ -185,16 +185,16 @@ def contents(directory: RunDirectory) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("flags", "differences"),
     [
-        ("--learning_rate=0.5", "learning_rate is 0.001 in the run, 0.5 is asked for"),
-        ("--nopopart", "popart is True in the run, False is asked for"),
+        ("--learning_rate=0.5", "learning_rate is 0.001 in the run, not 0.5"),
+        ("--nopopart", "popart is True in the run, not False"),
         (
             "--seed=3 --unroll_length=10",
-            "unroll_length is 20 in the run, 10 is asked for; seed is 1 in the run, 3 is asked for",
+            "unroll_length is 20 in the run, not 10; seed is 1 in the run, not 3",
         ),
         (
             "--level_name=catch_x100,catch_x1,catch_x10000",
             "tasks is ['catch_x1', 'catch_x100', 'catch_x10000'] in the run, "
-            "['catch_x100', 'catch_x1', 'catch_x10000'] is asked for",
+            "not ['catch_x100', 'catch_x1', 'catch_x10000']",
         ),
     ],
 )

@@ -176,7 +176,7 @@ def test_a_run_directory_with_another_run(
     file.write_text(json.dumps(values))
     assert refused(run_node, capsys, *node) == (
         f"the run in {directory.path} cannot be resumed with the cluster file's settings: seed is "
-        "1 in the run, 5 is asked for; recreate the file with cluster_template"
+        "1 in the run, not 5; recreate the file with cluster_template"
     )
     assert directory.read_config() == CONFIG
 

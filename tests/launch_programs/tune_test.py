@@ -59,13 +59,16 @@ def test_bad_input(
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--population=4", "population is 3 in the population, 4 is asked for"),
-        ("--perturbation_interval=500", "perturbation_interval is 400 in the population, 500"),
-        ("--scheduler=random", "scheduler is pbt in the population, random is asked for"),
+        ("--population=4", "population is 3 in the population, not 4"),
+        ("--perturbation_interval=500", "perturbation_interval is 400 in the population, not 500"),
+        ("--scheduler=random", "scheduler is pbt in the population, not random"),
         ("--tuned=entropy_cost:1:2", "tuned is {'learning_rate': "),
-        ("--reference=catch_x1:0:2", "reference is {} in the population, {'catch_x1': "),
-        ("--total_environment_frames=5000", "total_environment_frames is 1000 in the run, 5000"),
-        ("--seed=2", "seed is 1 in the run, 2 is asked for"),
+        ("--reference=catch_x1:0:2", "reference is {} in the population, not {'catch_x1': "),
+        (
+            "--total_environment_frames=5000",
+            "total_environment_frames is 1000 in the run, not 5000",
+        ),
+        ("--seed=2", "seed is 1 in the run, not 2"),
     ],
 )
 def test_a_population_is_continued_as_it_is(

@@ -98,14 +98,14 @@ def test_a_resumed_run_may_differ_only_in_what_does_not_change_learning(field: s
     else:
         name = field.split(".")[-1]
         old, new = run_config.flatten(CONFIG)[field], run_config.flatten(config)[field]
-        assert differences == [f"{name} is {old!r} in the run, {new!r} is asked for"]
+        assert differences == [f"{name} is {old!r} in the run, not {new!r}"]
 
 
 def test_all_contradictions_are_told_in_one_go() -> None:
     config = dataclasses.replace(changed("agent.popart", False), seed=7, num_actors=1)
     assert contradictions(CONFIG, config) == [
-        "popart is True in the run, False is asked for",
-        "seed is 1 in the run, 7 is asked for",
+        "popart is True in the run, not False",
+        "seed is 1 in the run, not 7",
     ]
     assert contradictions(CONFIG, CONFIG) == []
 
