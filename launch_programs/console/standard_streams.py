@@ -1,6 +1,7 @@
 """Standard streams whose failure does not end the program, such as when a reader goes away."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -8,10 +9,14 @@ from typing import Any, TextIO
 
 
 class _Forgiving(io.RawIOBase):
-    """Writes to a descriptor; data that cannot be written is dropped."""
+    """Writes to a descriptor; data that cannot be written is dropped.
+
+    Standard error tells once that standard output is dropped, unless nobody reads it any more.
+    """
 
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
+        self._told = descriptor == 2
 
     def fileno(self) -> int:
         return self._descriptor
@@ -31,7 +36,11 @@ class _Forgiving(io.RawIOBase):
         except BlockingIOError:
             os.set_blocking(self._descriptor, True)  # another program on the terminal unset it
             return self.write(data)
-        except OSError:
+        except OSError as error:
+            if not self._told and error.errno != errno.EPIPE:
+                self._told = True
+                with contextlib.suppress(OSError):
+                    os.write(2, f"standard output is lost: {error.strerror}\n".encode())
             return len(data)
 
 
@@ -39,7 +48,8 @@ def set_up() -> None:
     """Makes sure that `print` never fails in this process.
 
     Output that cannot be written, because the reader has gone, the disk is full or the stream was
-    closed before the start (`>&-`), is dropped. Characters that the encoding lacks are escaped.
+    closed before the start (`>&-`), is dropped; of a full disk, standard error tells. Characters
+    that the encoding lacks are escaped.
     """
     for descriptor in range(3):
         _fill(descriptor)
