@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from environments import parse_level_name, suite_name
+from environments import SUITES, parse_level_name, suite_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +95,16 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "Breakout alone", ("default",), ("breakout",), 3, frames=12_000_000, moments=(30,)
     ),
     "pong": Experiment("Pong alone", ("default",), ("pong",), 3, frames=12_000_000, moments=(30,)),
+    # Ten minutes or a little more on 2 cores.
     "minatar": Experiment(
-        "MinAtar's five games at once", ("default",), ("minatar",), 5, minutes=10
+        "MinAtar's five games at once", ("default",), ("minatar",), 5, frames=4_000_000
+    ),
+    "minatar_alone": Experiment(
+        "MinAtar's games alone, each with a fifth of the frames",
+        ("default",),
+        SUITES["minatar"],
+        5,
+        frames=800_000,
     ),
     "atari3": Experiment(
         "Three games at once", ("default",), ("atari3",), 3, frames=18_000_000, moments=(60,)
@@ -115,7 +123,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         ("default", "clipped", "unnormalised"),
         ("minatar_scales",),
         5,
-        minutes=10,
+        frames=4_000_000,
     ),
     "popart_doom8": Experiment(
         "PopArt on eight ViZDoom scenarios",
@@ -125,7 +133,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         minutes=60,
     ),
     "attention_minatar": Experiment(
-        "Attention on MinAtar", ("attentive", "told", "default"), ("minatar",), 5, minutes=10
+        "Attention on MinAtar", ("attentive", "told", "default"), ("minatar",), 5, frames=4_000_000
     ),
     "popart_atari3": Experiment(
         "PopArt on three games",

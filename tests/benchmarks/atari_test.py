@@ -60,8 +60,6 @@ def start(*flags: str, experiment: str = "") -> subprocess.Popen[str]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_can_be_run(name: str) -> None:
     experiment = EXPERIMENTS[name]
-    if "minatar" in experiment.level_names and "minatar" not in SUITES:
-        pytest.skip("this version has no MinAtar")
     runs = experiment.runs()
     assert len({run.name for run in runs}) == len(runs)
     assert {run.seed for run in runs[: len(runs) // experiment.seeds]} == {1}  # others come later
