@@ -130,7 +130,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         ("default", "clipped", "unnormalised"),
         ("doom8",),
         3,
-        minutes=60,
+        frames=12_000_000,
     ),
     "attention_minatar": Experiment(
         "Attention on MinAtar", ("attentive", "told", "default"), ("minatar",), 5, frames=4_000_000
