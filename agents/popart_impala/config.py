@@ -60,7 +60,7 @@ class Config(NetworkConfig):
     )
     standardise_advantages: bool = setting(
         True,
-        "Advantages of each task with mean 0 and deviation 1; otherwise they are divided by "
+        "Advantages of each task with about mean 0 and deviation 1; otherwise they are divided by "
         "PopArt's sigma.",
     )
     ratio_clip: float | None = setting(

@@ -94,26 +94,34 @@ def vtrace(
 
 
 def standardise(
-    advantages: jax.Array, weights: jax.Array, tasks: jax.Array, least: jax.Array
+    advantages: jax.Array,
+    weights: jax.Array,
+    tasks: jax.Array,
+    state: popart.PopArtState,
+    least: jax.Array,
 ) -> jax.Array:
-    """Standardises advantages to mean 0 and standard deviation 1 within each task.
+    """Standardises advantages to about mean 0 and standard deviation 1 within each task.
+
+    The mean is the running one, and the variance about it is averaged over this minibatch and the
+    running one. A minibatch of eight unrolls has one or two of each of eight tasks. Its own mean
+    would take away most of what tells a good unroll from a bad one, and its own deviation would
+    scale up unrolls in which nothing happens. The running deviation alone would let the first rare
+    rewards outweigh all else.
 
     Args:
-      advantages: float32 [T, B], in any unit that a task's sequences share.
+      advantages: float32 [T, B], in points.
       weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
       tasks: int32 [B], the task of each sequence.
-      least: float32 [num_tasks], above 0 or infinite, in the unit of the advantages. Smaller
-        deviations are not scaled up to 1: in a task that has hardly paid yet, that would make noise
-        as loud as a signal.
+      state: statistics that these advantages are part of.
+      least: float32 [num_tasks], above 0 or infinite, in points. Smaller deviations are not scaled
+        up to 1: in a task that has hardly paid yet, that would make noise as loud as a signal.
 
     Returns:
       float32 [T, B]; 0 where the weight is 0 or `least` is infinite.
     """
-    member = jax.nn.one_hot(tasks, least.shape[0])  # [B, num_tasks]
-    steps = jnp.maximum(1.0, jnp.einsum("tb,bn->n", weights, member))
-    mean = jnp.einsum("tb,tb,bn->n", weights, advantages, member) / steps
-    centred = weights * (advantages - mean[tasks][None])
-    deviation = jnp.sqrt(jnp.einsum("tb,bn->n", centred**2, member) / steps)
+    centred = weights * (advantages - state.advantage_mean[tasks][None])
+    square, _, _ = popart.task_moments(centred**2, weights, tasks, len(least))
+    deviation = jnp.sqrt((square + state.advantage_variance) / 2.0)
     return centred / jnp.maximum(deviation, least)[tasks][None]
 
 
@@ -179,8 +187,8 @@ def popart_vtrace_loss(
 
     Follows PopArt's order: V-trace targets under the old statistics, one update of the statistics
     from them, values renormalised to the new statistics, and the loss on those. Advantages are
-    divided by the new sigma and then, if so configured, standardised; the value loss is on
-    normalised targets. No gradient flows into statistics, targets or advantages.
+    divided by the new sigma or, if so configured, standardised; the value loss is on normalised
+    targets. No gradient flows into statistics, targets or advantages.
 
     The floor on the deviation that standardises advantages is `LEAST_SPREAD` times `reward_spread`,
     so it comes from rewards, not from values. In a task that is played well, values vary much more
@@ -268,11 +276,14 @@ def popart_vtrace_loss(
         return jnp.sum(terms) / divisor
 
     entropy = known * -jnp.sum(jnp.exp(log_pi) * log_pi, axis=2)  # [T, B]
-    advantages = jnp.where(known > 0, advantages, 0.0) / own_new.sigma[None]
+    advantages = jnp.where(known > 0, advantages, 0.0)
     if config.standardise_advantages:
+        new_state = popart.update_advantages(new_state, advantages, known, batch.task)
         spread = reward_spread(new_state.reward_square, length, config)
-        least = jnp.where(spread > 0, LEAST_SPREAD * spread / new.sigma, jnp.inf)
-        advantages = standardise(advantages, known, batch.task, least)
+        least = jnp.where(spread > 0, LEAST_SPREAD * spread, jnp.inf)
+        advantages = standardise(advantages, known, batch.task, new_state, least)
+    else:
+        advantages = advantages / own_new.sigma[None]
     if config.ratio_clip is None:
         gain = jnp.minimum(rho, RHO_BAR) * advantages * log_pi_action
     else:

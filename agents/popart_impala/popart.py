@@ -9,8 +9,8 @@ sigma = sqrt(nu - mu^2). We keep mu and the variance v = nu - mu^2: the same upd
 arithmetic, but float32 does not lose the variance where mu is large (at mu = 1e5, nu = 1e10 has a
 rounding step of 1024).
 
-We also keep the mean square of all rewards so far, for the scale of advantages
-(`losses.reward_spread`).
+We also keep, for the scale of advantages, their running moments (`losses.standardise`) and the mean
+square of all rewards so far (`losses.reward_spread`).
 """
 
 from typing import NamedTuple
@@ -22,13 +22,22 @@ import jax.numpy as jnp
 from agents.popart_impala.config import Config
 from agents.popart_impala.moments import mixed_moments
 
+# Smallest step size of the advantages' moving averages, which thus remember about a hundred
+# minibatches.
+ADVANTAGE_STEP_SIZE = 0.01
+
 
 class PopArtState(NamedTuple):
-    """Statistics of value targets and rewards, one entry per task."""
+    """Statistics of value targets and, our addition, of rewards and advantages; one entry per task.
+
+    All are in points, not normalised.
+    """
 
     mean: jax.Array  # float32 [num_tasks], mu
     variance: jax.Array  # float32 [num_tasks], nu - mu^2
-    reward_square: jax.Array  # float32 [num_tasks], mean square of all rewards so far; our addition
+    reward_square: jax.Array  # float32 [num_tasks], mean square of all rewards so far
+    advantage_mean: jax.Array  # float32 [num_tasks]
+    advantage_variance: jax.Array  # float32 [num_tasks]
     updates: jax.Array  # int32 [num_tasks], number of updates of the task's statistics
 
 
@@ -47,11 +56,13 @@ class Head(NamedTuple):
 
 
 def initial_state(num_tasks: int) -> PopArtState:
-    """Mean 0 and variance 1 for every task, so that normalising changes nothing. No reward yet."""
+    """Mean 0 and variance 1 for every task, so that normalising changes nothing; the rest 0."""
     return PopArtState(
         mean=jnp.zeros(num_tasks),
         variance=jnp.ones(num_tasks),
         reward_square=jnp.zeros(num_tasks),
+        advantage_mean=jnp.zeros(num_tasks),
+        advantage_variance=jnp.zeros(num_tasks),
         updates=jnp.zeros(num_tasks, jnp.int32),
     )
 
@@ -89,6 +100,32 @@ def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
     return jnp.maximum(step_size, 1.0 / (state.updates + 2.0))
 
 
+def task_moments(
+    x: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns each task's mean and variance over the steps that count.
+
+    Args:
+      x: float32 [T, B].
+      weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
+      tasks: int32 [B], the task of each sequence.
+      num_tasks: number of tasks.
+
+    Returns:
+      Mean and variance, float32 [num_tasks], 0 for a task with no step that counts; and which tasks
+      have one, bool [num_tasks].
+    """
+    member = weights[:, :, None] * jax.nn.one_hot(tasks, num_tasks)[None]  # [T, B, num_tasks]
+    weight = jnp.sum(member, axis=(0, 1))
+    present = weight > 0
+    divisor = jnp.where(present, weight, 1.0)
+    # Sums, not matrix products, which some devices compute with 10 bits of mantissa.
+    mean = jnp.sum(member * x[:, :, None], axis=(0, 1)) / divisor
+    difference = x - jnp.take(mean, tasks)[None, :]
+    variance = jnp.sum(member * difference[:, :, None] ** 2, axis=(0, 1)) / divisor
+    return mean, variance, present
+
+
 def update_statistics(
     state: PopArtState,
     targets: jax.Array,
@@ -122,24 +159,45 @@ def update_statistics(
     chex.assert_equal_shape([targets, rewards, weights])
     chex.assert_shape(tasks, targets.shape[1:])
     chex.assert_equal_shape([step_size, state.mean])
-    member = jax.nn.one_hot(tasks, state.mean.shape[0])  # [B, num_tasks]
-    member = weights[:, :, None] * member[None]  # [T, B, num_tasks]
-    weight = jnp.sum(member, axis=(0, 1))
-    present = weight > 0
-    divisor = jnp.where(present, weight, 1.0)
-    batch_mean = jnp.sum(member * targets[:, :, None], axis=(0, 1)) / divisor
-    difference = targets - jnp.take(batch_mean, tasks)[None, :]
-    batch_variance = jnp.sum(member * difference[:, :, None] ** 2, axis=(0, 1)) / divisor
+    batch_mean, batch_variance, present = task_moments(targets, weights, tasks, len(state.mean))
     mean, variance = mixed_moments(
         state.mean, state.variance, batch_mean, batch_variance, step_size
     )
-    batch_square = jnp.sum(member * rewards[:, :, None] ** 2, axis=(0, 1)) / divisor
+    batch_square, _, _ = task_moments(rewards**2, weights, tasks, len(state.mean))
     square = state.reward_square + (batch_square - state.reward_square) / (state.updates + 1.0)
-    return PopArtState(
+    return state._replace(
         mean=jnp.where(present, mean, state.mean),
         variance=jnp.where(present, variance, state.variance),
         reward_square=jnp.where(present, square, state.reward_square),
         updates=state.updates + present.astype(jnp.int32),
+    )
+
+
+def update_advantages(
+    state: PopArtState, advantages: jax.Array, weights: jax.Array, tasks: jax.Array
+) -> PopArtState:
+    """Takes one moving-average step towards the moments of a batch's advantages, task by task.
+
+    The step size is max(`ADVANTAGE_STEP_SIZE`, 1 / n) for a task's n-th update, so that the moments
+    start as those of all advantages so far.
+
+    Args:
+      state: the statistics, with the batch already counted in `updates`.
+      advantages: float32 [T, B], in points.
+      weights: float32 [T, B], 1 for a step that counts, 0 for one that does not.
+      tasks: int32 [B], the task of each sequence.
+
+    Returns:
+      The statistics after the step. A task with no step that counts keeps its statistics exactly.
+    """
+    batch_mean, batch_variance, present = task_moments(advantages, weights, tasks, len(state.mean))
+    step_size = jnp.maximum(ADVANTAGE_STEP_SIZE, 1.0 / jnp.maximum(1, state.updates))
+    mean, variance = mixed_moments(
+        state.advantage_mean, state.advantage_variance, batch_mean, batch_variance, step_size
+    )
+    return state._replace(
+        advantage_mean=jnp.where(present, mean, state.advantage_mean),
+        advantage_variance=jnp.where(present, variance, state.advantage_variance),
     )
 
 

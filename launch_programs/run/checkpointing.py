@@ -304,14 +304,19 @@ def _arrays(state: TrainingState) -> dict[str, Any]:
 
 
 def _statistics(saved: Mapping[str, Any]) -> PopArtState:
-    """PopArt's statistics. Earlier versions saved no mean square of rewards, some no variance.
+    """PopArt's statistics. Earlier versions saved less: none of advantages, some none of rewards.
 
-    A missing square is set so that advantages keep about their scale; updates then adapt it.
+    What is missing is set so that advantages keep about their scale; updates then adapt it.
     """
     statistics = dict(saved)
     deviation = statistics.pop("deviation", None)
     square = saved["variance"] if deviation is None else deviation**2
-    return PopArtState(**{"reward_square": np.float32(0.25) * square, **statistics})
+    missing = {
+        "reward_square": np.float32(0.25) * square,
+        "advantage_mean": np.zeros_like(saved["mean"]),
+        "advantage_variance": np.float32(0.1) * square,
+    }
+    return PopArtState(**{**missing, **statistics})
 
 
 def has_checkpoint(directory: RunDirectory) -> bool:

@@ -160,6 +160,8 @@ def test_what_a_second_phase_starts_from() -> None:
             jnp.full(tasks, value),
             jnp.full(tasks, value + 1),
             jnp.full(tasks, value + 3),
+            jnp.full(tasks, value + 4),
+            jnp.full(tasks, value + 5),
             jnp.full(tasks, int(value) + 2),
         )
         return TrainingState({"w": np.full(3, value)}, (), statistics, 7, 700)

@@ -359,7 +359,7 @@ def unnormalised_values(state: TrainingState, unrolls: Unroll) -> Array:
 
 
 def test_the_statistics_alone_leave_unnormalised_values_as_they_were() -> None:
-    learner = make_learner()
+    learner = make_learner(dataclasses.replace(CONFIG, standardise_advantages=True))
     # After the last frame the learning rate is 0: all that is left is the statistics' part.
     before = with_statistics(learner)._replace(frames=CONFIG.total_environment_frames)
     updates = jnp.full(NUM_TASKS, 8)  # few enough for the mean square of rewards to move

@@ -53,11 +53,13 @@ class Batch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """PopArt's moments as in the paper, and the mean square of rewards over `updates` updates."""
+    """PopArt's moments as in the paper, and those that advantages are standardised by."""
 
     mean: Array  # [N], mu
     second_moment: Array  # [N], nu
-    reward_square: Array  # [N]
+    reward_square: Array  # [N], mean square of rewards over `updates` updates
+    advantage_mean: Array  # [N]
+    advantage_square: Array  # [N], mean square of advantages
     updates: Array  # [N]
 
 
@@ -185,18 +187,41 @@ def update_statistics(
       task: int [B].
       step_size: b.
     """
-    mean, second_moment, reward_square, updates = (np.array(x, np.float64) for x in statistics)
-    for index in range(len(mean)):
+    new = Statistics(*(np.array(x, np.float64) for x in statistics))
+    for index in range(len(new.mean)):
         counts = weights[:, task == index] > 0
         counting = targets[:, task == index][counts]
         if counting.size:
-            mean[index] += step_size * (np.mean(counting) - mean[index])
-            second_moment[index] += step_size * (np.mean(counting**2) - second_moment[index])
-            total = reward_square[index] * updates[index]
-            updates[index] += 1
+            new.mean[index] += step_size * (np.mean(counting) - new.mean[index])
+            new.second_moment[index] += step_size * (
+                np.mean(counting**2) - new.second_moment[index]
+            )
+            total = new.reward_square[index] * new.updates[index]
+            new.updates[index] += 1
             square = np.mean(rewards[:, task == index][counts] ** 2)
-            reward_square[index] = (total + square) / updates[index]
-    return Statistics(mean, second_moment, reward_square, updates)
+            new.reward_square[index] = (total + square) / new.updates[index]
+    return new
+
+
+def update_advantages(
+    statistics: Statistics, advantages: Array, weights: Array, task: Array
+) -> Statistics:
+    """One step of the advantages' moving averages per task.
+
+    Args:
+      statistics: [N], whose `updates` count this batch.
+      advantages: [T, B].
+      weights: [T, B] 1 for steps that count, 0 for the others.
+      task: int [B].
+    """
+    new = Statistics(*(np.array(x, np.float64) for x in statistics))
+    for index in range(len(new.mean)):
+        own = advantages[:, task == index][weights[:, task == index] > 0]
+        if own.size:
+            step = max(0.01, 1.0 / new.updates[index])
+            new.advantage_mean[index] += step * (np.mean(own) - new.advantage_mean[index])
+            new.advantage_square[index] += step * (np.mean(own**2) - new.advantage_square[index])
+    return new
 
 
 def scale(statistics: Statistics, minimum: float, maximum: float) -> tuple[Array, Array]:
@@ -237,8 +262,10 @@ def constants(batch: Batch, statistics: Statistics, config: Config) -> Constants
     )
     if not config.popart:
         new = new._replace(mean=statistics.mean, second_moment=statistics.second_moment)
+    if config.standardise_advantages:
+        new = update_advantages(new, advantages, counts, batch.task)
     new_mu, new_sigma = scale(new, config.popart_scale_min, config.popart_scale_max)
-    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, new.reward_square, config)
+    scaled = scale_advantages(advantages, counts, batch.task, new_sigma, new, config)
     return Constants(targets, scaled, ratios, counts, mu, sigma, new_mu, new_sigma, new)
 
 
@@ -247,13 +274,15 @@ def scale_advantages(
     counts: Array,
     task: Array,
     sigma: Array,
-    reward_square: Array,
+    statistics: Statistics,
     config: Config,
 ) -> Array:
-    """Scales to units of each task's sigma or, if so configured, to mean 0 and deviation 1.
+    """Scales to units of each task's sigma or, if so configured, to about mean 0 and deviation 1.
 
-    The divisor is then at least 0.4 times the root mean square of sum_k (gamma lambda)^k r_{t+k},
-    as if rewards were independent and had mean 0. Without any reward the advantages are 0.
+    The mean is then the running one, and the square of the divisor the mean of two variances about
+    it: the running one and the batch's. The divisor is at least 0.4 times the root mean square of
+    sum_k (gamma lambda)^k r_{t+k}, as if rewards were independent and had mean 0. Without any
+    reward the advantages are 0.
     """
     if not config.standardise_advantages:
         return advantages / sigma[task][None]
@@ -262,10 +291,12 @@ def scale_advantages(
         own = counts & (task == k)[None]
         if own.any():
             decay = (config.discounting * config.vtrace_lambda) ** (2 * np.arange(len(advantages)))
-            least = 0.4 * np.sqrt(reward_square[k] * np.sum(decay))
-            divisor = max(least, np.std(advantages[own]))
-            centred = advantages[own] - np.mean(advantages[own])
-            scaled[own] = centred / divisor if least > 0 else 0.0
+            least = 0.4 * np.sqrt(statistics.reward_square[k] * np.sum(decay))
+            mean = statistics.advantage_mean[k]
+            running = statistics.advantage_square[k] - mean**2
+            here = np.mean((advantages[own] - mean) ** 2)
+            divisor = max(least, np.sqrt((running + here) / 2))
+            scaled[own] = (advantages[own] - mean) / divisor if least > 0 else 0.0
     return scaled
 
 

@@ -27,10 +27,11 @@ def update_statistics(
     step_size: Any,
     rewards: Any = None,
 ) -> popart.PopArtState:
-    """Uses one step size for all tasks; rewards default to the targets."""
+    """Uses one step size for all tasks, and targets as advantages and, by default, as rewards."""
     steps = jnp.full(state.mean.shape, step_size)
     rewards = targets if rewards is None else rewards
-    return popart.update_statistics(state, targets, rewards, weights, tasks, steps)
+    state = popart.update_statistics(state, targets, rewards, weights, tasks, steps)
+    return popart.update_advantages(state, targets, weights, tasks)
 
 
 def scale_of(state: popart.PopArtState) -> popart.Scale:
@@ -76,7 +77,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
     num_tasks, length, batch_size = 5, 6, 12
     state = popart.initial_state(num_tasks)
     zeros = np.zeros(num_tasks)
-    statistics = oracle.Statistics(zeros, np.ones(num_tasks), zeros, zeros)
+    statistics = oracle.Statistics(zeros, np.ones(num_tasks), zeros, zeros, zeros, zeros)
     for _ in range(400):
         present = np.flatnonzero(rng.random(num_tasks) < 0.8)
         if not present.size:
@@ -91,7 +92,7 @@ def test_updates_agree_with_the_second_moment_form(step_size: float) -> None:
         statistics = oracle.update_statistics(
             statistics, exact(targets), exact(rewards), exact(weights), task, step_size
         )
-        mean, second_moment, reward_square, _ = statistics
+        mean, second_moment, reward_square = statistics[:3]
         variance = second_moment - mean**2
         # Tens of roundings of the numbers involved.
         size = np.maximum(second_moment, before.second_moment)
@@ -140,6 +141,8 @@ def test_a_large_mean_does_not_lose_the_variance() -> None:
         exact(start.mean),
         exact(start.mean) ** 2 + 9.0,
         exact(start.reward_square),
+        exact(start.advantage_mean),
+        exact(start.advantage_variance),
         exact(start.updates),
     )
     second_moment_form = [np.float32(centre + 3), np.float32((centre + 3) ** 2 + 9)]
@@ -243,6 +246,37 @@ def test_first_steps_average_what_there_was() -> None:
     # The other task had no targets.
     other = state.mean[1], state.variance[1], state.reward_square[1]
     assert tuple(float(x) for x in other) == (0, 1, 0)
+
+
+def test_advantages_by_hand() -> None:
+    # Task 1: 1, 5 (and 100, which does not count), mean 3, variance 4.
+    # At its first update they are its moments. At its second, with -1 and 1, mean 0 and variance 1,
+    # each batch counts half: mean 3/2, variance 1/2 (4 + 1) + 1/4 3^2 = 4.75.
+    state = popart.initial_state(2)
+    first, second = jnp.array([[1.0], [100.0], [5.0]]), jnp.array([[-1.0], [100.0], [1.0]])
+    weights, task = jnp.array([[1.0], [0.0], [1.0]]), jnp.array([1])
+    state = popart.update_advantages(
+        state._replace(updates=jnp.array([0, 1])), first, weights, task
+    )
+    np.testing.assert_array_equal(state.advantage_mean, [0.0, 3.0])
+    np.testing.assert_array_equal(state.advantage_variance, [0.0, 4.0])
+    state = popart.update_advantages(
+        state._replace(updates=jnp.array([0, 2])), second, weights, task
+    )
+    np.testing.assert_array_equal(state.advantage_mean, [0.0, 1.5])
+    np.testing.assert_array_equal(state.advantage_variance, [0.0, 4.75])
+    # After many updates the step is 1/100: mean 1.5 + 0.01 (3 - 1.5).
+    state = popart.update_advantages(
+        state._replace(updates=jnp.array([0, 10**9])), first, weights, task
+    )
+    np.testing.assert_allclose(state.advantage_mean, [0.0, 1.515], rtol=1e-6)
+    np.testing.assert_allclose(
+        state.advantage_variance, [0.0, 4.75 + 0.01 * (4 - 4.75 + 0.99 * 1.5**2)], rtol=1e-6
+    )
+    for field in ("mean", "variance", "reward_square"):  # the others stay
+        np.testing.assert_array_equal(
+            getattr(state, field), getattr(popart.initial_state(2), field)
+        )
 
 
 # Output preservation.

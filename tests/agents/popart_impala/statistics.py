@@ -10,9 +10,11 @@ from agents.popart_impala.popart import PopArtState
 def settled(mean: Any, variance: Any, reward_square: Any = None) -> PopArtState:
     """Statistics [num_tasks] after enough updates for their steps to have the configured size.
 
-    The mean square of rewards defaults to the variance.
+    The mean square of rewards defaults to the variance; all advantages so far were 0.
     """
     mean = jnp.asarray(mean, jnp.float32)
     variance = jnp.asarray(variance, jnp.float32)
     square = variance if reward_square is None else jnp.asarray(reward_square, jnp.float32)
-    return PopArtState(mean, variance, square, jnp.full(mean.shape, 10**9, jnp.int32))
+    zero = jnp.zeros_like(mean)
+    updates = jnp.full(mean.shape, 10**9, jnp.int32)
+    return PopArtState(mean, variance, square, zero, zero, updates)

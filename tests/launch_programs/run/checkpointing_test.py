@@ -110,10 +110,7 @@ def test_checkpoints_that_are_kept_for_good(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("deviation", [None, 3.0])
 def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float | None) -> None:
-    """They lacked the mean square of rewards; the first ones, a deviation and a checksum too.
-
-    The first ones saved a NamedTuple.
-    """
+    """They lacked those of rewards and advantages. The first ones saved a NamedTuple."""
 
     class Statistics(NamedTuple):
         mean: jax.Array
@@ -121,7 +118,7 @@ def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float
         updates: jax.Array
 
     state = make_state(0)
-    mean, variance, _, updates = state.popart
+    mean, variance, updates = state.popart.mean, state.popart.variance, state.popart.updates
     arrays = {
         "params": state.params,
         "opt_state": state.opt_state,
@@ -140,8 +137,14 @@ def test_statistics_of_earlier_versions(tmp_path: pathlib.Path, deviation: float
                 state=ocp.args.StandardSave(arrays), info=ocp.args.JsonSave(info)
             ),
         )
-    square = 0.25 * (variance if deviation is None else jnp.full_like(mean, deviation**2))
-    expected = jax.device_get(state.popart._replace(reward_square=square))
+    square = variance if deviation is None else jnp.full_like(mean, deviation**2)
+    expected = jax.device_get(
+        state.popart._replace(
+            reward_square=0.25 * square,
+            advantage_mean=jnp.zeros_like(mean),
+            advantage_variance=jnp.float32(0.1) * square,
+        )
+    )
     restored = Checkpointer(tmp_path).restore(make_state(1))
     assert restored is not None
     assert bits(restored[0]) == bits(state._replace(popart=expected))
