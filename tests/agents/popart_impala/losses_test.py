@@ -379,6 +379,22 @@ def test_what_the_loss_leaves_alone(config: Config) -> None:
         assert np.all(np.any(np.asarray(gradient)[:-1][~cut_off] != 0, axis=-1))
 
 
+def test_standardise_by_hand() -> None:
+    # Task 0, running mean 1 and variance 27: advantages 2 and 4 (and 100, which does not count) are
+    # 1 and 3 from the mean, their mean square is 5, and the divisor is sqrt((5 + 27) / 2) = 4. So
+    # an unroll that is better than usual stays so, though it is the only one of its task.
+    # Task 1, running mean 0 and variance 0, in which nothing happens: divided by the floor, 10.
+    statistics = popart.initial_state(3)._replace(
+        advantage_mean=jnp.array([1.0, 0.0, 7.0]), advantage_variance=jnp.array([27.0, 0.0, 7.0])
+    )
+    advantages = jnp.array([[2.0, 0.1], [100.0, -0.1], [4.0, 0.2]])
+    weights = jnp.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
+    least = jnp.array([0.5, 10.0, 1.0])
+    result = losses.standardise(advantages, weights, jnp.array([0, 1]), statistics, least)
+    expected = [[0.25, 0.01], [0.0, -0.01], [0.75, 0.02]]
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
 def test_a_task_that_has_not_paid_has_no_policy_gradient() -> None:
     """Its advantages are only noise in its values, so only the entropy bonus moves its policy."""
     batch = random_batch(0)
