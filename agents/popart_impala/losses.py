@@ -120,7 +120,7 @@ def standardise(
       float32 [T, B]; 0 where the weight is 0 or `least` is infinite.
     """
     centred = weights * (advantages - state.advantage_mean[tasks][None])
-    square, _, _ = popart.task_moments(centred**2, weights, tasks, len(least))
+    square, _ = popart.task_means(centred**2, weights, tasks, len(least))
     deviation = jnp.sqrt((square + state.advantage_variance) / 2.0)
     return centred / jnp.maximum(deviation, least)[tasks][None]
 

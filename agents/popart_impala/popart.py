@@ -100,10 +100,10 @@ def step_sizes(state: PopArtState, step_size: float) -> jax.Array:
     return jnp.maximum(step_size, 1.0 / (state.updates + 2.0))
 
 
-def task_moments(
+def task_means(
     x: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns each task's mean and variance over the steps that count.
+) -> tuple[jax.Array, jax.Array]:
+    """Returns each task's mean over the steps that count.
 
     Args:
       x: float32 [T, B].
@@ -112,18 +112,24 @@ def task_moments(
       num_tasks: number of tasks.
 
     Returns:
-      Mean and variance, float32 [num_tasks], 0 for a task with no step that counts; and which tasks
-      have one, bool [num_tasks].
+      The means, float32 [num_tasks], 0 for a task with no step that counts; and which tasks have
+      one, bool [num_tasks].
     """
     member = weights[:, :, None] * jax.nn.one_hot(tasks, num_tasks)[None]  # [T, B, num_tasks]
     weight = jnp.sum(member, axis=(0, 1))
     present = weight > 0
     divisor = jnp.where(present, weight, 1.0)
     # Sums, not matrix products, which some devices compute with 10 bits of mantissa.
-    mean = jnp.sum(member * x[:, :, None], axis=(0, 1)) / divisor
-    difference = x - jnp.take(mean, tasks)[None, :]
-    variance = jnp.sum(member * difference[:, :, None] ** 2, axis=(0, 1)) / divisor
-    return mean, variance, present
+    return jnp.sum(member * x[:, :, None], axis=(0, 1)) / divisor, present
+
+
+def _task_moments(
+    x: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns each task's mean and variance, and which are present, as `task_means`."""
+    mean, present = task_means(x, weights, tasks, num_tasks)
+    square = (x - jnp.take(mean, tasks)[None]) ** 2
+    return mean, task_means(square, weights, tasks, num_tasks)[0], present
 
 
 def update_statistics(
@@ -159,11 +165,11 @@ def update_statistics(
     chex.assert_equal_shape([targets, rewards, weights])
     chex.assert_shape(tasks, targets.shape[1:])
     chex.assert_equal_shape([step_size, state.mean])
-    batch_mean, batch_variance, present = task_moments(targets, weights, tasks, len(state.mean))
+    batch_mean, batch_variance, present = _task_moments(targets, weights, tasks, len(state.mean))
     mean, variance = mixed_moments(
         state.mean, state.variance, batch_mean, batch_variance, step_size
     )
-    batch_square, _, _ = task_moments(rewards**2, weights, tasks, len(state.mean))
+    batch_square, _ = task_means(rewards**2, weights, tasks, len(state.mean))
     square = state.reward_square + (batch_square - state.reward_square) / (state.updates + 1.0)
     return state._replace(
         mean=jnp.where(present, mean, state.mean),
@@ -190,7 +196,7 @@ def update_advantages(
     Returns:
       The statistics after the step. A task with no step that counts keeps its statistics exactly.
     """
-    batch_mean, batch_variance, present = task_moments(advantages, weights, tasks, len(state.mean))
+    batch_mean, batch_variance, present = _task_moments(advantages, weights, tasks, len(state.mean))
     step_size = jnp.maximum(ADVANTAGE_STEP_SIZE, 1.0 / jnp.maximum(1, state.updates))
     mean, variance = mixed_moments(
         state.advantage_mean, state.advantage_variance, batch_mean, batch_variance, step_size
