@@ -140,7 +140,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         ("default", "clipped", "unnormalised"),
         ("atari3",),
         3,
-        frames=18_000_000,
+        frames=6_000_000,
     ),
 }
 
