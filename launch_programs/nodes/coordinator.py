@@ -12,7 +12,7 @@ from absl import logging
 from acme.utils import counting
 from launchpad import context
 
-from launch_programs.nodes.ending import FINISHED, GIVEN_UP, LINGER
+from launch_programs.nodes.ending import FINISHED, LINGER, GivenUp
 from launch_programs.nodes.tensorboard import EventWriter
 from launch_programs.run.appending import PatientWriter, append
 from launch_programs.run.failure_log import FailureLog
@@ -182,7 +182,7 @@ class Coordinator:
         if self._given_up is not None:
             self._directory.note_failure(self._given_up)
             print(self._given_up, flush=True)
-            sys.exit(GIVEN_UP)
+            raise GivenUp(self._given_up)
         if self._finished and not _end_launchpads_own_program():
             sys.exit(FINISHED)
 

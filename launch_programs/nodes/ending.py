@@ -13,3 +13,11 @@ LINGER = 8.0  # the coordinator waits for the learner's last checkpoint
 NOTICE = 11.0  # a supervisor kills the remaining nodes
 ORPHAN = 12.0  # a node without a supervisor kills itself, as a library may ignore the stop
 KILL = 14.0  # `train` kills a launcher and all its nodes
+
+
+class GivenUp(SystemExit):
+    """Ends the coordinator: its process with `GIVEN_UP`, or its thread, where `cause` is read."""
+
+    def __init__(self, cause: str):
+        super().__init__(GIVEN_UP)
+        self.cause = cause

@@ -269,11 +269,16 @@ def test_a_newest_checkpoint_that_is_truncated_and_then_all_gone(tmp_path: pathl
 
 
 @pytest.mark.slow
-def test_updates_that_are_never_finite_end_the_program(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("launch_type", ["local_mp", "local_mt"])
+def test_updates_that_are_never_finite_end_the_program(
+    tmp_path: pathlib.Path, launch_type: str
+) -> None:
     logdir = tmp_path / "run"
-    with training(logdir, *TOY, "--learning_rate=1e30") as program:
+    flags = ("--learning_rate=1e30", f"--launch_type={launch_type}")
+    with training(logdir, *TOY, *flags) as program:
         assert program.wait(120) == 1
         assert program.processes() == []
+        assert "The program failed." in program.output
         output = " ".join(program.output.split())
         assert "the last 10 updates were skipped, at least in part, since the loss" in output
         assert "Not finite: batch.behaviour_logits" in output or "numbers overflowed" in output
