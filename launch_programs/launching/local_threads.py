@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from launch_programs.launching.local_processes import check as check
-from launch_programs.launching.supervisor import ProgramFailed
+from launch_programs.launching.supervisor import ProgramFailed, last_line
 from launch_programs.nodes.ending import GivenUp
 from launch_programs.run.failure_log import FailureLog
 from launch_programs.run.run_directory import RunDirectory
@@ -65,5 +65,5 @@ def _raise_failure(errors: Sequence[tuple[str, BaseException | None]]) -> None:
             raise ProgramFailed("launcher", error.cause)
     for group, error in errors:
         if error is not None:
-            lines = traceback.format_exception(error)
-            raise ProgramFailed("launcher", f"{group}: {lines[-1].strip()}", output="".join(lines))
+            output = "".join(traceback.format_exception(error))
+            raise ProgramFailed("launcher", f"{group}: {last_line(output)}", output=output)
