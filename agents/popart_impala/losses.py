@@ -102,11 +102,11 @@ def standardise(
 ) -> jax.Array:
     """Standardises advantages to about mean 0 and standard deviation 1 within each task.
 
-    The mean is the running one, and the variance about it is averaged over this minibatch and the
-    running one. A minibatch of eight unrolls has one or two of each of eight tasks. Its own mean
-    would take away most of what tells a good unroll from a bad one, and its own deviation would
-    scale up unrolls in which nothing happens. The running deviation alone would let the first rare
-    rewards outweigh all else.
+    Mean and variance are averages of the minibatch's, weighted with the task's n unrolls in it, and
+    the running ones, which count as one unroll. A minibatch of eight unrolls of one game knows them
+    well. One of eight games has a single unroll of each, whose own mean would take away most of
+    what tells a good unroll from a bad one, and whose own deviation would scale up unrolls in which
+    nothing happens. The running deviation alone would let the first rare rewards outweigh all else.
 
     Args:
       advantages: float32 [T, B], in points.
@@ -119,9 +119,13 @@ def standardise(
     Returns:
       float32 [T, B]; 0 where the weight is 0 or `least` is infinite.
     """
-    centred = weights * (advantages - state.advantage_mean[tasks][None])
+    own_mean, steps = popart.task_means(advantages, weights, tasks, len(least))
+    unrolls = steps / len(advantages)
+    own = unrolls / (unrolls + 1.0)
+    mean = own * own_mean + (1.0 - own) * state.advantage_mean
+    centred = weights * (advantages - mean[tasks][None])
     square, _ = popart.task_means(centred**2, weights, tasks, len(least))
-    deviation = jnp.sqrt((square + state.advantage_variance) / 2.0)
+    deviation = jnp.sqrt(own * square + (1.0 - own) * state.advantage_variance)
     return centred / jnp.maximum(deviation, least)[tasks][None]
 
 

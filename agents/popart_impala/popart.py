@@ -112,24 +112,23 @@ def task_means(
       num_tasks: number of tasks.
 
     Returns:
-      The means, float32 [num_tasks], 0 for a task with no step that counts; and which tasks have
-      one, bool [num_tasks].
+      The means, float32 [num_tasks], 0 for a task with no step that counts; and each task's number
+      of steps that count, float32 [num_tasks].
     """
     member = weights[:, :, None] * jax.nn.one_hot(tasks, num_tasks)[None]  # [T, B, num_tasks]
-    weight = jnp.sum(member, axis=(0, 1))
-    present = weight > 0
-    divisor = jnp.where(present, weight, 1.0)
+    steps = jnp.sum(member, axis=(0, 1))
+    divisor = jnp.where(steps > 0, steps, 1.0)
     # Sums, not matrix products, which some devices compute with 10 bits of mantissa.
-    return jnp.sum(member * x[:, :, None], axis=(0, 1)) / divisor, present
+    return jnp.sum(member * x[:, :, None], axis=(0, 1)) / divisor, steps
 
 
 def _task_moments(
     x: jax.Array, weights: jax.Array, tasks: jax.Array, num_tasks: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns each task's mean and variance, and which are present, as `task_means`."""
-    mean, present = task_means(x, weights, tasks, num_tasks)
+    """Returns each task's mean and variance, and whether it has a step that counts."""
+    mean, steps = task_means(x, weights, tasks, num_tasks)
     square = (x - jnp.take(mean, tasks)[None]) ** 2
-    return mean, task_means(square, weights, tasks, num_tasks)[0], present
+    return mean, task_means(square, weights, tasks, num_tasks)[0], steps > 0
 
 
 def update_statistics(

@@ -380,19 +380,22 @@ def test_what_the_loss_leaves_alone(config: Config) -> None:
 
 
 def test_standardise_by_hand() -> None:
-    # Task 0, running mean 1 and variance 27: advantages 2 and 4 (and 100, which does not count) are
-    # 1 and 3 from the mean, their mean square is 5, and the divisor is sqrt((5 + 27) / 2) = 4. So
-    # an unroll that is better than usual stays so, though it is the only one of its task.
-    # Task 1, running mean 0 and variance 0, in which nothing happens: divided by the floor, 10.
-    statistics = popart.initial_state(3)._replace(
-        advantage_mean=jnp.array([1.0, 0.0, 7.0]), advantage_variance=jnp.array([27.0, 0.0, 7.0])
+    # Task 0, one unroll, so that half is its own: advantages 2 and 4 with mean 3, running mean 1,
+    # together 2; 0 and 2 from it, mean square 2, running variance 30, together 16, divisor 4.
+    # Task 1, two unrolls, two thirds of its own: mean 6, running mean 0, together 4; -1 and 5 from
+    # it, mean square 13, running variance 22, together 16, divisor 4.
+    # Task 2, half an unroll, in which nothing happens (100 does not count): own mean 0.3, a third
+    # of it is 0.1; divided by the floor, 10.
+    statistics = popart.initial_state(4)._replace(
+        advantage_mean=jnp.array([1.0, 0.0, 0.0, 7.0]),
+        advantage_variance=jnp.array([30.0, 22.0, 0.0, 7.0]),
     )
-    advantages = jnp.array([[2.0, 0.1], [100.0, -0.1], [4.0, 0.2]])
-    weights = jnp.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
-    least = jnp.array([0.5, 10.0, 1.0])
-    result = losses.standardise(advantages, weights, jnp.array([0, 1]), statistics, least)
-    expected = [[0.25, 0.01], [0.0, -0.01], [0.75, 0.02]]
-    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    advantages = jnp.array([[2.0, 3.0, 9.0, 0.3], [4.0, 3.0, 9.0, 100.0]])
+    weights = jnp.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0]])
+    least = jnp.array([0.5, 0.5, 10.0, 1.0])
+    result = losses.standardise(advantages, weights, jnp.array([0, 1, 1, 2]), statistics, least)
+    expected = [[0.0, -0.25, 1.25, 0.02], [0.5, -0.25, 1.25, 0.0]]
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_a_task_that_has_not_paid_has_no_policy_gradient() -> None:

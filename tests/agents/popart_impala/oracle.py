@@ -279,10 +279,10 @@ def scale_advantages(
 ) -> Array:
     """Scales to units of each task's sigma or, if so configured, to about mean 0 and deviation 1.
 
-    The mean is then the running one, and the square of the divisor the mean of two variances about
-    it: the running one and the batch's. The divisor is at least 0.4 times the root mean square of
-    sum_k (gamma lambda)^k r_{t+k}, as if rewards were independent and had mean 0. Without any
-    reward the advantages are 0.
+    Mean and variance are then those of the batch, with weight n / (n + 1) if n unrolls are of the
+    task (steps that do not count make a part of one), and the running ones. The divisor is at least
+    0.4 times the root mean square of sum_k (gamma lambda)^k r_{t+k}, as if rewards were independent
+    and had mean 0. Without any reward the advantages are 0.
     """
     if not config.standardise_advantages:
         return advantages / sigma[task][None]
@@ -292,10 +292,12 @@ def scale_advantages(
         if own.any():
             decay = (config.discounting * config.vtrace_lambda) ** (2 * np.arange(len(advantages)))
             least = 0.4 * np.sqrt(statistics.reward_square[k] * np.sum(decay))
-            mean = statistics.advantage_mean[k]
-            running = statistics.advantage_square[k] - mean**2
+            unrolls = own.sum() / len(advantages)
+            moments = [np.mean(advantages[own]), statistics.advantage_mean[k]]
+            mean = np.average(moments, weights=[unrolls, 1.0])
+            running = statistics.advantage_square[k] - statistics.advantage_mean[k] ** 2
             here = np.mean((advantages[own] - mean) ** 2)
-            divisor = max(least, np.sqrt((running + here) / 2))
+            divisor = max(least, np.sqrt(np.average([here, running], weights=[unrolls, 1.0])))
             scaled[own] = (advantages[own] - mean) / divisor if least > 0 else 0.0
     return scaled
 
